@@ -87,7 +87,7 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
         asyncio.run(_ask(console.command_context(env), request, release, screen))
     except PromptError as error:
         if screen.is_open:  # the files are valid: the values are not
-            raise UsageError(str(error), hint=f"{error.hint}; values are --var NAME=TEXT") from None
+            raise UsageError(str(error), hint=error.hint or "pass values as --var NAME=TEXT") from None
         raise
     except KeyboardInterrupt:
         raise InterruptedRunError("interrupted before the answer was complete") from None

@@ -39,7 +39,7 @@ def list_command(  # noqa: PLR0913, PLR0917 - a command's options
         bool, typer.Option("--degraded", help="List only calls that the last resort answered.")
     ] = False,
     feature: Annotated[str | None, typer.Option("--feature", metavar="NAME", help="List only this feature.")] = None,
-    max_count: Annotated[int, typer.Option("-n", metavar="N", min=1, max=10_000, help="Longest list.")] = 20,
+    max_count: Annotated[int, typer.Option("-n", metavar="N", min=1, max=10_000, help="List at most N calls.")] = 20,
     since: Annotated[str, typer.Option("--since", metavar="TIME", help="Start: `1h`, `02:10`, `2026-05-02`.")] = "24h",
     env: Env = None,
     json: JsonOption = False,
