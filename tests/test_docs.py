@@ -72,7 +72,7 @@ def _parse(line: str) -> None:
     while words and words[0] in getattr(command, "commands", {}):
         command = command.commands[words.pop(0)]
     context = command.make_context("flowai", words)
-    if hasattr(command, "commands") and not words[0].startswith("-"):
+    if hasattr(command, "commands") and words and not words[0].startswith("-"):  # a group may be called by itself
         command.resolve_command(context, words)
 
 

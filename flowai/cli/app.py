@@ -85,8 +85,7 @@ def run(arguments: Sequence[str]) -> int:
         console.print_error(InterruptedRunError("interrupted"))
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # the reader is gone (`| head`); Python's flush at exit must not report that again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        console.discard_stdout()
         return ExitCode.DONE
     except Exception as error:  # noqa: BLE001 - any other exception is a bug
         if debug:

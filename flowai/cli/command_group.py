@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 COMMAND_GROUPS = {
     "Evaluate": ("eval", "smoke"),
     "Release": ("release", "simulate", "canary-report", "rollback", "experiment"),
-    "Run": ("serve", "watch", "metrics"),
+    "Run": ("serve", "ask", "calls", "providers", "watch", "metrics"),
     "Learn": ("postmortem", "finetune"),
     "Project": ("events", "cache"),
 }

@@ -50,6 +50,11 @@ def flush() -> None:
     sys.stdout.flush()
 
 
+def discard_stdout() -> None:
+    """Write stdout to nowhere from now on: its reader is gone (`| head`), and the flush at exit must not fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def print_line(text: str = "") -> None:
     """Print a line to stdout."""
     sys.stdout.write(f"{text}\n")

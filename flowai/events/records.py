@@ -10,8 +10,9 @@ from msgspec import Meta
 
 SCHEMA_VERSION = 1
 
-Origin = Literal["library", "serve", "eval", "smoke", "judge", "batch"]
-"""Source of the call. Verdicts count `library` and `serve` only."""
+Origin = Literal["library", "serve", "eval", "smoke", "judge", "batch", "ask"]
+"""Source of the call; `ask` is a person's call from the shell. Verdicts, metrics, watches and training sets count
+`library` and `serve` only."""
 
 Variant = Literal["dogfood", "canary", "control", "stable"]
 """Variant of a rollout that served the call."""
@@ -153,7 +154,7 @@ class CallEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag
     at: Annotated[datetime, Meta(tz=True)]
     """Time of the request (RFC 3339, UTC)."""
     origin: Origin
-    """Source of the call."""
+    """Source of the call: `library`, `serve`, `eval`, `smoke`, `judge`, `batch` or `ask` (a call from the shell)."""
     user_hash: str | None = None
     """Hash of the user; None without a user. Never the user's name."""
     tenant: str | None = None

@@ -36,6 +36,8 @@ class FeatureToggles:
     caches: bool = True
     fallback: bool = True
     """Other models than the release's own may answer."""
+    warms_fallbacks: bool = True
+    """`warm_up` loads the local models of whole fallback chains, not only the first."""
     assignment: bool = True
     """Rollouts and experiments take part."""
     release: str | None = None

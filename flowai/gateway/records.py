@@ -191,6 +191,8 @@ class GatewayStatus:
     """Problems of the project's files, one line each."""
     degraded: Mapping[DegradedReason, str] = field(default_factory=dict)
     """Each unavailable part and why, secrets redacted."""
+    unavailable_models: Mapping[str, str] = field(default_factory=dict)
+    """Models that the active releases may call but cannot (key not set, weights missing), and why, secrets redacted."""
     open_breakers: tuple[str, ...] = ()
     """Providers that are not called now."""
     held_event_count: int = 0

@@ -171,9 +171,11 @@ class GatewayRuntime:
         snapshot, shared = self.reloader.snapshot, self.breakers.shared
         release = candidate = None
         warnings = snapshot.warnings
+        unavailable_models: Mapping[str, str] = {}
         try:
             active = snapshot.active_release(shared.overlay)
             release, candidate, warnings = active.release, active.candidate, (*active.warnings, *warnings)
+            unavailable_models = snapshot.unavailable_models(active)
         except RegistryError as error:
             warnings = (str(error), *warnings)
         return GatewayStatus(
@@ -184,6 +186,7 @@ class GatewayRuntime:
             candidate=candidate,
             warnings=warnings,
             degraded=self._degraded_reasons(),
+            unavailable_models=unavailable_models,
             open_breakers=tuple(sorted(name for name, view in shared.breakers.items() if view.status != "closed")),
             held_event_count=self.event_writer.held_count,
             dropped_event_count=self.event_writer.dropped_count,
@@ -213,7 +216,7 @@ class GatewayRuntime:
         await self.warm_up()
         snapshot, toggles = self.reloader.snapshot, self._settings.toggles
         release = toggles.release or snapshot.active_release(self.breakers.shared.overlay).release
-        max_count = None if toggles.fallback else 1
+        max_count = None if toggles.warms_fallbacks else 1
         candidates = [
             candidate
             for feature in features_of(snapshot.registry, release)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from flowai.registry import (
     Feature,
     arm_binding,
     binding,
+    check_daily_limits,
     endpoint_as_written,
     endpoint_of,
     environment_of,
@@ -21,12 +23,13 @@ from flowai.registry import (
     model_chain,
     resolve_release,
     secret_values,
+    single_provider_warnings,
 )
 from flowai.registry.records import CachePolicy
 from flowai.state import BreakerRule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from flowai.project import Project
     from flowai.prompts import Prompt
@@ -81,6 +84,7 @@ class Snapshot:
     """Problems for the operator, one line each."""
     _features: dict[tuple[str, ...], ResolvedFeature] = field(default_factory=dict, init=False, repr=False)
     _active_releases: dict[Overlay | None, ActiveRelease] = field(default_factory=dict, init=False, repr=False)
+    _unavailable_models: dict[ActiveRelease, Mapping[str, str]] = field(default_factory=dict, init=False, repr=False)
 
     def active_release(self, overlay: Overlay | None) -> ActiveRelease:
         """Return the releases that serve under an overlay; raises RegistryError if all are marked bad."""
@@ -138,6 +142,28 @@ class Snapshot:
                 breaker_rule=self._breaker_rule(feature),
             )
         return resolved
+
+    def unavailable_models(self, active: ActiveRelease) -> Mapping[str, str]:
+        """Return the models that the active releases may call but cannot, and why (key not set, weights missing)."""
+        reasons = self._unavailable_models.get(active)
+        if reasons is None:
+            reasons = self._unavailable_models[active] = {
+                candidate.endpoint.name: self.redactor.text(str(candidate.unavailable))
+                for release in (active.release, active.candidate)
+                for feature in (() if release is None else features_of(self.registry, release))
+                for resolved in self._variants(feature, release or "")
+                for candidate in resolved.candidates
+                if candidate.unavailable is not None
+            }
+        return reasons
+
+    def _variants(self, feature: str, release: str) -> Iterator[ResolvedFeature]:
+        """Yield a feature as the release binds it, and as the arms of its experiment do."""
+        experiment = self.experiment_of(feature)
+        arms = () if experiment is None else self.registry.experiments[experiment].arms
+        for arm in (None, *arms):
+            with suppress(PromptError):  # a wrong prompt fails its own calls
+                yield self.resolve_feature(feature, release, experiment=experiment, arm=arm)
 
     def endpoint(self, model: str) -> Endpoint:
         """Return a model's endpoint. Raises MissingKeyError without its key, RegistryError without its weights."""
@@ -198,6 +224,7 @@ def load_snapshot(
     """
     variables = environment_of(project, environ)
     registry = load_registry(project, env=env, environ=variables)
+    check_daily_limits(registry, prices)
     lock = PromptLock.read(project.prompts_lock)
     locked = {prompt: digest for release in lock.releases.values() for prompt, digest in release.prompts.items()}
     library = PromptLibrary(project)
@@ -223,7 +250,8 @@ def load_snapshot(
         used_prompt = prompts[name]
         if isinstance(used_prompt, PromptError):
             raise used_prompt
-    return snapshot
+    shared = single_provider_warnings(registry, variables, (active.release, active.candidate))
+    return replace(snapshot, warnings=(*snapshot.warnings, *shared))
 
 
 def _load_prompt(library: PromptLibrary, name: str) -> Prompt | PromptError:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from flowai.providers.prices import Price
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
@@ -28,6 +30,10 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Never shown, logged, hashed or recorded."""
     file: str | None = None
     """Absolute path of the GGUF file of a `local/...` model; None for others."""
+    price: Price | None = None
+    """Price that the registry sets, free for local models; None for LiteLLM's table."""
+    unpriced_is_free: bool = False
+    """Whether calls cost nothing if the table has no price."""
 
     def __repr__(self) -> str:
         """Return a text without the key."""
@@ -70,7 +76,7 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int | None
     """Tokens of the answer, >= 0; None when not reported."""
     cost_usd: float | None
-    """By LiteLLM's price table, >= 0; 0 for local models; None when the price is unknown."""
+    """By the registry's price or LiteLLM's table, >= 0; 0 for local models; None when the price is unknown."""
     latency_ms: float
     """From the request to the complete answer, >= 0."""
     ttft_ms: float | None

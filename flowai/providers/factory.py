@@ -41,17 +41,20 @@ def create_client(
     """
     if replay is not None and record is not None:
         raise UsageError("a run either replays or records", hint="`--on-miss call` adds what a recording lacks")
+    from flowai.providers.endpoint_price import OwnPriceClient
+
     if replay is None:
         live = _provider_client(redactor, on_ready, shared_process=shared_process)
-        return live if record is None else _recording(live, record, redactor, add=False)
+        return OwnPriceClient(live if record is None else _recording(live, record, redactor, add=False))
     from flowai.providers.replay import ReplayClient
 
     if not call_on_miss:
-        return ReplayClient(replay)
+        return OwnPriceClient(ReplayClient(replay))
     if replay.is_dir():
         raise UsageError(f"`{replay}` is a directory", hint="`--on-miss call` adds to one recording: name its file")
     live = _provider_client(redactor, on_ready, shared_process=shared_process)
-    return ReplayClient(replay, on_miss=_recording(live, replay, redactor, add=True), on_called=on_called)
+    adding = _recording(live, replay, redactor, add=True)
+    return OwnPriceClient(ReplayClient(replay, on_miss=adding, on_called=on_called))
 
 
 def _provider_client(redactor: Redactor, on_ready: Callable[[str, float], None], *, shared_process: bool) -> Client:

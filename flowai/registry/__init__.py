@@ -3,6 +3,7 @@
 from flowai.registry.bindings import Binding, ModelChain, arm_binding, binding, features_of, model_chain
 from flowai.registry.environment import environment_of
 from flowai.registry.loader import environment_file, environments, load_registry
+from flowai.registry.model_checks import check_daily_limits, single_provider_warnings
 from flowai.registry.records import BindingEntry, Feature, ModelEntry, Registry, Release, Rollout
 from flowai.registry.resolve import (
     ServingRelease,
@@ -29,6 +30,7 @@ __all__ = [
     "ServingRelease",
     "arm_binding",
     "binding",
+    "check_daily_limits",
     "endpoint_as_written",
     "endpoint_of",
     "environment_file",
@@ -41,4 +43,5 @@ __all__ = [
     "model_chain",
     "resolve_release",
     "secret_values",
+    "single_provider_warnings",
 ]

@@ -179,7 +179,7 @@ def _format_found(keys: PathKeys, value: Any) -> str:  # noqa: ANN401 - YAML is 
 def _child_type(kind: msgspec.inspect.Type, step: str | int) -> msgspec.inspect.Type:
     """Return the type of a field or of a list's items."""
     if isinstance(kind, msgspec.inspect.UnionType):
-        return _child_type(_without_null(kind)[0], step)
+        return _child_type(_record_or_first(kind), step)
     if isinstance(kind, msgspec.inspect.StructType):
         return next(field.type for field in kind.fields if field.encode_name == step)
     if isinstance(kind, msgspec.inspect.VarTupleType):
@@ -189,8 +189,14 @@ def _child_type(kind: msgspec.inspect.Type, step: str | int) -> msgspec.inspect.
 
 def _field_names(kind: msgspec.inspect.Type) -> tuple[str, ...]:
     if isinstance(kind, msgspec.inspect.UnionType):
-        return _field_names(_without_null(kind)[0])
+        return _field_names(_record_or_first(kind))
     return tuple(field.encode_name for field in kind.fields) if isinstance(kind, msgspec.inspect.StructType) else ()
+
+
+def _record_or_first(kind: msgspec.inspect.UnionType) -> msgspec.inspect.Type:
+    """Return the option that has keys, else the first."""
+    options = _without_null(kind)
+    return next((option for option in options if isinstance(option, msgspec.inspect.StructType)), options[0])
 
 
 def _without_null(kind: msgspec.inspect.UnionType) -> list[msgspec.inspect.Type]:

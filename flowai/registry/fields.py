@@ -40,6 +40,7 @@ VersionTarget = Annotated[str, Meta(pattern=VERSION_TARGET)]
 Name = Annotated[str, Meta(pattern=NAME)]
 Sha256 = Annotated[str, Meta(pattern=SHA256)]
 PositiveInt = Annotated[int, Meta(ge=1)]
+UsdPerMillionTokens = Annotated[float, Meta(ge=0, le=1_000_000)]
 Rate = Annotated[float, Meta(ge=0, le=1)]
 Tier = Literal["premium", "standard", "bulk"]
 TIERS: tuple[Tier, ...] = ("premium", "standard", "bulk")  # best first
@@ -58,6 +59,9 @@ Guardrail = Literal[
 ]
 Percent = Annotated[int, Meta(ge=1, le=100)]
 Stage = Percent | Literal["dogfood"]
+
+LOCAL_PREFIX = "local/"
+"""Prefix of models with weights on this machine."""
 
 _TIMES_TO_LIVE = {"volatile": "1h", "stable": "30d"}
 

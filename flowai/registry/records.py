@@ -21,6 +21,7 @@ from flowai.registry.fields import (
     Stage,
     Tier,
     TimeToLive,
+    UsdPerMillionTokens,
     VersionTarget,
     time_to_live_s,
 )
@@ -29,6 +30,15 @@ from flowai.registry.server_policy import Serve
 from flowai.timestamps import parse_duration_s
 
 SCHEMA_VERSION = 1
+
+
+class ModelPrice(RegistryRecord, frozen=True, kw_only=True):
+    """Price of a model, in place of LiteLLM's price table; US dollars per 1 million tokens."""
+
+    input: UsdPerMillionTokens
+    """Price of requests, US dollars per 1 million tokens, 0 to 1,000,000."""
+    output: UsdPerMillionTokens
+    """Price of answers, US dollars per 1 million tokens, 0 to 1,000,000; 0 for embedding models."""
 
 
 class ModelEntry(RegistryRecord, frozen=True, kw_only=True):
@@ -47,6 +57,9 @@ class ModelEntry(RegistryRecord, frozen=True, kw_only=True):
     """Weights of a `local/...` model: `package:PACKAGE/FILE`, or a path (relative to the registry's directory)."""
     tier: Tier | None = None
     """`premium`, `standard` or `bulk`; default the tier that lists the model."""
+    price: ModelPrice | Literal["unknown_is_free"] | None = None
+    """US dollars per 1 million tokens: `{input: 0.15, output: 0.6}`; or `unknown_is_free`: calls cost nothing if
+    LiteLLM lists no price. Default LiteLLM's price table; local models are free."""
 
 
 class Degrade(RegistryRecord, frozen=True, kw_only=True):
@@ -66,7 +79,7 @@ class Budget(RegistryRecord, frozen=True, kw_only=True):
     completion_tokens: PositiveInt | None = None
     """Maximum number of tokens of an answer, >= 1; sent as `max_tokens` unless the release sets it."""
     usd_per_day: Annotated[float, Meta(gt=0)] | None = None
-    """Maximum cost per UTC day, US dollars, > 0."""
+    """Maximum cost per UTC day, US dollars, > 0; every model of the feature needs a known price."""
 
 
 class CachePolicy(RegistryRecord, frozen=True, kw_only=True):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from flowai.errors import Place, RegistryError, UsageError, expected_one_of
-from flowai.providers import Endpoint
+from flowai.providers import Endpoint, Price
+from flowai.providers.endpoint_price import FREE
 from flowai.redaction import names_a_secret
 from flowai.registry.environment import fill, missing_key, references
+from flowai.registry.fields import LOCAL_PREFIX
+from flowai.registry.records import ModelPrice
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 VERSION_VARIABLE = "AI_MODEL_VERSION"
 PACKAGE = "package:"
+TOKENS_PER_PRICE = 1_000_000
+"""Prices of a registry are for this many tokens."""
 
 USUAL_VARIABLES: dict[str, tuple[str, ...]] = {
     "ai21": ("AI21_API_KEY",),
@@ -115,10 +120,11 @@ def endpoint_of(registry: Registry, model: str, environ: Mapping[str, str], *, r
     return Endpoint(
         name=model,
         model=entry.model,
-        provider=entry.provider or _provider(entry.model, api_base),
+        provider=entry.provider or provider_name(entry.model, api_base),
         api_base=api_base,
         api_key=_api_key(registry, model, entry, environ),
         file=file,
+        **_own_price(entry),
     )
 
 
@@ -130,7 +136,14 @@ def endpoint_as_written(registry: Registry, model: str) -> Endpoint:
     """
     entry = registry.model(model)
     provider = entry.provider or entry.model.partition("/")[0]
-    return Endpoint(name=model, model=entry.model, provider=provider, api_base=entry.api_base, file=entry.file)
+    return Endpoint(
+        name=model,
+        model=entry.model,
+        provider=provider,
+        api_base=entry.api_base,
+        file=entry.file,
+        **_own_price(entry),
+    )
 
 
 DEFAULT_EVENTS_DIR = ".flowai/events"
@@ -181,12 +194,26 @@ def secret_values(registry: Registry, environ: Mapping[str, str]) -> set[str]:
     return literal | {environ[name] for name in names if environ.get(name)}
 
 
-def _provider(model: str, api_base: str | None) -> str:
+def provider_name(model: str, api_base: str | None) -> str:
     """Return the provider's name: host and port of `api_base`, else LiteLLM's prefix."""
     if api_base is not None:
         parts = urlsplit(api_base)
         return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
     return model.partition("/")[0]
+
+
+def _own_price(entry: ModelEntry) -> dict[str, Any]:
+    """Return the fields of an endpoint about its price."""
+    if isinstance(entry.price, ModelPrice):
+        return {
+            "price": Price(
+                input_cost_per_token=entry.price.input / TOKENS_PER_PRICE,
+                output_cost_per_token=entry.price.output / TOKENS_PER_PRICE,
+            )
+        }
+    if entry.model.startswith(LOCAL_PREFIX):
+        return {"price": FREE}
+    return {"unpriced_is_free": entry.price is not None}
 
 
 def _api_key(registry: Registry, name: str, entry: ModelEntry, environ: Mapping[str, str]) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from flowai.errors import RegistryError, expected_one_of
 from flowai.redaction import redact
 from flowai.registry.bindings import OWN_PARAMS
-from flowai.registry.fields import TIERS
+from flowai.registry.fields import LOCAL_PREFIX, TIERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from flowai.registry.overlay import LayeredSource
     from flowai.registry.records import BindingEntry, ModelEntry, RegistryFile
 
-LOCAL = "local/"  # prefix of models with weights on this machine
 FULL_PERCENT = 100
 
 
@@ -68,7 +67,7 @@ class _Validator:
     def _check_model(self, name: str, model: ModelEntry) -> None:
         if name in TIERS:
             raise self._error(f"`{name}` cannot name a model: it is a tier", "models", name)
-        is_local = model.model.startswith(LOCAL)
+        is_local = model.model.startswith(LOCAL_PREFIX)
         if is_local and model.file is None and model.api_base is None:
             hint = "set its weights: `file: package:PACKAGE/FILE.gguf`, or a path to a GGUF file"
             raise self._error("missing key `file`, expected the weights of a local model", "models", name, hint=hint)

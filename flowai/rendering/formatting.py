@@ -129,3 +129,23 @@ def aligned(rows: Sequence[Sequence[str]], sides: str = "", gap: str = "  ") -> 
             for cell, width, side in zip(row, widths, sides.ljust(len(widths), "<"), strict=True)
         )
         yield gap.join(cells).rstrip()
+
+
+def without_columns(
+    rows: Sequence[Sequence[str]], drop_order: Sequence[int], width: int | None, *, gap: str = "  "
+) -> list[tuple[str, ...]]:
+    """Return rows that fit into `width` characters, without as few columns as possible.
+
+    Args:
+        rows: cells; each row has the same number.
+        drop_order: columns that may be dropped, the least important first.
+        width: characters of a line; None for any number.
+        gap: text between two columns.
+    """
+    kept = list(range(len(rows[0]))) if rows else []
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for column in drop_order:
+        if width is None or sum(widths[index] for index in kept) + len(gap) * (len(kept) - 1) <= width:
+            break
+        kept.remove(column)
+    return [tuple(row[index] for index in kept) for row in rows]

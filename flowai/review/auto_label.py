@@ -27,6 +27,7 @@ from flowai.finetune.records import Pair
 from flowai.finetune.session import labels_file, read_labels, resolve_feature
 from flowai.gateway.gateway import Gateway
 from flowai.providers import PriceTable
+from flowai.providers.endpoint_price import price_of
 from flowai.providers.tokens import TokenCounter
 from flowai.review.candidates import CandidateSelection, select_candidates
 from flowai.review.label_prompt import LabelPrompt
@@ -135,13 +136,11 @@ class SpendLimit:
         self.spent_usd = 0.0
         self.is_spent = False
         endpoint = workspace.endpoint(options.model)
-        self._is_free = endpoint.file is not None
-        self._price = None if self._is_free else PriceTable().price(endpoint.model)
-        is_known = self._price is not None and self._price.cost_usd(1, 1) is not None
-        if self._limit_usd is not None and not self._is_free and not is_known:
+        self._price = price_of(endpoint, PriceTable())
+        if self._limit_usd is not None and self._price is None:
             raise UsageError(
                 f"the price of `{options.model}` is unknown, so a budget cannot be enforced",
-                hint="use `--limit` instead of `--budget-usd`",
+                hint="use `--limit` instead of `--budget-usd`, or set `price` of the model in the registry",
             )
 
     def reserve(self, max_input_tokens: int, max_output_tokens: int) -> float | None:

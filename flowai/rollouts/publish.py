@@ -31,6 +31,8 @@ class PublishOptions:
     """None for FLOWAI_ENV or the only environment."""
     smoke: bool = True
     """Whether smoke must pass first."""
+    fallbacks: bool = True
+    """Whether smoke tries every model of the fallback chains."""
     reason: str | None = None
 
 
@@ -50,6 +52,8 @@ class PublishResult(msgspec.Struct, frozen=True, kw_only=True):
     """Whether this run started the rollout; False if it was active before."""
     smoke: str
     """Decision of smoke (`pass`, `fail`, ...), or `skipped`."""
+    fallbacks: bool
+    """Whether smoke also had to try every model of the fallback chains."""
     differences: tuple[Difference, ...]
     """Differences between baseline and candidate."""
     registry_file: str
@@ -81,9 +85,9 @@ def publish(context: CommandContext, options: PublishOptions, observer: Observer
         _check_publishable(session, status, name, baseline)
         library = PromptLibrary(session.source.project)
         lock = _add_to_lock(session, name, library)
-        smoke = _smoke(session, name, observer) if options.smoke else "skipped"
+        smoke, untried = _smoke(session, options, observer) if options.smoke else ("skipped", ())
         if smoke not in ("pass", "skipped"):
-            return _result(session, options, baseline, smoke=smoke, stage=None)
+            return _result(session, options, baseline, smoke=smoke, stage=None, warnings=untried)
         lock.write(session.source.project.prompts_lock)
         new_rollout = Rollout(
             candidate=name, stage=registry.policies.canary.stages[0], started_at=context.now().replace(microsecond=0)
@@ -93,6 +97,7 @@ def publish(context: CommandContext, options: PublishOptions, observer: Observer
             return msgspec.structs.replace(own, rollout=new_rollout)
 
         warnings = session.apply_step(_entry(session, options, new_rollout, smoke), rollout, start)
+        warnings = (*untried, *warnings)
         result = _result(session, options, baseline, smoke=smoke, stage=new_rollout.stage, warnings=warnings)
         return msgspec.structs.replace(result, changed=True)
 
@@ -147,10 +152,13 @@ def _add_to_lock(session: RolloutSession, name: str, library: PromptLibrary) -> 
     return lock.with_release(name, locked)
 
 
-def _smoke(session: RolloutSession, name: str, observer: Observer) -> str:
+def _smoke(session: RolloutSession, options: PublishOptions, observer: Observer) -> tuple[str, tuple[str, ...]]:
+    """Return the decision of smoke, and a line per fallback model that was not tried."""
     from flowai.evals.smoke.smoke import SmokeOptions, run_smoke  # not needed with --no-smoke
 
-    return run_smoke(session.context, SmokeOptions(release=name), observer).report.decision.verdict
+    smoke_options = SmokeOptions(release=options.release, fallbacks=options.fallbacks)
+    result = run_smoke(session.context, smoke_options, observer)
+    return result.report.decision.verdict, result.untried
 
 
 def _entry(session: RolloutSession, options: PublishOptions, rollout: Rollout, smoke: str) -> LedgerEntry:
@@ -185,6 +193,7 @@ def _result(
         stage=stage,
         changed=False,
         smoke=smoke,
+        fallbacks=options.smoke and options.fallbacks,
         differences=differences(session.registry, baseline, options.release),
         registry_file=session.source.own_file,
         warnings=(*session.ledger.warnings, *warnings),

@@ -284,6 +284,7 @@ class GatewayApp:
                 "candidate": status.candidate,
                 "warm": self.is_warm,
                 "degraded": status.degraded,
+                "unavailable_models": status.unavailable_models,
                 "open_breakers": status.open_breakers,
                 "in_flight_count": len(self.in_flight),
             }

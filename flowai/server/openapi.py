@@ -238,6 +238,7 @@ def _ready() -> dict[str, Any]:
             "candidate": {"type": ["string", "null"]},
             "warm": {"type": "boolean"},
             "degraded": {"type": "object", "additionalProperties": {"type": "string"}},
+            "unavailable_models": {"type": "object", "additionalProperties": {"type": "string"}},
             "open_breakers": {"type": "array", "items": {"type": "string"}},
             "in_flight_count": {"type": "integer"},
         },

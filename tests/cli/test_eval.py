@@ -175,6 +175,17 @@ def test_a_baseline_prompt_is_compared_with(flowai: Flowai, project: SampleProje
     assert "against prompts/echo_v1: 2 broke (one, two), 0 fixed" in flowai("eval", "prompts/echo_v2").out
 
 
+def test_reports_and_events_use_the_registrys_price(flowai: Flowai, project: SampleProject) -> None:
+    registry = (project.root / "registry.yaml").read_text(encoding="utf-8")
+    project.write(
+        "registry.yaml", registry.replace("{model: openai/", "{price: {input: 1000, output: 5000}, model: openai/")
+    )
+    ran = flowai("eval", "evals/echo.yaml", "--json")
+    totals = json.loads(ran.out)["totals"]
+    assert totals["cost_usd"] == pytest.approx((totals["input_tokens"] * 1000 + totals["output_tokens"] * 5000) / 1e6)
+    assert sum(event.cost_usd for event in events_of(project)) == pytest.approx(totals["cost_usd"])
+
+
 def test_json_is_one_document_on_stdout(flowai: Flowai) -> None:
     ran = flowai("eval", "--json")
     assert json.loads(ran.out)["kind"] == "eval"

@@ -198,3 +198,30 @@ def test_a_closed_pipe_is_no_error(project: SampleProject) -> None:
     )
     assert b"Traceback" not in done.stderr
     assert b"BrokenPipe" not in done.stderr
+
+
+def test_a_question_that_is_interrupted_is_logged_as_cancelled(
+    project: SampleProject, provider: ScriptedProvider, flowai: Flowai
+) -> None:
+    provider.default = Reply(fault="silent")
+    with started(project, "ask", "chat", "--var", "text=x", start_new_session=True) as process:
+        wait_until(lambda: provider.request_count == 1)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 130
+    assert err == "error: interrupted before the answer was complete\n"
+    (call,) = json.loads(flowai("calls", "--json").out)["calls"]
+    assert (call["origin"], call["error_class"]) == ("ask", "Cancelled")
+
+
+def test_a_question_whose_reader_is_gone_is_no_error(project: SampleProject, provider: ScriptedProvider) -> None:
+    provider.default = Reply(text="a word " * 50, chunk_delay_s=0.01)
+    done = subprocess.run(
+        ["/bin/bash", "-c", f"{sys.executable} -m flowai ask chat --var text=x | head -c 6; echo ${{PIPESTATUS[0]}}"],
+        cwd=project.root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "a word0\n"
+    assert done.stderr == ""

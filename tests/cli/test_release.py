@@ -97,14 +97,14 @@ def test_a_prompt_that_changed_since_any_release_stops_it(place: Path, release: 
 
 def test_smoke_that_does_not_pass_stops_it(place: Path, release: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     project = release_project(place, GOOD_V1)
-    monkeypatch.setattr("flowai.rollouts.publish._smoke", lambda *_: "fail")
+    monkeypatch.setattr("flowai.rollouts.publish._smoke", lambda *_: ("fail", ()))
     ran = release("publish", "v2")
     assert ran.code == WORSE
     assert ("NOT PUBLISHED" in ran.out) is True
     assert project.entries() == ()
     assert (place / "prompts.lock").exists() is False
     assert bool(project.keys().get("rollout")) is False
-    monkeypatch.setattr("flowai.rollouts.publish._smoke", lambda *_: "pass")
+    monkeypatch.setattr("flowai.rollouts.publish._smoke", lambda *_: ("pass", ()))
     assert release("publish", "v2").code == DONE
     assert project.entries()[0].evidence == {"smoke": "pass"}
 
@@ -115,7 +115,7 @@ def test_smoke_that_does_not_pass_stops_it(place: Path, release: Command, monkey
 def test_dogfood_is_promoted_after_smoke_and_enough_answered_calls(
     place: Path, release: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flowai.rollouts.publish._smoke", lambda *_: "pass")
+    monkeypatch.setattr("flowai.rollouts.publish._smoke", lambda *_: ("pass", ()))
     project = release_project(place, GOOD_V1)
     release("publish", "v2")
     dogfood(project, 19)

@@ -47,3 +47,23 @@ def test_smoke_decides(
     found = ReleaseProject(root=project.root)
     assert [entry.evidence for entry in found.entries()] == ([{"smoke": smoke}] if smoke else [])
     assert ("rollout" in found.keys()) is (smoke is not None)  # noqa: SIM118 - a method
+
+
+@pytest.mark.parametrize("option", [(), ("--no-fallbacks",)], ids=["fallbacks", "without"])
+def test_fallback_models_are_tried_unless_switched_off(
+    flowai: Callable[..., Ran], project: SampleProject, provider: ScriptedProvider, option: tuple[str, ...]
+) -> None:
+    registry = REGISTRY.replace("current:", "  v2: {{extends: v1, chat: {{model: n}}}}\ncurrent:")
+    registry = registry.replace("chat: {{timeout", "chat: {{fallback: [m], timeout")
+    project.write("registry.yaml", registry.format(base_url=provider.base_url))
+    project.write("evals/smoke.yaml", SMOKE)
+    provider.answerer = lambda asked: Reply(text="hello") if asked.body["model"] == "other" else Reply(status=500)
+    ran = flowai("release", "publish", "v2", *option)
+    if option:
+        assert ran.code == 0, ran.out + ran.err
+    else:
+        assert ran.code == 4, ran.out + ran.err
+        assert ran.out.splitlines()[-2:] == [
+            "NOT PUBLISHED  smoke: error   reports/smoke.xml",
+            "retry: flowai smoke --release v2 --fallbacks",
+        ]

@@ -180,3 +180,98 @@ def test_changed_bytes_of_a_published_release_are_refused(flowai: Flowai, projec
     assert ran.code == 3
     assert "prompt `prompts/echo_v1` differs from the published release `v1`" in ran.err
     assert flowai("smoke", "--release", "v2").code == 0
+
+
+# --- models that only a fallback would call ---
+
+
+def with_fallbacks(project: SampleProject, models: str, chat: str) -> None:
+    """Add models, and fallbacks of the feature `chat`."""
+    registry = (project.root / "registry.yaml").read_text(encoding="utf-8")
+    registry = registry.replace("features:\n", f"{models}features:\n").replace(
+        "chat: {timeout", f"chat: {{{chat}, timeout"
+    )
+    project.write("registry.yaml", registry)
+
+
+def spare(provider: ScriptedProvider, name: str, key: str = "SCRIPTED_KEY") -> str:
+    place = f'api_base: "{provider.base_url}", provider: {name}'
+    return f'  {name}: {{model: openai/{name}-1, {place}, api_key: "${{{key}}}"}}\n'
+
+
+def test_fallback_models_are_tried_once_each_if_asked(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider
+) -> None:
+    with_fallbacks(project, spare(provider, "s") + spare(provider, "last"), "fallback: [n, s], degrade: {to: last}")
+    provider.answerer = lambda asked: Reply(text="weak") if "-1" in asked.body["model"] else answer(asked)
+    assert "fallback:" not in flowai("smoke").out
+    provider.asked.clear()
+    ran = flowai("smoke", "--fallbacks")
+    assert ran.code == 0, ran.out + ran.err
+    models = [asked.body["model"] for asked in provider.asked]
+    assert sorted(models) == ["gpt-4o-mini", "gpt-4o-mini", "last-1", "other", "s-1"]
+    assert [line.split()[1] for line in ran.out.splitlines()[1:6]] == [
+        "words",
+        "data",
+        "fallback:n",
+        "fallback:s",
+        "fallback:last",
+    ]
+    assert ran.out.splitlines()[-1] == "READY TO DEPLOY"
+    (prompt,) = {str(asked.body["messages"]) for asked in provider.asked if "-1" in asked.body["model"]}
+    assert "Repeat the text." in prompt, "it gets a prompt of its feature"
+
+
+def test_a_fallback_model_that_does_not_answer_blocks(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider
+) -> None:
+    with_fallbacks(project, spare(provider, "s"), "fallback: [s]")
+    provider.answerer = lambda asked: Reply(status=500) if "-1" in asked.body["model"] else answer(asked)
+    assert flowai("smoke").code == 0
+    ran = flowai("smoke", "--fallbacks")
+    assert ran.code == 4
+    assert ran.out.splitlines()[-1] == (
+        "NOT CHECKED, DEPLOY BLOCKED   again: flowai smoke --release v1 --fallbacks --filter-pattern 'fallback:s'"
+    )
+    provider.asked.clear()
+    assert flowai("smoke", "--release", "v1", "--fallbacks", "--filter-pattern", "fallback:s").code == 4
+    assert {asked.body["model"] for asked in provider.asked} == {"s-1"}
+
+
+def test_a_last_resort_without_weights_blocks(flowai: Flowai, project: SampleProject) -> None:
+    with_fallbacks(project, "  tiny: {model: local/tiny, file: models/none.gguf}\n", "degrade: {to: tiny}")
+    ran = flowai("smoke", "--fallbacks")
+    assert ran.code == 4, ran.out
+    (line,) = [line for line in ran.out.splitlines() if "fallback:tiny" in line and line.startswith("ERROR")]
+    assert "no file `models/none.gguf`" in line
+
+
+def test_a_fallback_model_without_its_key_is_named_and_not_tried(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider
+) -> None:
+    spares = "".join(spare(provider, name, "NO_SUCH_KEY") for name in ("s", "t"))
+    with_fallbacks(project, spares, "fallback: [s, t]")
+    ran = flowai("smoke", "--fallbacks")
+    assert ran.code == 0, ran.out + ran.err
+    assert ran.out.splitlines()[1] == (
+        "warning: fallback not tried: `s`, `t`: needs the variable `NO_SUCH_KEY`, which is not set"
+    )
+
+
+def test_a_backend_has_no_fallback_models(flowai: Flowai, provider: ScriptedProvider) -> None:
+    ran = flowai("smoke", "--fallbacks", "--base-url", provider.base_url)
+    assert ran.code == 2
+    assert ran.err.startswith("error: --fallbacks and --base-url exclude each other")
+
+
+def test_models_behind_one_address_are_warned_about(flowai: Flowai, project: SampleProject) -> None:
+    with_fallbacks(project, "", "fallback: [n]")
+    assert "warning: the models of `chat` are behind one address (`127.0.0.1:" in flowai("smoke").out
+
+
+def test_a_daily_limit_without_a_price_blocks(flowai: Flowai, project: SampleProject) -> None:
+    registry = (project.root / "registry.yaml").read_text(encoding="utf-8")
+    project.write("registry.yaml", registry.replace("completion_tokens: 50", "completion_tokens: 50, usd_per_day: 1"))
+    ran = flowai("smoke")
+    assert ran.code == 3
+    assert "registry.yaml:4: models.n.price: `chat` has `usd_per_day`, but the price of" in ran.err

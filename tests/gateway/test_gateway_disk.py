@@ -71,6 +71,7 @@ def test_events_are_buffered_until_they_can_be_written(project: Sample) -> None:
 
 def test_a_disk_that_is_full_for_everything_fails_no_call(project: Sample) -> None:
     project.registry["features"]["chat"]["budget"] = {"usd_per_day": 1.0}
+    project.registry["models"]["small"]["price"] = "unknown_is_free"
     project.feature(cache={"kind": "exact"})
 
     async def served() -> set[str]:

@@ -310,6 +310,23 @@ def test_an_explanation_has_attempts_breakers_and_skipped_pins(project: Sample) 
     assert any("v0" in warning for warning in explanation.warnings)
 
 
+def test_the_status_has_the_models_that_cannot_be_called(project: Sample) -> None:
+    project.registry["models"]["small"] = {"model": "local/small", "file": "models/none.gguf"}
+    project.registry["models"]["other"]["api_key"] = "${NOT_SET}"
+    project.registry["models"]["unused"] = {"model": "local/unused", "file": "models/none.gguf"}
+    project.write()
+
+    async def stood() -> dict[str, str]:
+        async with project.gateway() as gateway:
+            assert (await gateway.complete("chat", HELLO)).model == "main"
+            return dict((await gateway.status()).unavailable_models)
+
+    assert asyncio.run(stood()) == {
+        "other": "registry.yaml:1: models.other: model `other` needs the variable `NOT_SET`, which is not set",
+        "small": "registry.yaml:1: models.small: model `small`: no file `models/none.gguf`",
+    }
+
+
 def test_the_status_has_features_and_open_breakers(project: Sample) -> None:
     project.registry["policies"] = {"breaker": {"failures": 1}}
     project.write()

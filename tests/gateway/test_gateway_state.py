@@ -188,6 +188,7 @@ def test_a_redis_that_is_killed_and_restarted_fails_no_call(tmp_path: Path) -> N
     with sample(tmp_path) as project, RedisServer() as server:
         project.registry["state"] = server.url
         project.registry["features"]["chat"].update(budget={"usd_per_day": 100.0}, cache={"kind": "exact"})
+        project.registry["models"]["small"]["price"] = "unknown_is_free"
         project.registry["releases"]["v2"] = {"extends": "v1", "chat": {"prompt": "prompts/hello_v2"}}
         project.registry["rollout"] = {"candidate": "v2", "stage": 50}
         project.write()
@@ -215,6 +216,7 @@ def test_without_redis_each_process_uses_its_own_state(tmp_path: Path) -> None:
     with sample(tmp_path) as project, RedisServer() as server:
         server.kill()
         project.registry["state"] = server.url
+        project.registry["models"]["small"]["price"] = "unknown_is_free"
         project.feature(budget={"usd_per_day": 100.0}, cache={"kind": "exact"})
         asyncio.run(served(project, server))
         assert {event.error_class for event in project.calls} == {None}

@@ -114,6 +114,14 @@ def test_degraded_parts_are_shown(gateway: ScriptedGateway, server: ServedGatewa
     assert "flowai_breaker_open{provider=openai}" not in samples(server.http)
 
 
+def test_readiness_names_models_that_cannot_be_called(gateway: ScriptedGateway, server: ServedGateway) -> None:
+    assert server.http.get("/readyz").json()["unavailable_models"] == {}
+    gateway.stands = replace(gateway.stands, unavailable_models={"small": "model `small`: no file `small.gguf`"})
+    ready = server.http.get("/readyz")
+    assert ready.status_code == 200, "others can serve"
+    assert ready.json()["unavailable_models"] == {"small": "model `small`: no file `small.gguf`"}
+
+
 def test_readiness_shows_the_warm_up(server: ServedGateway) -> None:
     assert server.http.get("/readyz").json()["warm"] is False
     server.run(server.server.warm_up)

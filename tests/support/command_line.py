@@ -19,8 +19,9 @@ def parse_command(line: str) -> None:
     context: Any = None
     while True:
         context = command.make_context(name, arguments, parent=context)
-        if not hasattr(command, "commands"):
+        rest = [] if not hasattr(command, "commands") else [*context._protected_args, *context.args]
+        if not rest:  # a command, or a group that is called by itself
             break
         # a group leaves the name of the command and its arguments unparsed
-        name, command, arguments = command.resolve_command(context, [*context._protected_args, *context.args])
+        name, command, arguments = command.resolve_command(context, rest)
         assert name is not None

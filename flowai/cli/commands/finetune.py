@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from flowai.cli.commands import finetune_check, finetune_export, finetune_label, finetune_review
+from flowai.cli.finetune_commands import check, export, label, review
 from flowai.cli.help_format import HelpCommand, HelpGroup, examples
 
 app = typer.Typer(
@@ -18,9 +18,9 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 for _name, _module in (
-    ("export", finetune_export),
-    ("check", finetune_check),
-    ("label", finetune_label),
-    ("review", finetune_review),
+    ("export", export),
+    ("check", check),
+    ("label", label),
+    ("review", review),
 ):
     app.command(_name, cls=HelpCommand, epilog=_module.EXAMPLES)(_module.command)

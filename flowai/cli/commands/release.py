@@ -78,6 +78,9 @@ def publish_command(
     release: Annotated[str, typer.Argument(metavar="RELEASE", help="Release to roll out.")],
     env: Env = None,
     no_smoke: Annotated[bool, typer.Option("--no-smoke", help="Skip smoke; the ledger records that.")] = False,
+    fallbacks: Annotated[
+        bool, typer.Option("--fallbacks/--no-fallbacks", help="Try every model of the fallback chains in smoke too.")
+    ] = True,
     reason: Reason = None,
     json: JsonOption = False,
 ) -> None:
@@ -90,7 +93,7 @@ def publish_command(
     from flowai.errors import ExitCode
     from flowai.rollouts.publish import PublishOptions, publish
 
-    options = PublishOptions(release=release, env=env, smoke=not no_smoke, reason=reason)
+    options = PublishOptions(release=release, env=env, smoke=not no_smoke, fallbacks=fallbacks, reason=reason)
     result = publish(console.command_context(), options, _Quiet())
     if json:
         console.print_json(result)
@@ -194,7 +197,8 @@ def _publish_lines(result: PublishResult) -> Iterator[str]:
     env = f" --env {result.environment}" if result.environment else ""
     if result.stage is None:
         yield f"NOT PUBLISHED  smoke: {result.smoke}   reports/smoke.xml"
-        yield f"retry: flowai smoke --release {result.release}{env}"
+        fallbacks = " --fallbacks" if result.fallbacks else ""
+        yield f"retry: flowai smoke --release {result.release}{env}{fallbacks}"
         return
     yield f"{result.serving} -> {result.release}"
     yield from _difference_lines(result.differences)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples(
     "flowai smoke",
-    "flowai smoke --release v3 --env prod",
+    "flowai smoke --release v3 --env prod --fallbacks",
     "flowai smoke --base-url http://127.0.0.1:8000/v1",
 )
 
@@ -42,6 +42,9 @@ def command(
             "--filter-pattern", metavar="REGEX", help="Run only cases whose id or description matches this regex."
         ),
     ] = None,
+    fallbacks: Annotated[
+        bool, typer.Option("--fallbacks/--no-fallbacks", help="Also try every model of the fallback chains once.")
+    ] = False,
     output: Outputs = None,
     env: Env = None,
     json: JsonOption = False,
@@ -59,6 +62,7 @@ def command(
         release=release,
         base_url=base_url,
         pattern=filter_pattern,
+        fallbacks=fallbacks,
         outputs=tuple(Path(name) for name in output or ()),
     )
     backend = _Backend()
@@ -130,11 +134,14 @@ def _failure_reasons(trial: Trial) -> Iterator[str]:
 
 
 def _verdict(result: SmokeResult) -> str:
+    from flowai.evals.smoke.fallback_trials import CASE_PREFIX
+
     verdict = result.report.decision.verdict
     if verdict == "pass":
         return "READY TO DEPLOY"
     bad = "|".join(trial.case for trial in result.report.trials if trial.outcome != "pass")
-    again = f"again: flowai smoke --release {result.release} --filter-pattern '{bad}'"
+    fallbacks = " --fallbacks" if CASE_PREFIX in bad else ""
+    again = f"again: flowai smoke --release {result.release}{fallbacks} --filter-pattern '{bad}'"
     return f"{'DEPLOY BLOCKED' if verdict == 'fail' else 'NOT CHECKED, DEPLOY BLOCKED'}   {again}"
 
 

@@ -17,6 +17,7 @@ from flowai.evals.runs.runner import PreparedTrial, TrialCallbacks, call_models
 from flowai.events import Attempt, CallEvent, Content, EventLog
 from flowai.gateway.plan import build_request
 from flowai.providers import PriceTable
+from flowai.providers.endpoint_price import price_of
 from flowai.storage.strict_json import json_problem
 
 if TYPE_CHECKING:
@@ -163,9 +164,7 @@ def build_forecast(waiting: Sequence[PreparedTrial], *, trial_count: int, cached
     cost_usd: float | None = 0.0
     for trial in waiting:
         request = trial.request
-        if request.endpoint.file is not None:
-            continue  # a local model costs nothing
-        price = prices.price(request.endpoint.model)
+        price = price_of(request.endpoint, prices)
         chars = sum(len(str(message.get("content", ""))) for message in request.messages)
         output_tokens = request.params.get("max_tokens", ASSUMED_OUTPUT_TOKENS)
         cost = price.cost_usd(chars / CHARS_PER_TOKEN, output_tokens) if price else None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from flowai.evals.smoke.fallback_trials import is_fallback_trial
 from flowai.gateway.gateway import Gateway
 from flowai.gateway.plan import FeatureToggles
 from flowai.providers import create_client
@@ -30,16 +31,37 @@ PLACEHOLDER_ADDRESS = "http://127.0.0.1"
 
 
 def build_gateway_requests(workspace: Workspace, trials: Sequence[PreparedTrial]) -> list[PreparedTrial]:
-    """Replace each trial's request with the one an application would send: feature name and prompt variables."""
-    return [_build_gateway_request(workspace, trial) for trial in trials]
+    """Replace each trial's request with the one an application would send: feature name and prompt variables.
+
+    The trial of a fallback model names the model, and sends the rendered prompt.
+    """
+    return [
+        _build_model_request(trial)
+        if is_fallback_trial(trial.planned.case.id)
+        else _build_gateway_request(workspace, trial)
+        for trial in trials
+    ]
+
+
+def _build_model_request(trial: PreparedTrial) -> PreparedTrial:
+    """Replace a request with one for its model by name, with the rendered messages."""
+    request = trial.request
+    return replace(
+        trial, request=msgspec.structs.replace(request, endpoint=_at_gateway(request.endpoint.name, request))
+    )
+
+
+def _at_gateway(name: str, request: Request) -> Endpoint:
+    """Return the endpoint of a feature or a model of the gateway."""
+    return msgspec.structs.replace(
+        request.endpoint, model=f"openai/{name}", api_base=PLACEHOLDER_ADDRESS, api_key=None, file=None
+    )
 
 
 def _build_gateway_request(workspace: Workspace, trial: PreparedTrial) -> PreparedTrial:
     request, target = trial.request, trial.planned.target
     variables = workspace.library.load(target.prompt).select(trial.planned.case.vars)
-    endpoint = msgspec.structs.replace(
-        request.endpoint, model=f"openai/{target.feature}", api_base=PLACEHOLDER_ADDRESS, api_key=None, file=None
-    )
+    endpoint = _at_gateway(str(target.feature), request)
     params: dict[str, Any] = {"max_tokens": request.params["max_tokens"], "extra_body": {"prompt_variables": variables}}
     application_request = msgspec.structs.replace(
         request, endpoint=endpoint, messages=(), params=params, response_schema=None
@@ -50,8 +72,11 @@ def _build_gateway_request(workspace: Workspace, trial: PreparedTrial) -> Prepar
 class SmokeClient:
     """Client whose every request goes through a gateway of its own, to the workspace's release."""
 
-    def __init__(self, workspace: Workspace, on_ready: Callable[[str, float], None]) -> None:
+    def __init__(
+        self, workspace: Workspace, on_ready: Callable[[str, float], None], *, fallbacks: bool = False
+    ) -> None:
         self._workspace = workspace
+        self._fallbacks = fallbacks
         self._on_ready = on_ready
         self._inner: Client = create_client(redactor=workspace.redactor)
         self._running = AsyncExitStack()
@@ -93,7 +118,11 @@ class SmokeClient:
                     context.runtime_options(),
                     connect=self._connect,
                     toggles=FeatureToggles(
-                        caches=False, fallback=False, assignment=False, release=self._workspace.release
+                        caches=False,
+                        fallback=False,
+                        warms_fallbacks=self._fallbacks,
+                        assignment=False,
+                        release=self._workspace.release,
                     ),
                 )
                 gateway = Gateway(self._workspace.project.root, env=context.env, origin="smoke", settings=settings)

@@ -1,7 +1,7 @@
 """`flowai smoke`: send the standard prompts to a release's models and decide whether it may be deployed.
 
 The prompts go over HTTP through the gateway, as the product's calls do, without anything that could hide a fault: no
-cache, fallback, degraded answer, rollout or experiment.
+cache, fallback, degraded answer, rollout or experiment. Fallback models are tried by their own names.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.errors import InconclusiveError, InterruptedRunError, Place, PromptError
+from flowai.errors import InconclusiveError, InterruptedRunError, Place, PromptError, UsageError
 from flowai.evals.reports import WRITERS
 from flowai.evals.runs.plan import Selection, plan_trials
 from flowai.evals.runs.run_report import RunFacts, build_report
 from flowai.evals.runs.targets import TargetResolver
 from flowai.evals.runs.trials import CallOptions, Forecast, TrialPreparer, resolve_endpoints, run_trials
+from flowai.evals.smoke.fallback_trials import plan_fallback_trials
 from flowai.evals.smoke.gateway_client import SmokeClient, build_gateway_requests
 from flowai.evals.suites.loader import load_suite
 from flowai.evals.suites.records import Assertion
 from flowai.prompts import PromptLock
-from flowai.providers import create_client
+from flowai.providers import PriceTable, create_client
+from flowai.registry import check_daily_limits, single_provider_warnings
 from flowai.releases.integrity import changes_since
 from flowai.rendering.report_files import check_endings, write_reports
 from flowai.workspace.workspace import open_workspace
@@ -59,6 +61,8 @@ class SmokeOptions:
     """OpenAI-compatible backend for all calls; None for the release's own models."""
     pattern: str | None = None
     """Regular expression for a case's id or description."""
+    fallbacks: bool = False
+    """Whether to try every model of the fallback chains once; not with `base_url`."""
     outputs: tuple[Path, ...] = ()
 
 
@@ -71,10 +75,14 @@ class SmokeResult:
     current: str
     """The release that serves."""
     junit: Path
+    untried: tuple[str, ...] = ()
+    """A line per fallback model that was not tried, and why."""
 
 
 def run_smoke(context: CommandContext, options: SmokeOptions, observer: Observer) -> SmokeResult:
     """Check a release."""
+    if options.fallbacks and options.base_url is not None:
+        raise UsageError("--fallbacks and --base-url exclude each other", hint="a backend has no fallback models")
     check_endings(options.outputs, WRITERS)
     serving = open_workspace(context)
     rollout = serving.registry.rollout
@@ -82,25 +90,32 @@ def run_smoke(context: CommandContext, options: SmokeOptions, observer: Observer
     workspace = replace(serving, release=release) if release in serving.registry.releases else serving
     workspace.registry.release(release)
     _check_integrity(workspace)
+    check_daily_limits(workspace.registry, PriceTable())
     started_at, started_s = context.timestamp(), context.clock_s()
     suite = load_suite(workspace.project.inside(SMOKE_SUITE), workspace.project)
     resolver = TargetResolver(workspace.project, workspace.registry, workspace.library, release=workspace.release)
     suite_targets = [_with_limits(suite_target, workspace) for suite_target in resolver.resolve_by_feature(suite)]
     planned = plan_trials(suite_targets, Selection(pattern=options.pattern))
-    if not planned:
+    spares, untried = (
+        plan_fallback_trials(workspace, suite_targets, pattern=options.pattern, max_latency_ms=MAX_LATENCY_MS)
+        if options.fallbacks and suite_targets
+        else ([], ())
+    )
+    if not planned and not spares:
         raise InconclusiveError(
             f"no case of {SMOKE_SUITE} matched", hint="--filter-pattern matches ids and descriptions of cases"
         )
     preparer = TrialPreparer(workspace)
     prepared = [_limited(trial) for trial in preparer.prepare(planned)]
+    prepared_spares = [_limited(trial) for trial in preparer.prepare(spares)]
     client: Client
-    concurrency = len(prepared)
+    concurrency = len(prepared) + len(prepared_spares)
     if options.base_url is None:
-        reachable = resolve_endpoints(workspace, prepared)
+        reachable = [*resolve_endpoints(workspace, prepared), *prepared_spares]
         if any(trial.request.endpoint.file is not None for trial in reachable):
             concurrency = 1  # a local model runs one request at a time; waiting for it would count as latency
         waiting = build_gateway_requests(workspace, reachable)
-        client = SmokeClient(workspace, observer.ready)
+        client = SmokeClient(workspace, observer.ready, fallbacks=options.fallbacks)
     else:
         waiting = _via_backend(prepared, options.base_url, api_key=workspace.environ.get(BACKEND_KEY_VARIABLE))
         client = create_client(redactor=workspace.redactor, on_ready=observer.ready)
@@ -134,11 +149,12 @@ def run_smoke(context: CommandContext, options: SmokeOptions, observer: Observer
         calls_wall_s=calls_wall_s,
         in_flight_s=sum(trial.latency_ms or 0.0 for trial in trials.values()) / 1000,
         concurrency_limit=concurrency,
+        warnings=(*single_provider_warnings(workspace.registry, workspace.environ, (release,)), *untried),
     )
-    report = build_report(workspace, [trials[trial.key] for trial in planned], {}, facts)
+    report = build_report(workspace, [trials[trial.key] for trial in (*planned, *spares)], {}, facts)
     junit = workspace.project.reports / "smoke.xml"
     write_reports(report, [junit, *options.outputs], WRITERS)
-    return SmokeResult(report=report, release=release, current=serving.release, junit=junit)
+    return SmokeResult(report=report, release=release, current=serving.release, junit=junit, untried=untried)
 
 
 def _check_integrity(workspace: Workspace) -> None:

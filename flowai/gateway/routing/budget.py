@@ -6,6 +6,7 @@ from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
 
 from flowai.errors import BudgetError
+from flowai.providers.endpoint_price import price_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -75,10 +76,10 @@ class Budgets:
             )
 
     def _max_cost_usd(self, request: Request, endpoints: Iterable[Endpoint]) -> float:
-        """Return the upper limit of a call's cost; models without a known price count as free."""
+        """Return the upper limit of a call's cost; the registry is refused if a price is unknown."""
         input_tokens = self._tokens.upper_bound(request.messages) / BYTES_PER_TOKEN
         output_tokens = max_tokens(request.params) or DEFAULT_OUTPUT_TOKENS
-        prices = (self._prices.price(endpoint.model) for endpoint in endpoints if endpoint.file is None)
+        prices = (price_of(endpoint, self._prices) for endpoint in endpoints)
         return max(
             (price.cost_usd(input_tokens, output_tokens) or 0.0 for price in prices if price is not None), default=0.0
         )
