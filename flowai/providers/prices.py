@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _TABLE_FILE = "model_prices_and_context_window_backup.json"
 
@@ -52,6 +56,18 @@ class PriceTable:
                 except msgspec.DecodeError:  # a row of another shape counts as missing
                     return None
         return None
+
+    def cost_usd(self, model: str, usage: Mapping[str, Any]) -> float | None:
+        """Return the cost of a call; None when the model has no price.
+
+        Args:
+            model: LiteLLM's name (`openai/gpt-4o-mini`).
+            usage: in OpenAI's format, with the details that the provider reported.
+        """
+        price = self.price(model)
+        if price is None:
+            return None
+        return price.cost_usd(usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0)
 
 
 def _packaged() -> Path | None:
