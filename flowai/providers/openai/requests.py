@@ -11,7 +11,7 @@ from flowai.providers.wire import WireRequest
 
 if TYPE_CHECKING:
     from flowai.providers.catalog import DirectProvider
-    from flowai.providers.client import Endpoint, EmbedRequest, Request
+    from flowai.providers.client import EmbedRequest, Endpoint, Request
 
 _NO_KEY = "none"
 
