@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_T = TypeVar("_T")
 _TABLE_FILE = "model_prices_and_context_window_backup.json"
 
 
@@ -46,16 +47,22 @@ class PriceTable:
 
         The lookup is LiteLLM's: by the full name, then without the provider's prefix.
         """
+        return self.row(model, Price) or self.row(model.partition("/")[2], Price)
+
+    def row(self, name: str, kind: type[_T]) -> _T | None:
+        """Return a row of the table; None when there is none of this name and shape.
+
+        Args:
+            name: of the row, exactly.
+            kind: the fields to read.
+        """
         if self._rows is None:
             self._rows = _read(self._file or _packaged())
-        for name in (model, model.partition("/")[2]):
-            row = self._rows.get(name)
-            if row is not None:
-                try:
-                    return msgspec.json.decode(row, type=Price)
-                except msgspec.DecodeError:  # a row of another shape counts as missing
-                    return None
-        return None
+        row = self._rows.get(name)
+        try:
+            return None if row is None else msgspec.json.decode(row, type=kind)
+        except msgspec.DecodeError:
+            return None
 
     def cost_usd(self, model: str, usage: Mapping[str, Any]) -> float | None:
         """Return the cost of a call; None when the model has no price.
