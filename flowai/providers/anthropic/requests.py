@@ -36,7 +36,10 @@ _UNSET_VARIABLES = (
     "LITELLM_ANTHROPIC_DISABLE_URL_SUFFIX",
     "DEFAULT_ANTHROPIC_CHAT_MAX_TOKENS",
     "DEFAULT_MAX_TOKENS",
-    *(f"DEFAULT_REASONING_EFFORT_{name}_THINKING_BUDGET" for name in ("MINIMAL", "LOW", "MEDIUM", "HIGH", "XHIGH", "MAX")),
+    *(
+        f"DEFAULT_REASONING_EFFORT_{name}_THINKING_BUDGET"
+        for name in ("MINIMAL", "LOW", "MEDIUM", "HIGH", "XHIGH", "MAX")
+    ),
 )
 """Environment variables that change LiteLLM's requests."""
 _HEADERS = (
@@ -90,9 +93,7 @@ def messages_request(request: Request, models: ModelCatalog, *, stream: bool = T
     except (UnprovenRequestError, msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError):
         return None  # values that JSON cannot express, too
     beta = (("anthropic-beta", STRUCTURED_OUTPUT),) if "output_format" in body else ()
-    return WireRequest(
-        url=_address(request.endpoint), headers=(*_HEADERS, ("x-api-key", key), *beta), body=encoded
-    )
+    return WireRequest(url=_address(request.endpoint), headers=(*_HEADERS, ("x-api-key", key), *beta), body=encoded)
 
 
 def _key(endpoint: Endpoint) -> str:

@@ -61,7 +61,7 @@ def _from_thinking(thinking: Any, abilities: ModelAbilities) -> dict[str, Any]: 
     if not isinstance(thinking, dict) or not thinking.keys() <= _KEYS or thinking.get("display") not in _DISPLAYS:
         raise UnprovenRequestError("an unusual `thinking`")
     budget_tokens = thinking.get("budget_tokens")
-    match thinking["type"] if "type" in thinking else None:
+    match thinking.get("type"):
         case "enabled" if type(budget_tokens) is int:
             if abilities.supports_adaptive_thinking and not abilities.supports_legacy_thinking:
                 return _as_effort(thinking, budget_tokens, abilities)

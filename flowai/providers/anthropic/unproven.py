@@ -4,4 +4,12 @@ from __future__ import annotations
 
 
 class UnprovenRequestError(Exception):
-    """A part of a request that flowai does not build as LiteLLM does, as far as the tests prove; never leaves `requests`."""
+    """A part of a request that only LiteLLM builds; never leaves `messages_request`.
+
+    Args:
+        what: the part.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
