@@ -165,9 +165,7 @@ class MessagesStreamParser:
     def _line(self, line: bytes) -> Delta | None:
         """Parse a line. An event of one data line, the usual case, does not wait for its blank line."""
         if not line:
-            if self._partial:
-                raise MalformedStreamError("an event of the stream is not JSON")
-            return None
+            return self._partial_event() if self._partial else None
         if not line.startswith(b"data:"):
             return None  # the event's name, which its data repeats, or a comment
         data = line[5:].strip()
@@ -175,16 +173,27 @@ class MessagesStreamParser:
             self._partial += b"\n" + data
             if len(self._partial) > MAX_JSON_BYTES:
                 raise MalformedStreamError(f"an event of the stream is longer than {MAX_JSON_BYTES:,} bytes")
-            data = bytes(self._partial)
-        return self._data(data) if data else None
-
-    def _data(self, data: bytes) -> Delta | None:
+            return None
+        if not data:
+            return None
         try:
             event = _EVENT.decode(data)
         except _UNREADABLE:
-            self._partial = bytearray(data)  # the event may continue in its next line
+            self._partial += data  # the event may continue in its next line
             return None
-        self._partial = bytearray()
+        return self._event(event)
+
+    def _partial_event(self) -> Delta | None:
+        """Parse an event of several lines. Without one event, an unknown part of the answer is missing."""
+        data = bytes(self._partial)
+        self._partial.clear()
+        try:
+            event = _EVENT.decode(data)
+        except _UNREADABLE:
+            raise MalformedStreamError("an event of the stream is not JSON") from None
+        return self._event(event)
+
+    def _event(self, event: _Event) -> Delta | None:
         if event.type == "error" or (event.type is None and event.error is not None):
             raise _error_event(event)
         action = self._actions.get(event.type) if isinstance(event.type, str) else None
