@@ -16,11 +16,11 @@ FlowaiError                     70  never raised directly
 │       ├── TimedOutError        4  no answer, or no first token, within the time limit
 │       ├── UnreachableError     4  refused, reset, no route, no such host
 │       ├── ServerError          4  5xx, overloaded
-│       ├── AuthError            4  401, 403: the key is missing, wrong or not allowed
+│       ├── AuthError            4  401, 402, 403: the key is missing, wrong or not allowed, or the account is empty
 │       ├── ModelNotFoundError   4  404: the model does not exist or was retired
 │       ├── ContextTooLongError  4  the request is longer than the model's context
 │       ├── ContentFilteredError 4  the provider's policy rejected the request or the answer
-│       ├── InvalidRequestError  4  any other 4xx: the request itself is wrong
+│       ├── InvalidRequestError  4  400, 422 with an error object about the request: the request itself is wrong
 │       ├── MalformedAnswerError 4  the answer broke off or violates the protocol
 │       └── AllModelsFailedError 4  every model of the fallback chain failed or was skipped; carries each failure
 ├── InconclusiveError            5  not enough data for a verdict, or nothing matched
@@ -182,6 +182,9 @@ class CallError(InfrastructureError):
         hint: str | None = None,
     ) -> None:
         super().__init__(what, hint=hint)
+        self.is_provider_fault = True
+        """Whether it proves that the provider fails; False where the request, its limits or the model's words explain
+        it: a circuit breaker does not count it then."""
         self.provider = provider
         self.model = model
         self.status = status
@@ -218,7 +221,10 @@ class ServerError(CallError):
 
 
 class AuthError(CallError):
-    """The key is missing, wrong or not allowed to use this model (401, 403)."""
+    """The key is missing, wrong or not allowed to use this model, or its account has no credit (401, 402, 403, 451)."""
+
+    is_out_of_credit: bool = False
+    """Whether the account has no credit or quota left."""
 
 
 class ModelNotFoundError(CallError):
@@ -234,7 +240,7 @@ class ContentFilteredError(CallError):
 
 
 class InvalidRequestError(CallError):
-    """The request itself is wrong (any other 4xx)."""
+    """The request itself is wrong: 400, 405, 415, 422 with an error object about it; 413, 501."""
 
 
 class MalformedAnswerError(CallError):

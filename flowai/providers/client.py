@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 
 ChatMessage = dict[str, Any]
 """One message in OpenAI's chat format: `role`, `content` (text, or a list of parts)."""
+LOCAL_PROVIDER = "local"
+"""Provider of models on this machine: no cost, no proxy."""
+Transport = Literal["auto", "direct", "litellm"]
+"""How a model is called: `direct` over flowai's own connections, `litellm`, or `auto` for the first that can."""
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +32,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Never shown, logged, hashed or recorded."""
     file: str | None = None
     """Absolute path of the GGUF file of a `local/...` model; None for others."""
+    transport: Transport = "auto"
+    """How the model is called."""
 
     def __repr__(self) -> str:
         """Return a text without the key."""

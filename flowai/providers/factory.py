@@ -1,4 +1,4 @@
-"""Builds a client: LiteLLM, local models, and a recording around them."""
+"""Builds a client: local models, endpoints with OpenAI's protocol, all others through LiteLLM, and a recording."""
 
 from __future__ import annotations
 
@@ -55,12 +55,13 @@ def create_client(
 
 
 def _provider_client(redactor: Redactor, on_ready: Callable[[str, float], None], *, shared_process: bool) -> Client:
-    from flowai.providers.litellm.client import (
-        LiteLLMClient,  # late: they import asyncio, which cached runs do not need
-    )
+    # late: they import asyncio, which cached runs do not need
+    from flowai.providers.litellm.client import LiteLLMClient
     from flowai.providers.local.client import LocalClient
+    from flowai.providers.openai.client import OpenAIClient
 
-    return LocalClient(LiteLLMClient(redactor=redactor, shared_process=shared_process), on_ready=on_ready)
+    other = LiteLLMClient(redactor=redactor, shared_process=shared_process)
+    return LocalClient(OpenAIClient(other, redactor=redactor), on_ready=on_ready)
 
 
 def _recording(inner: Client, path: Path, redactor: Redactor, *, add: bool) -> Client:

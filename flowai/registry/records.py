@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from flowai.errors import Place, UsageError, expected_one_of
+from flowai.providers.client import Transport  # noqa: TC001 - as above
 from flowai.registry.fields import (
     Duration,
     ModelName,
@@ -47,6 +48,9 @@ class ModelEntry(RegistryRecord, frozen=True, kw_only=True):
     """Weights of a `local/...` model: `package:PACKAGE/FILE`, or a path (relative to the registry's directory)."""
     tier: Tier | None = None
     """`premium`, `standard` or `bulk`; default the tier that lists the model."""
+    transport: Transport = "auto"
+    """How the model is called: `direct` over flowai's own connections (OpenAI's protocol only), `litellm`, or `auto`:
+    direct where flowai knows the provider and every parameter, else through LiteLLM."""
 
 
 class Degrade(RegistryRecord, frozen=True, kw_only=True):

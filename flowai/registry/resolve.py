@@ -119,6 +119,7 @@ def endpoint_of(registry: Registry, model: str, environ: Mapping[str, str], *, r
         api_base=api_base,
         api_key=_api_key(registry, model, entry, environ),
         file=file,
+        transport=entry.transport,
     )
 
 

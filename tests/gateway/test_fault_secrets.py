@@ -15,7 +15,7 @@ from support.scripted_replies import Reply
 from flowai.errors import AllModelsFailedError, FlowaiError
 from flowai.events import CallEvent
 from flowai.gateway.gateway import Gateway
-from flowai.providers.litellm.errors import MAX_REASON_CHARS
+from flowai.providers.failures import MAX_REASON_CHARS
 
 pytest.importorskip("opentelemetry.sdk", reason="needs opentelemetry-sdk")
 

@@ -11,7 +11,7 @@ from support.litellm_calls import BOTH, Way, failure, run
 from support.scripted_provider import Reply, ScriptedProvider
 from support.scripted_replies import HOSTILE_JSON
 
-from flowai.errors import CallError, InvalidRequestError, MalformedAnswerError, ServerError, UnreachableError
+from flowai.errors import CallError, MalformedAnswerError, ServerError, UnreachableError
 from flowai.providers import EmbedRequest
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ WIRES = {
         MalformedAnswerError,
     ),
     "an error that is no JSON": (b"HTTP/1.1 500 X\r\ncontent-length: 3\r\n\r\n\xff\xfe\xfd", ServerError),
-    "a refusal that is no JSON": (b"HTTP/1.1 400 X\r\ncontent-length: 3\r\n\r\n[[[", InvalidRequestError),
+    "a refusal that is no JSON": (b"HTTP/1.1 400 X\r\ncontent-length: 3\r\n\r\n[[[", ServerError),
     "an error cut short": (b"HTTP/1.1 503 X\r\ncontent-length: 300\r\n\r\n{", ServerError),
 }
 

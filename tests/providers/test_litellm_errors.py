@@ -19,7 +19,8 @@ from flowai.errors import (
     UnreachableError,
 )
 from flowai.providers import Endpoint
-from flowai.providers.litellm.errors import retry_after_s, shown_address, translate
+from flowai.providers.failures import retry_after_s, shown_address
+from flowai.providers.litellm.errors import translate
 from flowai.redaction import Redactor
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -9,6 +9,7 @@ import pytest
 
 from flowai.errors import CallError
 from flowai.providers.litellm.client import LiteLLMClient
+from flowai.providers.openai.client import OpenAIClient
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def run(work: Callable[[LiteLLMClient], Awaitable[Any]], *, redactor: Redactor | None = None) -> Any:
     async def session() -> Any:
-        client = LiteLLMClient(redactor=redactor, shared_process=False)
+        client = OpenAIClient(LiteLLMClient(redactor=redactor, shared_process=False), redactor=redactor)
         try:
             return await work(client)
         finally:

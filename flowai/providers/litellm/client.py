@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowai.errors import CallError, ContentFilteredError, MalformedAnswerError, TimedOutError
 from flowai.providers.client import Chunk, Completion, Embeddings
+from flowai.providers.failures import (
+    content_filtered_error,
+    deadline_error,
+    explain_malformed,
+    malformed_error,
+    stalled_error,
+)
 from flowai.providers.litellm.adapter import LiteLLMAdapter, cost_usd, load, token_counts
 from flowai.providers.litellm.cancellation import cancel_after_first_wait
-from flowai.providers.litellm.errors import explain_malformed, shown_address, translate
+from flowai.providers.litellm.errors import translate
 from flowai.providers.litellm.native_stream import StreamAccumulator, stream_deltas
 from flowai.providers.openai.embeddings import vector
 from flowai.redaction import Redactor
@@ -22,9 +28,12 @@ from flowai.redaction import Redactor
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
+    from flowai.errors import CallError
     from flowai.providers.client import EmbedRequest, Endpoint, Request
     from flowai.providers.openai.stream_parser import Delta
     from flowai.providers.openai.transport import StreamMonitor
+
+WITHHELD = "the provider's policy withheld the whole answer"
 
 
 class LiteLLMClient:
@@ -87,7 +96,7 @@ class LiteLLMClient:
                 )
         except library.failures as error:
             if limit.expired():
-                raise _deadline_error(endpoint, "no vectors", request.total_timeout_s) from None
+                raise deadline_error(endpoint, "no vectors", request.total_timeout_s) from None
             raise self._failure(error, endpoint, started_s) from None
         vectors = self._vectors(answer, request)
         input_tokens, _ = token_counts(answer.usage)
@@ -135,9 +144,9 @@ class LiteLLMClient:
                     answer = await cancel_after_first_wait(library.module.acompletion(**library.arguments(request)))
         except library.failures as error:
             if limit.expired():
-                raise _deadline_error(endpoint, "no complete answer", request.total_timeout_s) from None
+                raise deadline_error(endpoint, "no complete answer", request.total_timeout_s) from None
             if monitor.has_stalled:
-                raise _stalled_error(request, has_started=monitor.has_started) from None
+                raise stalled_error(request, has_started=monitor.has_started) from None
             if monitor.malformed is not None:
                 raise explain_malformed(monitor.malformed, endpoint=endpoint, redactor=self._redactor) from None
             raise self._failure(error, endpoint, started_s) from None
@@ -180,12 +189,12 @@ class LiteLLMClient:
         except library.failures as error:
             if isinstance(error, TimeoutError):
                 if draft.has_stalled:
-                    raise _stalled_error(request, has_started=draft.has_started) from None
-                raise _deadline_error(endpoint, "no complete answer", request.total_timeout_s) from None
+                    raise stalled_error(request, has_started=draft.has_started) from None
+                raise deadline_error(endpoint, "no complete answer", request.total_timeout_s) from None
             raise self._failure(error, endpoint, started_s) from None
         latency_ms = self._latency_ms(started_s)
         if not draft.is_finished:
-            raise _malformed(endpoint, "the stream ended before the answer did (no finish reason)")
+            raise malformed_error(endpoint, "the stream ended before the answer did (no finish reason)")
         yield Chunk(text="", completion=_completion_from_stream(endpoint, library, draft, latency_ms))
 
     def _vectors(self, answer: Any, request: EmbedRequest) -> tuple[tuple[float, ...], ...]:  # noqa: ANN401 - LiteLLM's
@@ -193,11 +202,11 @@ class LiteLLMClient:
             rows = sorted(answer.data, key=lambda row: row["index"])
             vectors = tuple(vector(row["embedding"]) for row in rows)
         except (KeyError, TypeError, ValueError):
-            raise _malformed(request.endpoint, "the answer contains no vectors of numbers") from None
+            raise malformed_error(request.endpoint, "the answer contains no vectors of numbers") from None
         if len(vectors) != len(request.texts):
-            raise _malformed(request.endpoint, f"{len(vectors)} vectors came for {len(request.texts)} texts")
+            raise malformed_error(request.endpoint, f"{len(vectors)} vectors came for {len(request.texts)} texts")
         if len({len(vector) for vector in vectors}) > 1:
-            raise _malformed(request.endpoint, "the vectors are of different lengths")
+            raise malformed_error(request.endpoint, "the vectors are of different lengths")
         return vectors
 
     def _latency_ms(self, started_s: float) -> float:
@@ -215,14 +224,14 @@ class LiteLLMClient:
 
 def _completion(endpoint: Endpoint, answer: Any, monitor: StreamMonitor, latency_ms: float) -> Completion:  # noqa: ANN401 - LiteLLM's
     if not answer.choices:
-        raise _malformed(endpoint, "the answer contains no choices")
+        raise malformed_error(endpoint, "the answer contains no choices")
     choice = answer.choices[0]
     text = choice.message.content or monitor.answer.refusal
     if not isinstance(text, str):
-        raise _malformed(endpoint, "the answer's content is not a text")
+        raise malformed_error(endpoint, "the answer's content is not a text")
     tool_calls = tuple(call.model_dump(exclude_none=True) for call in choice.message.tool_calls or ())
     if choice.finish_reason == "content_filter" and not (text or tool_calls):
-        raise _content_filtered_error(endpoint)
+        raise content_filtered_error(endpoint, WITHHELD)
     input_tokens, output_tokens = token_counts(getattr(answer, "usage", None))
     return Completion(
         text=text,
@@ -244,7 +253,7 @@ def _completion_from_stream(
 ) -> Completion:
     text = "".join(draft.texts)
     if draft.finish_reason == "content_filter" and not (text or draft.tool_calls):
-        raise _content_filtered_error(endpoint)
+        raise content_filtered_error(endpoint, WITHHELD)
     input_tokens, output_tokens = token_counts(draft.usage)
     return Completion(
         text=text,
@@ -269,31 +278,3 @@ def _max_tokens(request: Request) -> int | None:
 
 def _to_deltas(tool_calls: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
     return tuple({"index": index, **call} for index, call in enumerate(tool_calls))
-
-
-def _stalled_error(request: Request, *, has_started: bool) -> TimedOutError:
-    what = "the answer stalled: nothing more came" if has_started else "no first token"
-    return _deadline_error(request.endpoint, what, request.first_token_timeout_s)
-
-
-def _deadline_error(endpoint: Endpoint, what: str, limit_s: float) -> TimedOutError:
-    address = shown_address(endpoint.api_base)
-    return TimedOutError(
-        f"{what} within {limit_s:g} s" + (f" from {address}" if address else ""),
-        provider=endpoint.provider,
-        model=endpoint.name,
-        endpoint=address,
-        hint="raise the feature's `timeout`, or try again",
-    )
-
-
-def _malformed(endpoint: Endpoint, what: str) -> MalformedAnswerError:
-    return MalformedAnswerError(
-        what, provider=endpoint.provider, model=endpoint.name, endpoint=shown_address(endpoint.api_base)
-    )
-
-
-def _content_filtered_error(endpoint: Endpoint) -> ContentFilteredError:
-    return ContentFilteredError(
-        "the provider's policy withheld the whole answer", provider=endpoint.provider, model=endpoint.name
-    )

@@ -133,6 +133,16 @@ class ChatStreamParser:
         """The model's refusal, given instead of an answer."""
         return "".join(self._refusals)
 
+    @property
+    def tool_calls(self) -> tuple[dict[str, Any], ...]:
+        """The complete tool calls so far."""
+        return tuple(self._tool_calls.as_json())
+
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        """The valid token counts and their details; None until they were reported."""
+        return self._usage
+
     def feed(self, data: bytes) -> Iterator[Delta]:
         """Parse the next bytes of a stream and yield their deltas.
 
