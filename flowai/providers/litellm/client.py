@@ -144,7 +144,9 @@ class LiteLLMClient:
                     answer = await cancel_after_first_wait(library.module.acompletion(**library.arguments(request)))
         except library.failures as error:
             if limit.expired():
-                raise deadline_error(endpoint, "no complete answer", request.total_timeout_s) from None
+                raise deadline_error(
+                    endpoint, "no complete answer", request.total_timeout_s, was_streaming=monitor.has_started
+                ) from None
             if monitor.has_stalled:
                 raise stalled_error(request, has_started=monitor.has_started) from None
             if monitor.malformed is not None:
@@ -190,7 +192,9 @@ class LiteLLMClient:
             if isinstance(error, TimeoutError):
                 if draft.has_stalled:
                     raise stalled_error(request, has_started=draft.has_started) from None
-                raise deadline_error(endpoint, "no complete answer", request.total_timeout_s) from None
+                raise deadline_error(
+                    endpoint, "no complete answer", request.total_timeout_s, was_streaming=draft.has_started
+                ) from None
             raise self._failure(error, endpoint, started_s) from None
         latency_ms = self._latency_ms(started_s)
         if not draft.is_finished:
@@ -239,7 +243,7 @@ def _completion(endpoint: Endpoint, answer: Any, monitor: StreamMonitor, latency
         model=endpoint.model,
         served_model=monitor.answer.served_model or answer.model or endpoint.model,
         provider=endpoint.provider,
-        finish_reason=choice.finish_reason,
+        finish_reason=monitor.answer.finish_reason or choice.finish_reason,  # LiteLLM turns unknown ones into `stop`
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         cost_usd=cost_usd(answer, endpoint, input_tokens),
