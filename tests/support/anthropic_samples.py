@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEY = "sk-ant-api03-test"
-PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ"
 PDF = "data:application/pdf;base64,JVBERi0="
-CACHED = {"cache_control": {"type": "ephemeral"}}
-CACHED_1H = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+CACHED: dict[str, Any] = {"cache_control": {"type": "ephemeral"}}
+CACHED_1H: dict[str, Any] = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
 SYSTEM = {"role": "system", "content": "Be brief."}
 HELLO = {"role": "user", "content": "Grüß Gott 👋"}
 REPLY = {"role": "assistant", "content": "Good day."}

@@ -5,46 +5,34 @@ The bytes are untrusted: memory stays bounded, and MalformedStreamError is the o
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from flowai.providers.anthropic.usage import convert_usage
+from flowai.providers.finish_reasons import normalised_reason
 from flowai.providers.openai.stream_parser import (
     BYTES_PER_PIECE,
-    BYTES_PER_TOKEN,
-    MAX_BYTES,
     MAX_JSON_BYTES,
-    SIZE_ALLOWANCE_BYTES,
+    ChatStreamParser,
     Delta,
     MalformedStreamError,
 )
-from flowai.providers.openai.tool_calls import ToolCalls, text_of
+from flowai.providers.openai.tool_calls import text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-FINISH_REASONS = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "compaction": "length",
-    "tool_use": "tool_calls",
-    "refusal": "content_filter",
-}
-"""OpenAI's finish reason for each of Anthropic's; others stay as they are."""
-_BOM = b"\xef\xbb\xbf"
 _CALL_TYPES = frozenset({"tool_use", "server_tool_use"})
+_THINKING_TYPES = frozenset({"thinking", "redacted_thinking"})
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)  # ValueError: not UTF-8
-_ALIVE = Delta()
 
 
 class _Event(msgspec.Struct):
     """An event of a stream, or a whole message; every field may have any type."""
 
     type: Any = None
-    index: Any = None
     message: Any = None
     content_block: Any = None
     delta: Any = None
@@ -55,241 +43,189 @@ class _Event(msgspec.Struct):
     stop_reason: Any = None
 
 
-class _Block:
-    """The content block that is being streamed."""
+class _CallBlock:
+    """The block of a tool call that is being streamed."""
 
-    def __init__(self, call_index: int | None, arguments: Any) -> None:  # noqa: ANN401 - JSON is anything
-        self.call_index = call_index
-        self.first_arguments = arguments
-        """Arguments that came with the block's begin; used if no others come."""
+    def __init__(self, index: int, first_arguments: Any) -> None:  # noqa: ANN401 - JSON is anything
+        self.index = index
+        self.first_arguments = first_arguments
+        """Arguments that came with the block's begin; they count if no others come."""
         self.has_arguments = False
 
 
-class MessagesStreamParser:
-    """Parser and accumulator of one answer.
+class MessagesStreamParser(ChatStreamParser):
+    """Parser and accumulator of one answer; the deltas and the results are in OpenAI's format.
 
     Args:
         max_tokens: limit of the request; None without one.
     """
 
     def __init__(self, *, max_tokens: int | None = None) -> None:
-        self.finish_reason: str | None = None
-        self.served_model: str | None = None
-        self.malformed_count = 0
-        self.is_done = False  # the end marker came
-        self._max_bytes = MAX_BYTES
-        if max_tokens is not None:
-            self._max_bytes = min(MAX_BYTES, max_tokens * BYTES_PER_TOKEN + SIZE_ALLOWANCE_BYTES)
-        self._weight_bytes = 0
-        self._reasoning_bytes = 0
-        self._texts: list[str] = []
-        self._calls = ToolCalls()
-        self._call_count = 0
-        self._block = _Block(None, None)
-        self._usage: dict[str, Any] | None = None
-        self._rest = bytearray()  # an incomplete line
-        self._partial = bytearray()  # data of an event that is not JSON by itself
-        self._is_first = True
+        super().__init__(max_tokens=max_tokens)
+        self._counts: dict[str, Any] = {}
+        self._call_block: _CallBlock | None = None
         self._actions: dict[str, Callable[[_Event], Delta | None]] = {
-            "message_start": self._message_start,
-            "content_block_start": self._block_start,
-            "content_block_delta": self._block_delta,
-            "content_block_stop": self._block_stop,
-            "message_delta": self._message_delta,
-            "message_stop": self._message_stop,
+            "message_start": self._start_message,
+            "content_block_start": lambda event: self._start_block(event.content_block),
+            "content_block_delta": lambda event: self._extend_block(event.delta),
+            "content_block_stop": lambda _: self._stop_block(),
+            "message_delta": self._end_message,
+            "message_stop": self._stop_message,
         }
 
     @property
-    def text(self) -> str:
-        """All text so far."""
-        return "".join(self._texts)
-
-    @property
-    def tool_calls(self) -> tuple[dict[str, Any], ...]:
-        """The tool calls so far, in OpenAI's format."""
-        return tuple(self._calls.as_json())
-
-    @property
     def usage(self) -> dict[str, Any] | None:
-        """The token counts in OpenAI's format; None if none came."""
-        return None if self._usage is None else convert_usage(self._usage)
-
-    def feed(self, data: bytes) -> Iterator[Delta]:
-        """Parse the next bytes of a stream and yield their deltas.
-
-        Raises:
-            MalformedStreamError: an error event, an event that is not JSON, or too long.
-        """
-        start = len(self._rest)
-        self._rest += data
-        if self._is_first and len(self._rest) >= len(_BOM):
-            self._is_first = False
-            self._rest = self._rest.removeprefix(_BOM)
-            start = 0
-        end = self._rest.rfind(b"\n", start)
-        if end < 0:
-            if len(self._rest) > MAX_JSON_BYTES:
-                raise MalformedStreamError(f"a line of the stream is longer than {MAX_JSON_BYTES:,} bytes")
-            return
-        lines = bytes(self._rest[:end])
-        del self._rest[: end + 1]
-        for line in lines.split(b"\n"):
-            delta = self._line(line.rstrip(b"\r"))
-            if delta is not None:
-                yield delta
-
-    def end(self) -> Iterator[Delta]:
-        """Parse the end of a stream: its last line may have no newline."""
-        yield from self.feed(b"\n\n")
+        """The token counts, with what the cost depends on; None until they were reported."""
+        return convert_usage(self._counts) if self._counts else None
 
     def parse_body(self, body: bytes) -> None:
-        """Parse an answer that was not streamed.
-
-        Raises:
-            MalformedStreamError: it is not an answer, or an error object.
-        """
-        try:
-            message = _EVENT.decode(body)
-        except _UNREADABLE as error:
-            raise MalformedStreamError(f"the answer is not a JSON object: {error}") from None
-        if message.type == "error" or message.error is not None:
-            raise _error_event(message)
+        """Parse an answer that was not streamed; raises what `feed` raises."""
+        message = _decode_event(body)
+        if message is None:
+            raise MalformedStreamError("the answer is not a JSON object")
+        _check_no_error(message)
         if not isinstance(message.content, list):
             raise MalformedStreamError("the answer does not have the format of Anthropic's messages")
-        self._read_head(message.model, message.usage)
-        for number, block in enumerate(message.content):
-            self._block_start(_Event(index=number, content_block=block))
-            self._block_stop(_Event(index=number))
-        self._read_stop_reason(message.stop_reason)
+        self._add_head(message.model, message.usage)
+        for block in message.content:
+            self._start_block(block)
+            self._stop_block()
+        self._add_stop_reason(message.stop_reason)
 
-    def _line(self, line: bytes) -> Delta | None:
-        """Parse a line. An event of one data line, the usual case, does not wait for its blank line."""
-        if not line:
-            return self._partial_event() if self._partial else None
-        if not line.startswith(b"data:"):
-            return None  # the event's name, which its data repeats, or a comment
-        data = line[5:].strip()
-        if self._partial:
-            self._partial += b"\n" + data
-            if len(self._partial) > MAX_JSON_BYTES:
+    def _data(self, data: bytes) -> Delta | None:
+        event = _decode_event(data)
+        if event is None:
+            self._partial_lines.append(data)  # the event may continue in its next line
+            self._partial_bytes += len(data) + BYTES_PER_PIECE
+            if self._partial_bytes > MAX_JSON_BYTES:
                 raise MalformedStreamError(f"an event of the stream is longer than {MAX_JSON_BYTES:,} bytes")
             return None
-        if not data:
-            return None
-        try:
-            event = _EVENT.decode(data)
-        except _UNREADABLE:
-            self._partial += data  # the event may continue in its next line
-            return None
-        return self._event(event)
+        if self._partial_lines:
+            self._record_malformed()
+        return self._add_event(event)
 
     def _partial_event(self) -> Delta | None:
-        """Parse an event of several lines. Without one event, an unknown part of the answer is missing."""
-        data = bytes(self._partial)
-        self._partial.clear()
-        try:
-            event = _EVENT.decode(data)
-        except _UNREADABLE:
-            raise MalformedStreamError("an event of the stream is not JSON") from None
-        return self._event(event)
+        event = _decode_event(b"\n".join(self._partial_lines))
+        if event is None:
+            self._record_malformed()
+            return None
+        self._partial_lines, self._partial_bytes = [], 0
+        return self._add_event(event)
 
-    def _event(self, event: _Event) -> Delta | None:
-        if event.type == "error" or (event.type is None and event.error is not None):
-            raise _error_event(event)
+    def _record_malformed(self) -> None:
+        """Raise unless the answer is complete: without one event, an unknown part of it is missing."""
+        self._partial_lines, self._partial_bytes = [], 0
+        if self.finish_reason is None:
+            raise MalformedStreamError("an event of the stream was torn, and its text is lost")
+
+    def _add_event(self, event: _Event) -> Delta | None:
+        if self.finish_reason is None:
+            _check_no_error(event)
         action = self._actions.get(event.type) if isinstance(event.type, str) else None
         return None if action is None else action(event)
 
-    def _message_start(self, event: _Event) -> None:
+    def _start_message(self, event: _Event) -> None:
         if isinstance(event.message, dict):
-            self._read_head(event.message.get("model"), event.message.get("usage"))
+            self._add_head(event.message.get("model"), event.message.get("usage"))
 
-    def _read_head(self, model: Any, usage: Any) -> None:  # noqa: ANN401 - JSON is anything
+    def _add_head(self, model: Any, usage: Any) -> None:  # noqa: ANN401 - JSON is anything
         if isinstance(model, str) and model:
             self.served_model = model
-        self._read_usage(usage)
+        self._add_counts(usage)
 
-    def _block_start(self, event: _Event) -> Delta | None:
-        block = event.content_block
+    def _start_block(self, block: Any) -> Delta | None:  # noqa: ANN401 - JSON is anything
+        self._call_block = None
         kind = block.get("type") if isinstance(block, dict) else None
-        self._block = _Block(None, None)
         if kind == "text":
             return self._add_text(block.get("text"))
         if kind in _CALL_TYPES:
-            self._block = _Block(self._call_count, block.get("input"))
-            self._call_count += 1
-            function = {"name": text_of(block.get("name")), "arguments": ""}
-            return self._add_call({"id": text_of(block.get("id")), "function": function})
-        return self._add_reasoning("") if kind in {"thinking", "redacted_thinking"} else None
+            self._call_block = _CallBlock(len(self._tool_calls), block.get("input"))
+            return self._add_call({"name": block.get("name"), "arguments": ""}, call_id=block.get("id"))
+        return self._add_thinking("") if kind in _THINKING_TYPES else None
 
-    def _block_delta(self, event: _Event) -> Delta | None:
-        delta = event.delta if isinstance(event.delta, dict) else {}
-        match delta.get("type"):
-            case "text_delta":
-                return self._add_text(delta.get("text"))
-            case "input_json_delta":
-                arguments = text_of(delta.get("partial_json"))
-                if self._block.call_index is None or not arguments:
-                    return None
-                self._block.has_arguments = True
-                return self._add_call({"function": {"arguments": arguments}})
-            case "thinking_delta" | "signature_delta":
-                return self._add_reasoning(text_of(delta.get("thinking")) + text_of(delta.get("signature")))
+    def _extend_block(self, delta: Any) -> Delta | None:  # noqa: ANN401 - JSON is anything
+        match delta:
+            case {"type": "text_delta", "text": text}:
+                return self._add_text(text)
+            case {"type": "input_json_delta", "partial_json": str(arguments)} if arguments and self._call_block:
+                self._call_block.has_arguments = True
+                return self._add_call({"arguments": arguments})
+            case {"type": "thinking_delta", "thinking": text} | {"type": "signature_delta", "signature": text}:
+                return self._add_thinking(text_of(text))
         return None
 
-    def _block_stop(self, event: _Event) -> Delta | None:  # noqa: ARG002 - blocks come one after the other
-        block, self._block = self._block, _Block(None, None)
-        if block.call_index is None or block.has_arguments:
+    def _stop_block(self) -> Delta | None:
+        block = self._call_block
+        if block is None:
+            self._check_characters()
             return None
         arguments = block.first_arguments if isinstance(block.first_arguments, dict) else {}
-        return self._add_call({"function": {"arguments": arguments}}, block.call_index)
+        delta = None if block.has_arguments else self._add_call({"arguments": arguments})
+        self._call_block = None
+        return delta
 
-    def _message_delta(self, event: _Event) -> None:
-        self._read_usage(event.usage)
+    def _check_characters(self) -> None:
+        if self._joiners[0].is_broken or self._joiners[0].has_half:
+            raise MalformedStreamError("the answer contains half of a character")
+
+    def _end_message(self, event: _Event) -> None:
+        self._add_counts(event.usage)
         if isinstance(event.delta, dict):
-            self._read_stop_reason(event.delta.get("stop_reason"))
+            self._add_stop_reason(event.delta.get("stop_reason"))
 
-    def _message_stop(self, event: _Event) -> None:  # noqa: ARG002 - it has no content
+    def _stop_message(self, _: _Event) -> None:
         self.is_done = True
 
-    def _read_stop_reason(self, reason: Any) -> None:  # noqa: ANN401 - JSON is anything
+    def _add_stop_reason(self, reason: Any) -> None:  # noqa: ANN401 - JSON is anything
         if isinstance(reason, str) and reason:
-            self.finish_reason = FINISH_REASONS.get(reason, reason)
+            self._finish(normalised_reason(reason))
 
-    def _read_usage(self, usage: Any) -> None:  # noqa: ANN401 - JSON is anything
-        """Add token counts: those of the end replace those of the beginning, as far as they are there."""
+    def _add_counts(self, usage: Any) -> None:  # noqa: ANN401 - JSON is anything
+        """Add token counts: those at the end replace those at the beginning, as far as they are there."""
         if isinstance(usage, dict):
-            self._usage = {**(self._usage or {}), **usage}
+            self._counts = self._counts | usage
 
     def _add_text(self, value: Any) -> Delta | None:  # noqa: ANN401 - JSON is anything
-        text = text_of(value)
+        text = self._joiners[0].feed(text_of(value))
+        if self._joiners[0].is_broken:
+            self._check_characters()
         if not text:
             return None
         self._texts.append(text)
-        self._check_size(len(text))
+        self._check_size(text, "", ())
         return Delta(text=text)
 
-    def _add_call(self, call: dict[str, Any], index: int | None = None) -> Delta:
-        index = self._block.call_index if index is None else index
-        deltas = self._calls.add([{"index": index, **call}])
-        self._check_size(sum(len(delta["function"]["arguments"]) for delta in deltas))
-        return Delta(tool_calls=deltas)
+    def _add_call(self, function: dict[str, Any], *, call_id: Any = None) -> Delta:  # noqa: ANN401 - JSON is anything
+        index = 0 if self._call_block is None else self._call_block.index
+        calls = self._tool_calls.add([{"index": index, "id": call_id, "function": function}])
+        self._check_size("", "", calls)
+        return Delta(tool_calls=calls)
 
-    def _add_reasoning(self, text: str) -> Delta:
-        self._reasoning_bytes += len(text) + BYTES_PER_PIECE
-        if self._reasoning_bytes > MAX_BYTES:
-            raise MalformedStreamError(f"the reasoning does not end: more than {MAX_BYTES:,} bytes came")
-        return _ALIVE
-
-    def _check_size(self, length: int) -> None:
-        self._weight_bytes += length + BYTES_PER_PIECE
-        if self._weight_bytes > self._max_bytes:
-            raise MalformedStreamError(f"the answer does not end: more than {self._max_bytes:,} bytes came")
+    def _add_thinking(self, text: str) -> Delta:
+        self._check_size("", text or " ", ())
+        return Delta()
 
 
-def _error_event(event: _Event) -> MalformedStreamError:
+def _decode_event(data: bytes) -> _Event | None:
+    """Return an event; None for bytes that are not one. Python's parser keeps half of a character."""
+    try:
+        return _EVENT.decode(data)
+    except _UNREADABLE:
+        if b"\\ud" not in data and b"\\uD" not in data:
+            return None
+    try:
+        return msgspec.convert(json.loads(data), _Event)
+    except _UNREADABLE:
+        return None
+
+
+def _check_no_error(event: _Event) -> None:
+    """Raise the error of an event or a body that reports one."""
+    if event.type != "error" and (event.type is not None or event.error is None):
+        return
     body = event.error if isinstance(event.error, dict) else {"message": str(event.error)}
     message = body.get("message")
-    return MalformedStreamError(message if isinstance(message, str) and message else "no reason given", body=body)
+    raise MalformedStreamError(message if isinstance(message, str) and message else "no reason given", body=body)
 
 
 _EVENT = msgspec.json.Decoder(_Event)

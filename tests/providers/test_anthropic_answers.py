@@ -1,0 +1,408 @@
+"""Answers of Anthropic are read as the installed LiteLLM reads them; each difference is in a table, with its reason."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.anthropic_answers import (
+    ANSWERS,
+    GOOD,
+    HELLO,
+    STREAM,
+    block_delta,
+    block_start,
+    end,
+    frames,
+    start,
+    stream,
+    text,
+    thinking,
+    tool,
+)
+from support.anthropic_samples import Sample
+from support.scripted_provider import Reply, ScriptedProvider
+
+from flowai.errors import AuthError, CallError, InvalidRequestError, RateLimitedError, ServerError
+from flowai.providers import PriceTable
+from flowai.providers.anthropic.client import MessagesClient
+from flowai.providers.anthropic.cost import cost_usd
+from flowai.providers.anthropic.stream_parser import MessagesStreamParser
+from flowai.providers.anthropic.usage import convert_usage
+from flowai.providers.litellm.adapter import load
+from flowai.providers.litellm.client import LiteLLMClient
+from flowai.providers.openai.stream_parser import MAX_BYTES, MAX_JSON_BYTES, Delta, MalformedStreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from support.scripted_replies import Asked
+
+    from flowai.providers.client import Chunk, Client, Completion, Endpoint
+
+NAME = "claude-haiku-5-5"
+"""A model with every kind of price: for cached tokens, for long prompts, for a region."""
+COST_TOLERANCE_USD = 1e-12
+LIMIT_S = 2.0
+_ERROR_CLASS = "LiteLLM makes a server error of every error event; flowai keeps its type"
+_ARGUMENTS = "LiteLLM gives no arguments for a call without a piece of them; flowai gives those of its begin, or {}"
+_TORN = "LiteLLM gives a text that the model did not write"
+DIFFERENCES = {
+    "text: a control character": "LiteLLM takes U+2028 for the end of a line, and loses the answer",
+    "stop: model_context_window_exceeded": "LiteLLM calls an unknown reason `stop`; the answer was cut",
+    "stop: pause_turn": "LiteLLM calls an unknown reason `stop`; the turn goes on",
+    "stop: a new reason": "LiteLLM calls an unknown reason `stop`",
+    "stop: null": "LiteLLM calls a missing reason `stop`; it does not prove that the answer is complete",
+    "usage: three times": "LiteLLM keeps the first counts at the end; the protocol calls them cumulative",
+    "tool: no arguments": _ARGUMENTS,
+    "tool: two without arguments": _ARGUMENTS,
+    "tool: arguments in the begin": _ARGUMENTS,
+    **{
+        f"{when}: {kind}": _ERROR_CLASS
+        for when in ("error", "error after text")
+        for kind in (
+            "rate_limit_error",
+            "invalid_request_error",
+            "authentication_error",
+            "permission_error",
+            "not_found_error",
+            "billing_error",
+        )
+    },
+    "error: a body": "LiteLLM reads no error from a body with status 200",
+    "torn: not UTF-8": _TORN,
+    "torn: half of a character": _TORN,
+    "torn: a character in two pieces": "LiteLLM gives two halves that cannot be encoded; flowai joins them",
+    "whole: a message": "LiteLLM reads no message that was not streamed",
+    "status: 400 filtered": "LiteLLM knows the words of this filter; to flowai it is a refused request",
+}
+
+
+class NoClient:
+    """The other client, of a test in which it must not be used."""
+
+    async def warm_up(self, endpoints: Sequence[Endpoint] = ()) -> None:
+        assert not endpoints
+
+    async def aclose(self) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"`{name}` of the other client was used")
+
+
+Outcome = tuple[Any, ...]
+"""Text, tool calls, finish reason, tokens and cost of an answer; or the class of an error, and an HTTP status."""
+
+
+def answer_for(asked: Asked) -> Reply:
+    """Return the answer whose name is the request's text."""
+    return ANSWERS[asked.body["messages"][0]["content"][0]["text"]]
+
+
+async def outcome(client: Client, name: str, api_base: str) -> Outcome:
+    sample = Sample(NAME, [{"role": "user", "content": name}], {"max_tokens": 40_000})
+    try:
+        answer = await client.complete(sample.request(api_base, first_token_timeout_s=LIMIT_S))
+    except CallError as error:
+        return type(error), error.status if name.startswith("status") else None, error.retry_after_s
+    return (
+        answer.text,
+        answer.tool_calls,
+        answer.finish_reason,
+        answer.input_tokens,
+        answer.output_tokens,
+        None if answer.cost_usd is None else pytest.approx(answer.cost_usd, rel=0, abs=COST_TOLERANCE_USD),
+    )
+
+
+def outcomes(make_client: Callable[[], Client]) -> dict[str, Outcome]:
+    async def session(api_base: str) -> dict[str, Outcome]:
+        client = make_client()
+        try:
+            await client.warm_up()
+            return {name: await outcome(client, name, api_base) for name in ANSWERS}
+        finally:
+            await client.aclose()
+
+    with ScriptedProvider(answerer=answer_for) as provider:
+        return asyncio.run(session(provider.base_url.removesuffix("/v1")))
+
+
+@pytest.fixture(scope="module")
+def ours() -> dict[str, Outcome]:
+    return outcomes(lambda: MessagesClient(NoClient()))
+
+
+@pytest.fixture(scope="module")
+def theirs() -> dict[str, Outcome]:
+    return outcomes(lambda: LiteLLMClient(shared_process=False))
+
+
+def test_answers_are_read_as_litellm_reads_them(ours: dict[str, Outcome], theirs: dict[str, Outcome]) -> None:
+    assert len(ANSWERS) >= 150
+    different = {name: (ours[name], theirs[name]) for name in ANSWERS if ours[name] != theirs[name]}
+    assert {name: pair for name, pair in different.items() if name not in DIFFERENCES} == {}
+    assert DIFFERENCES.keys() - different.keys() == set()
+
+
+EXPECTED: dict[str, Outcome] = {
+    "text: a control character": ("a\u0000b\u2028\x1b[0m", (), "stop"),
+    "stop: model_context_window_exceeded": ("Good day.", (), "length"),
+    "stop: pause_turn": ("Good day.", (), "pause_turn"),
+    "stop: a new reason": ("Good day.", (), "new_reason"),
+    "usage: three times": ("Good day.", (), "stop", 25, 9),
+    "error: rate_limit_error": (RateLimitedError,),
+    "error: invalid_request_error": (InvalidRequestError,),
+    "error: authentication_error": (AuthError,),
+    "error: a body": (ServerError,),
+    "torn: a character in two pieces": ("😀", (), "stop"),
+    "status: 400 filtered": (InvalidRequestError, 400),
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_differences_are_flowai_s(name: str, ours: dict[str, Outcome]) -> None:
+    assert ours[name][: len(EXPECTED[name])] == EXPECTED[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("tool: no arguments", ["{}"]),
+        ("tool: two without arguments", ["{}", "{}"]),
+        ("tool: arguments in the begin", ['{"city":"Rom"}']),
+        ("whole: a message", ['{"city":"Rom"}']),
+    ],
+)
+def test_a_call_has_the_arguments_that_came_with_its_begin(
+    name: str, arguments: list[str], ours: dict[str, Outcome]
+) -> None:
+    assert [call["function"]["arguments"] for call in ours[name][1]] == arguments
+
+
+def test_a_stream_has_the_text_and_the_calls_of_the_complete_answer() -> None:
+    async def session(api_base: str) -> None:
+        client = MessagesClient(NoClient())
+        for name in ANSWERS:
+            request = Sample(NAME, [{"role": "user", "content": name}], {}).request(api_base, first_token_timeout_s=0.3)
+            chunks: list[Chunk] = []
+            try:
+                async for chunk in client.stream(request):
+                    chunks.append(chunk)  # noqa: PERF401 - a failure ends it
+            except CallError:
+                assert all(chunk.completion is None for chunk in chunks)
+                continue
+            completion = chunks[-1].completion
+            assert completion is not None
+            assert "".join(chunk.text for chunk in chunks) == completion.text
+            assert joined_calls(chunks) == {
+                number: call["function"]["arguments"] for number, call in enumerate(completion.tool_calls)
+            }
+        await client.aclose()
+
+    with ScriptedProvider(answerer=answer_for) as provider:
+        asyncio.run(session(provider.base_url.removesuffix("/v1")))
+
+
+def joined_calls(chunks: list[Chunk]) -> dict[int, str]:
+    joined: dict[int, str] = {}
+    for chunk in chunks:
+        for call in chunk.tool_calls:
+            joined[call["index"]] = joined.get(call["index"], "") + call["function"]["arguments"]
+    return joined
+
+
+def read(body: bytes, sizes: Iterator[int]) -> Outcome:
+    """Parse a body in pieces of these sizes, and return everything that came of it."""
+    parser = MessagesStreamParser()
+    deltas: list[Delta] = []
+    position = 0
+    try:
+        while position < len(body):
+            size = next(sizes)
+            deltas += parser.feed(body[position : position + size])
+            position += size
+        deltas += parser.end()
+    except MalformedStreamError as error:
+        return "".join(delta.text for delta in deltas), error.what
+    return parser.text, parser.tool_calls, parser.finish_reason, parser.usage, parser.is_done
+
+
+def test_how_the_bytes_are_split_changes_nothing() -> None:
+    rng = random.Random(7)  # noqa: S311 - samples
+    bodies = [reply.body for reply in ANSWERS.values() if reply.content_type == STREAM and reply.body is not None]
+    assert len(bodies) > 100
+    for body in bodies:
+        if len(body) > 50_000:
+            continue
+        whole = read(body, iter([len(body)]))
+        assert read(body, iter([1] * len(body))) == whole
+        assert read(body, iter(rng.randint(1, 40) for _ in body)) == whole
+
+
+def test_line_ends_and_a_byte_order_mark_change_nothing() -> None:
+    whole = read(GOOD, iter([len(GOOD)]))
+    for body in (GOOD.replace(b"\n", b"\r\n"), GOOD.replace(b"\n", b"\r"), b"\xef\xbb\xbf" + GOOD):
+        assert read(body, iter([1] * len(body))) == whole
+
+
+ENDLESS: dict[str, tuple[bytes, bytes, int]] = {
+    "text": (b"", frames([block_delta({"type": "text_delta", "text": "x" * 1000})]), MAX_BYTES),
+    "small pieces": (b"", frames([block_delta({"type": "text_delta", "text": "x"})]) * 100, MAX_BYTES),
+    "thinking": (b"", frames([block_delta({"type": "thinking_delta", "thinking": "x" * 1000})]), MAX_BYTES),
+    "calls": (b"", frames([block_start({"type": "tool_use", "id": "x", "name": "y"})]) * 100, MAX_BYTES),
+    "arguments": (
+        frames([block_start({"type": "tool_use", "id": "x", "name": "y"})]),
+        frames([block_delta({"type": "input_json_delta", "partial_json": "1" * 1000})]),
+        MAX_BYTES,
+    ),
+    "a line": (b"data: ", b"x" * 1000, MAX_JSON_BYTES),
+    "lines of one event": (b"", b"data: {\n" * 100, MAX_JSON_BYTES),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_an_endless_answer_is_refused(name: str) -> None:
+    head, piece, limit_bytes = ENDLESS[name]
+    parser = MessagesStreamParser()
+    list(parser.feed(head))
+    fed_bytes = 0
+    with pytest.raises(MalformedStreamError, match="longer than|does not end"):
+        while fed_bytes < 20 * limit_bytes:
+            list(parser.feed(piece))
+            fed_bytes += len(piece)
+
+
+def test_the_token_limit_of_the_request_bounds_the_answer() -> None:
+    parser = MessagesStreamParser(max_tokens=10)
+    body = frames([start(), *text(*["x" * 1000] * 100)])
+    with pytest.raises(MalformedStreamError, match="does not end"):
+        list(parser.feed(body))
+
+
+@pytest.mark.parametrize("value", [None, 7, "x", [], {}, True, 1.5, [{"a": 1}], {"type": "text"}, {"text": {}}])
+def test_fields_of_any_type_are_survived(value: Any) -> None:
+    events = [start(value), start(model=value), *tool("{}", id=value, name=value), *thinking("x"), *text("a")]
+    fields: tuple[str, ...] = ("message", "content_block", "delta", "usage", "index")
+    kinds = ("message_start", "content_block_start", "content_block_delta", "message_delta", value)
+    events += [{"type": kind} | dict.fromkeys(fields, value) for kind in kinds]
+    fields = ("text", "partial_json", "thinking")
+    kinds = ("text_delta", "input_json_delta", "thinking_delta", "signature_delta", value)
+    events += [block_delta({"type": kind} | dict.fromkeys(fields, value)) for kind in kinds]
+    body = b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in [*events, *end()])
+    parser = MessagesStreamParser()
+    list(parser.feed(body))
+    assert parser.text.startswith("a")
+    assert parser.finish_reason == "stop"
+    with contextlib.suppress(MalformedStreamError):
+        MessagesStreamParser().parse_body(json.dumps({"type": "message", "content": value, "usage": value}).encode())
+
+
+RATES = (0, 1, 17, 4_000, 99_999, 100_000, 100_001, 250_000)
+
+
+def usages(rng: random.Random) -> dict[str, Any]:
+    """Return random token counts."""
+    usage: dict[str, Any] = {"input_tokens": rng.choice(RATES), "output_tokens": rng.choice(RATES)}
+    for name in ("cache_read_input_tokens", "cache_creation_input_tokens"):
+        if rng.random() < 0.7:
+            usage[name] = rng.choice(RATES)
+    if rng.random() < 0.5:
+        long = rng.choice((0, 5, usage.get("cache_creation_input_tokens", 0)))
+        short = max(0, usage.get("cache_creation_input_tokens", 0) - long)
+        usage["cache_creation"] = {"ephemeral_5m_input_tokens": short, "ephemeral_1h_input_tokens": long}
+    if rng.random() < 0.3:
+        usage["inference_geo"] = rng.choice(("us", "eu", "global", "US", "not_available"))
+    if rng.random() < 0.3:
+        usage["speed"] = rng.choice(("fast", "standard"))
+    if rng.random() < 0.3:
+        usage["output_tokens_details"] = {"thinking_tokens": rng.choice(RATES)}
+    return usage
+
+
+@pytest.mark.filterwarnings("ignore")  # of LiteLLM's import
+def test_costs_are_litellm_s() -> None:
+    litellm: Any = asyncio.run(load(shared_process=False)).module
+    prices, rng = PriceTable(), random.Random(3)  # noqa: S311 - samples
+    names = sorted(litellm.anthropic_models & {name for name in litellm.model_cost if name.startswith("claude-")})
+    assert len(names) >= 20
+    for name in names:
+        for _ in range(60):
+            usage = usages(rng)
+            theirs = litellm.AnthropicConfig().calculate_usage(usage, reasoning_content=None)
+            converted = convert_usage(usage)
+            assert (converted["prompt_tokens"], converted["completion_tokens"]) == (
+                theirs.prompt_tokens,
+                theirs.completion_tokens,
+            )
+            expected = sum(litellm.cost_per_token(model=f"anthropic/{name}", usage_object=theirs))
+            assert cost_usd(prices, f"anthropic/{name}", converted) == pytest.approx(
+                expected, rel=0, abs=COST_TOLERANCE_USD
+            )
+
+
+def test_a_model_without_a_price_has_no_cost() -> None:
+    assert cost_usd(PriceTable(), "anthropic/claude-new-9", convert_usage({"input_tokens": 1})) is None
+
+
+def complete(reply: Reply, **fields: Any) -> Completion:
+    with ScriptedProvider(reply) as provider:
+        api_base = provider.base_url.removesuffix("/v1")
+
+        async def session() -> Completion:
+            client = MessagesClient(NoClient())
+            try:
+                return await client.complete(
+                    Sample(NAME, [{"role": "user", "content": "x"}], {}).request(api_base, **fields)
+                )
+            finally:
+                await client.aclose()
+
+        return asyncio.run(session())
+
+
+def test_what_an_answer_tells() -> None:
+    completion = complete(stream(start(), thinking("Hm"), HELLO, end()))
+    assert completion.served_model == "claude-x-20260101"
+    assert completion.model == f"anthropic/{NAME}"
+    assert completion.provider == "anthropic"
+    assert completion.ttft_ms is not None
+    assert 0 < completion.ttft_ms <= completion.latency_ms
+
+
+def test_thinking_restarts_the_limit_between_two_tokens() -> None:
+    pieces = [frames([event]) for event in [start(), *thinking(*["Hm, "] * 6), *HELLO, *end()]]
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
+        for piece in pieces:
+            writer.write(piece)
+            await asyncio.sleep(0.1)
+        writer.close()
+        await writer.wait_closed()
+        closed.set()
+
+    closed = asyncio.Event()
+
+    async def session() -> Completion:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        client = MessagesClient(NoClient())
+        sample = Sample(NAME, [{"role": "user", "content": "x"}], {})
+        try:
+            return await client.complete(sample.request(f"http://127.0.0.1:{port}", first_token_timeout_s=0.5))
+        finally:
+            await client.aclose()
+            await closed.wait()
+            server.close()
+
+    completion = asyncio.run(session())
+    assert completion.text == "Good day."
+    assert completion.ttft_ms is not None
+    assert completion.ttft_ms > 600
