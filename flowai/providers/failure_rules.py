@@ -50,7 +50,7 @@ _CLIENT_STATUSES = range(400, 500)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Rule:
+class _FailureRule:
     kind: type[CallError]
     codes: frozenset[str] = frozenset()
     """Values of `code`, `type`, `status` or a detail's `reason`, lower case."""
@@ -73,7 +73,7 @@ def _words(*patterns: str) -> re.Pattern[str]:
     return re.compile("|".join(patterns), re.IGNORECASE)
 
 
-_CREDIT = _Rule(
+_CREDIT = _FailureRule(
     kind=AuthError,
     codes=frozenset({"insufficient_quota", "insufficient_balance", "billing_hard_limit_reached", "billing_not_active"}),
     pattern=_words(
@@ -86,8 +86,8 @@ _CREDIT = _Rule(
     ),
     statuses=frozenset({400, 403, 412, 429}),
 )
-_RULES: tuple[_Rule, ...] = (
-    _Rule(
+_RULES: tuple[_FailureRule, ...] = (
+    _FailureRule(
         kind=ContextTooLongError,
         codes=frozenset({"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"}),
         pattern=_words(
@@ -105,7 +105,7 @@ _RULES: tuple[_Rule, ...] = (
         ),
         statuses=frozenset({None, 400, 413, 422}),
     ),
-    _Rule(
+    _FailureRule(
         kind=ContentFilteredError,
         codes=frozenset(
             {
@@ -128,7 +128,7 @@ _RULES: tuple[_Rule, ...] = (
         statuses=frozenset({400, 403, 422, 451}),
     ),
     _CREDIT,
-    _Rule(
+    _FailureRule(
         kind=AuthError,
         codes=frozenset({"api_key_invalid", "invalid_api_key", "unsupported_country_region_territory"}),
         pattern=_words(
@@ -140,7 +140,7 @@ _RULES: tuple[_Rule, ...] = (
         ),
         statuses=frozenset({400, 422}),
     ),
-    _Rule(
+    _FailureRule(
         kind=ModelNotFoundError,
         codes=frozenset({"model_not_found", "model_decommissioned", "invalid_model", "deploymentnotfound"}),
         pattern=_words(
@@ -152,19 +152,19 @@ _RULES: tuple[_Rule, ...] = (
         ),
         statuses=frozenset({400, 422}),
     ),
-    _Rule(
+    _FailureRule(
         # such a request never passes the account's limit per minute: the next one may
         kind=InvalidRequestError,
         pattern=_words("request too large for"),
         statuses=frozenset({413, 429}),
     ),
-    _Rule(
+    _FailureRule(
         kind=RateLimitedError,
         codes=frozenset({"rate_limit_error", "rate_limit_exceeded", "resource_exhausted", "too_many_requests"}),
         statuses=frozenset({None, 400, 403, 422, 498}),
         codes_at_any_status=False,
     ),
-    _Rule(
+    _FailureRule(
         kind=ServerError,
         codes=frozenset({"overloaded_error", "server_error", "internal_error", "internal_server_error", "unavailable"}),
         statuses=frozenset({400, 403, 404, 422}),

@@ -158,7 +158,9 @@ def explain_malformed(error: MalformedStreamError, *, endpoint: Endpoint, redact
     """Convert the error of a malformed answer: an error object after status 200, or bytes that are not an answer."""
     answer = ErrorAnswer(error=error.body or {})
     kind = MalformedAnswerError if error.body is None else specific_kind(answer) or kind_by_status(answer)
-    return build_error(kind, clean(error.what), answer, endpoint, redactor, None)
+    failure = build_error(kind, clean(error.what), answer, endpoint, redactor, None)
+    failure.is_provider_fault = not error.is_complete
+    return failure
 
 
 def build_error(

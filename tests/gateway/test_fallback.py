@@ -74,7 +74,8 @@ def test_an_answer_cut_off_by_a_filter_is_no_answer() -> None:
 def test_an_empty_answer_moves_on_but_a_tool_call_is_an_answer() -> None:
     world = World()
     world.models.will("a", said("  ", A.endpoint))
-    world.models.will("b", said("", B.endpoint, tool_calls=({"id": "1"},)))
+    call = {"id": "1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    world.models.will("b", said("", B.endpoint, tool_calls=(call,)))
     assert world.complete(A, B).completion.tool_calls
     assert world.said == ["a:MalformedAnswerError", "b:ok"]
 

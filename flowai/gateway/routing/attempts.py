@@ -89,6 +89,8 @@ class PlannedAttempt:
     """Position of the candidate in the chain, from 0."""
     started_s: float
     """Start by the call's clock."""
+    is_short: bool
+    """Earlier attempts left it less time than a model may be silent: a timeout proves nothing about its provider."""
     probe: str | None
     """Lease, when this attempt is the fleet's only probe."""
     prefill: str | None
@@ -167,6 +169,8 @@ class AttemptPlanner:
         """Record a failure and choose the next candidate; raises CallError if the request itself is at fault."""
         self._append_attempt(attempt, error)
         self._failures.append(error)
+        if attempt.is_short and isinstance(error, TimedOutError):
+            error.is_provider_fault = False
         action = action_for(
             error, is_primary=attempt.index == 0, fallback_on_filtered=self._fallback.fallback_on_filtered
         )
@@ -298,6 +302,7 @@ class AttemptPlanner:
             request=request,
             index=self._index,
             started_s=now_s,
+            is_short=remaining_s < min(fallback.first_token_s, fallback.total_s),
             probe=decision.probe,
             prefill=self._prefill,
         )
@@ -307,8 +312,8 @@ class AttemptPlanner:
         breakers, provider = self._deps.breakers, attempt.candidate.endpoint.provider
         if action.counts_for_breaker:
             await breakers.record_failure(provider, self._fallback.breaker_rule, probe=attempt.probe)
-        elif attempt.probe is not None and isinstance(error, CallError) and error.status is not None:
-            await breakers.record_success(provider, probe=attempt.probe)  # it answers again, even if it refuses
+        elif attempt.probe is not None and _proves_health(attempt, error):
+            await breakers.record_success(provider, probe=attempt.probe)
         elif attempt.probe is not None:
             await breakers.release_probe(provider, probe=attempt.probe)
         wait_s = _retry_after_s(error)
@@ -335,7 +340,15 @@ class AttemptPlanner:
 
 
 def _retry_after_s(error: FlowaiError) -> float | None:
-    return error.retry_after_s if isinstance(error, CallError) else None
+    """Return the wait that the provider asks for, > 0; None for none, for zero and for a date in the past."""
+    return (error.retry_after_s or None) if isinstance(error, CallError) else None
+
+
+def _proves_health(attempt: PlannedAttempt, error: FlowaiError) -> bool:
+    """Return whether the provider answers again, although it refuses, or its answer is too long or not whole."""
+    if not isinstance(error, CallError) or attempt.is_short:
+        return False
+    return not error.retryable if error.status is not None else not error.is_provider_fault
 
 
 def _attempt_text(attempt: Attempt) -> str:

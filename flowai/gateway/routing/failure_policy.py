@@ -1,12 +1,12 @@
 """Decides what follows a failed attempt: whether the breaker counts it, and where the call goes next.
 
 A transient failure moves on at once; a wrong request is the caller's error; a small context needs a larger one; a wrong
-key or retired model needs another provider and an alert.
+key or retired model needs another provider and an alert. A failure that the request explains never counts.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from flowai.errors import (
@@ -22,11 +22,12 @@ from flowai.errors import (
     TimedOutError,
     UnreachableError,
 )
+from flowai.providers.failure_rules import CALLER_STATUSES
 
 if TYPE_CHECKING:
     from flowai.errors import FlowaiError
 
-FailureCause = Literal["auth", "retired_model"]
+FailureCause = Literal["auth", "credit", "retired_model"]
 """Why a failure raises an alert although the fallback chain continues."""
 
 
@@ -72,7 +73,20 @@ def action_for(error: FlowaiError, *, is_primary: bool, fallback_on_filtered: bo
     prove that the caller is wrong. `fallback_on_filtered`: another model may follow a content-policy rejection.
     """
     action = next((_BY_CLASS[kind] for kind in type(error).__mro__ if kind in _BY_CLASS), _NEVER_SENT)
-    if not action.is_caller_error:
+    if not isinstance(error, CallError):
         return action
-    continues = fallback_on_filtered if isinstance(error, ContentFilteredError) else not is_primary
-    return FailureAction() if continues else action
+    if action.is_caller_error:
+        return FailureAction() if _may_continue(error, is_primary, fallback_on_filtered) else action
+    if isinstance(error, AuthError) and error.is_out_of_credit:
+        return replace(action, alert="credit")
+    if not error.is_provider_fault:
+        return replace(action, counts_for_breaker=False, skips_provider=False)
+    return action
+
+
+def _may_continue(error: CallError, is_primary: bool, fallback_on_filtered: bool) -> bool:  # noqa: FBT001 - private
+    """Return whether another model may take a request that this one refused."""
+    if isinstance(error, ContentFilteredError):
+        return fallback_on_filtered
+    # 413, 429, 501: this provider takes less than others
+    return not is_primary or (error.status is not None and error.status not in CALLER_STATUSES)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.errors import CallError, ContentFilteredError, InfrastructureError, MalformedAnswerError, RegistryError
+from flowai.errors import CallError, InfrastructureError, RegistryError
 from flowai.gateway.routing.attempts import AttemptPlanner, AttemptSuccess, FallbackRequest, PlannedAttempt, RoutingDeps
 from flowai.gateway.routing.prefill import PrefillStripper, strip_prefill
 from flowai.providers import Chunk
+from flowai.providers.answer_check import checked_completion
 
 if TYPE_CHECKING:
     import random
@@ -102,14 +103,8 @@ class FallbackChain:
 
 
 def _checked_completion(completion: Completion, attempt: PlannedAttempt) -> Completion:
-    """Return the answer, without a repeated prefill; raise if it is empty or cut off by the provider's policy."""
-    endpoint = attempt.request.endpoint
-    if completion.finish_reason == "content_filter":
-        raise ContentFilteredError(
-            "the provider's policy cut the answer off", provider=endpoint.provider, model=endpoint.name
-        )
-    if not completion.text.strip() and not completion.tool_calls:
-        raise MalformedAnswerError("the answer is empty", provider=endpoint.provider, model=endpoint.name)
+    """Return the answer, without a repeated prefill; raise if it is not whole."""
+    checked = checked_completion(completion, attempt.request)
     if attempt.prefill is None:
-        return completion
-    return msgspec.structs.replace(completion, text=strip_prefill(completion.text, attempt.prefill))
+        return checked
+    return msgspec.structs.replace(checked, text=strip_prefill(checked.text, attempt.prefill))

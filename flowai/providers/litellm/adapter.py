@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 NO_TIMEOUT_S = 86_400.0
 # OpenAI's client requires a key, and would send the one of the environment to a foreign address.
 NO_KEY = "none"
-# Providers besides the OpenAI-compatible ones whose finish reason and usage LiteLLM reads from streams. For some it does
-# not (Cohere's).
+# Providers besides the OpenAI-compatible ones whose finish reason and usage LiteLLM reads from streams. Cohere's, for
+# example, it does not.
 _STREAMED_PROVIDERS = frozenset(
     {
         "anthropic",

@@ -5,12 +5,16 @@ The bytes are untrusted: memory stays bounded, and MalformedStreamError is the o
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowai.providers.openai.tool_calls import ToolCalls, is_count, text_of
+from flowai.providers.finish_reasons import MODEL_FAILURES, finish_kind, normalised_reason, worse_reason
+from flowai.providers.openai.characters import CharacterJoiner
+from flowai.providers.openai.tool_calls import ToolCalls, is_count, text_of, tool_call_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,12 +29,7 @@ SIZE_ALLOWANCE_BYTES = 64 * 1024
 BYTES_PER_PIECE = 64
 """Overhead counted for each piece, so that many small pieces cannot evade the limit."""
 MAX_MALFORMED_COUNT = 1
-"""With more malformed chunks, an unknown part of the answer is missing."""
-STREAM_TRUNCATED = frozenset(
-    {"error", "network_error", "abort", "aborted", "cancelled", "insufficient_system_resource", "timeout"}
-)
-"""Finish reasons of failed answers; LiteLLM would map them to `stop`."""
-
+"""With more malformed chunks, an unknown part of the answer is missing; so it is with one that contains a text."""
 _USAGE = ("prompt_tokens", "completion_tokens", "prompt_cache_hit_tokens", "prompt_cache_miss_tokens")
 _USAGE_DETAILS = {
     "prompt_tokens_details": ("cached_tokens", "audio_tokens", "text_tokens", "image_tokens"),
@@ -42,6 +41,10 @@ _USAGE_DETAILS = {
         "rejected_prediction_tokens",
     ),
 }
+_BOM = b"\xef\xbb\xbf"
+_SSE_FIELDS = frozenset({b"", b"data", b"event", b"id", b"retry"})  # b"": a comment
+_BEGUN_TEXT = re.compile(rb'"(?:content|refusal|arguments|text|name)"\s*:\s*(?:"(?!")|\{)')
+"""A part of the answer in a chunk that is not JSON: a value that has begun, even if nothing of it came."""
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)  # ValueError: not UTF-8
 
 
@@ -51,12 +54,14 @@ class MalformedStreamError(Exception):
     Args:
         what: the reason; may quote the provider.
         body: the provider's error object, if it sent one.
+        is_complete: whether the model ended its answer so, and the provider delivered all of it.
     """
 
-    def __init__(self, what: str, *, body: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, what: str, *, body: Mapping[str, Any] | None = None, is_complete: bool = False) -> None:
         super().__init__(what)
         self.what = what
         self.body = body
+        self.is_complete = is_complete
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +81,7 @@ class _Message(msgspec.Struct):
     reasoning_content: Any = None
     reasoning: Any = None
     tool_calls: Any = None
+    function_call: Any = None  # OpenAI's form before tool calls
 
 
 class _Choice(msgspec.Struct):
@@ -86,8 +92,6 @@ class _Choice(msgspec.Struct):
 
 
 class _Chunk(msgspec.Struct):
-    id: Any = None
-    created: Any = None
     model: Any = None
     choices: list[_Choice] | None = None
     usage: Any = None
@@ -104,6 +108,7 @@ class ChatStreamParser:
 
     def __init__(self, *, max_tokens: int | None = None) -> None:
         self.finish_reason: str | None = None
+        """In OpenAI's words; an unknown one as the provider spells it."""
         self.served_model: str | None = None
         self.malformed_count = 0
         self.is_done = False  # the end marker came
@@ -114,12 +119,12 @@ class ChatStreamParser:
         self._reasoning_bytes = 0
         self._texts: list[str] = []
         self._refusals: list[str] = []
-        self._reasonings: list[str] = []
         self._tool_calls = ToolCalls()
         self._usage: dict[str, Any] | None = None
-        self._id = ""
-        self._created = 0
+        self._joiners = CharacterJoiner(), CharacterJoiner()  # of texts and refusals
         self._rest = bytearray()  # an incomplete line
+        self._is_first_line = True
+        self._ended_with_cr = False
         self._partial_lines: list[bytes] = []  # data lines of one event that are not JSON by themselves
         self._partial_bytes = 0
 
@@ -147,8 +152,10 @@ class ChatStreamParser:
         """Parse the next bytes of a stream and yield their deltas.
 
         Raises:
-            MalformedStreamError: an error object, more than one malformed chunk, or too long.
+            MalformedStreamError: an error object, a torn text, more than one malformed chunk, or too long.
         """
+        if b"\r" in data or self._ended_with_cr:
+            data = self._with_newlines(data)
         start = len(self._rest)
         self._rest += data
         end = self._rest.rfind(b"\n", start)
@@ -159,7 +166,7 @@ class ChatStreamParser:
         lines = bytes(self._rest[:end])
         del self._rest[: end + 1]
         for line in lines.split(b"\n"):
-            delta = self._line(line.rstrip(b"\r"))
+            delta = self._line(line)
             if delta is not None:
                 yield delta
 
@@ -173,6 +180,7 @@ class ChatStreamParser:
         Raises:
             MalformedStreamError: it is not an answer, or an error object.
         """
+        body = body.removeprefix(_BOM)
         try:
             msgspec.json.decode(body)
         except _UNREADABLE as error:
@@ -185,50 +193,66 @@ class ChatStreamParser:
         if not chunk.choices:
             raise MalformedStreamError("the answer contains no choices")
 
-    def as_json(self) -> bytes:
-        """Return the answer as a `chat.completion`, as if it had not been streamed.
+    def check_complete(self) -> None:
+        """Check that the answer has ended.
 
         Raises:
-            MalformedStreamError: no finish reason came.
+            MalformedStreamError: no finish reason came, or a tool call or a character is not complete.
         """
         if self.finish_reason is None:
             malformed = f"; {self.malformed_count} chunk was not JSON" if self.malformed_count else ""
             raise MalformedStreamError(f"the answer broke off: no finish reason came{malformed}")
-        message: dict[str, Any] = {"role": "assistant", "content": "".join(self._texts)}
-        if self._tool_calls:
-            message["content"] = message["content"] or None
-            message["tool_calls"] = self._tool_calls.as_json()
-        if self._refusals:
-            message["refusal"] = self.refusal
-        if self._reasonings:
-            message["reasoning_content"] = "".join(self._reasonings)
-        answer: dict[str, Any] = {
-            "id": self._id,
-            "object": "chat.completion",
-            "created": self._created,
-            "model": self.served_model or "",
-            "choices": [{"index": 0, "message": message, "finish_reason": self.finish_reason}],
-        }
-        if self._usage is not None:
-            answer["usage"] = self._usage
-        return msgspec.json.encode(answer)
+        if finish_kind(self.finish_reason) != "cut":
+            self._check_end(self.finish_reason)
+
+    def _check_end(self, finish_reason: str) -> None:
+        problem = tool_call_problem(self._tool_calls.as_json(), finish_reason, may_lack_arguments=True)
+        if problem is not None:
+            raise MalformedStreamError(problem, is_complete=True)
+        if any(joiner.has_half for joiner in self._joiners):
+            raise MalformedStreamError("the answer ends with half of a character")
+
+    def _with_newlines(self, data: bytes) -> bytes:
+        """Replace the other line ends of a stream (CR LF, CR) by newlines; a CR LF may come in two reads."""
+        if self._ended_with_cr and data:
+            data = data.removeprefix(b"\n")
+        self._ended_with_cr = data.endswith(b"\r")
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _line(self, line: bytes) -> Delta | None:
         """Parse a line. An event of one data line, the usual case, does not wait for its blank line."""
+        if self._is_first_line:
+            self._is_first_line, line = False, line.removeprefix(_BOM)
         if not line:
             return self._partial_event() if self._partial_lines else None
-        if not line.startswith(b"data:"):
-            return None  # a comment that keeps the connection alive, or an unused field
-        data = line[5:].strip()
+        if line.startswith(b"data:"):
+            data = line[5:].strip()
+        elif line.startswith(b"{"):
+            data = line  # some servers report errors without `data:`
+        else:
+            if line.partition(b":")[0] not in _SSE_FIELDS:
+                self._check_not_torn(line)
+            return None
         if data == b"[DONE]":
             self.is_done = True
         elif self._partial_lines or data.startswith(b"{"):
             return self._data(data)
+        else:
+            self._check_not_torn(data)
         return None
+
+    def _check_not_torn(self, data: bytes) -> None:
+        """Raise if bytes that are no chunk may be the end of one."""
+        if b'"' not in data or self.is_done:
+            return
+        try:
+            msgspec.json.decode(data)
+        except _UNREADABLE:
+            raise MalformedStreamError("a chunk of the stream was torn, and its text is lost") from None
 
     def _data(self, data: bytes) -> Delta | None:
         try:
-            chunk = _CHUNK.decode(data)
+            chunk = _decode_chunk(data)
         except _UNREADABLE:
             self._partial_lines.append(data)  # the event may continue in its next line
             self._partial_bytes += len(data) + BYTES_PER_PIECE
@@ -242,7 +266,7 @@ class ChatStreamParser:
     def _partial_event(self) -> Delta | None:
         data = b"\n".join(self._partial_lines)
         try:
-            chunk = _CHUNK.decode(data)
+            chunk = _decode_chunk(data)
         except _UNREADABLE:
             self._record_malformed()
             return None
@@ -250,7 +274,10 @@ class ChatStreamParser:
         return self._chunk(chunk, data)
 
     def _record_malformed(self) -> None:
+        data = b"".join(self._partial_lines)
         self._partial_lines, self._partial_bytes = [], 0
+        if _BEGUN_TEXT.search(data):
+            raise MalformedStreamError("a chunk of the stream was torn, and its text is lost")
         self.malformed_count += 1
         if self.malformed_count > MAX_MALFORMED_COUNT:
             raise MalformedStreamError(f"{self.malformed_count} chunks of the stream were not JSON")
@@ -260,10 +287,6 @@ class ChatStreamParser:
             raise _error_in_chunk(data)
         if isinstance(chunk.model, str) and chunk.model:
             self.served_model = chunk.model
-        if isinstance(chunk.id, str):
-            self._id = chunk.id
-        if is_count(chunk.created):
-            self._created = chunk.created
         self._usage = _token_counts(chunk.usage) or self._usage
         for choice in chunk.choices or ():
             if choice.index in (0, None):
@@ -274,23 +297,30 @@ class ChatStreamParser:
         message = choice.delta or choice.message
         delta = None if message is None else self._message(message)
         if isinstance(choice.finish_reason, str) and choice.finish_reason:
-            self.finish_reason = choice.finish_reason
-            if choice.finish_reason.lower() in STREAM_TRUNCATED:
-                raise MalformedStreamError(f"the provider broke the answer off (`{choice.finish_reason}`)")
+            self._finish(normalised_reason(choice.finish_reason))
         return delta
 
+    def _finish(self, reason: str) -> None:
+        if finish_kind(reason) == "failed":
+            is_complete = reason in MODEL_FAILURES
+            raise MalformedStreamError(f"the provider broke the answer off (`{reason}`)", is_complete=is_complete)
+        self.finish_reason = worse_reason(self.finish_reason, reason)
+
     def _message(self, message: _Message) -> Delta | None:
-        text, refusal = text_of(message.content), text_of(message.refusal)
+        texts, refusals = self._joiners
+        text, refusal = texts.feed(text_of(message.content)), refusals.feed(text_of(message.refusal))
         reasoning = text_of(message.reasoning_content) or text_of(message.reasoning)
-        calls = self._tool_calls.add(message.tool_calls)
+        calls = self._tool_calls.add(message.tool_calls or _as_tool_calls(message.function_call))
+        if texts.is_broken or refusals.is_broken:
+            raise MalformedStreamError("the answer contains half of a character")
+        if self._tool_calls.problem is not None:
+            raise MalformedStreamError(self._tool_calls.problem, is_complete=True)
         if not (text or refusal or reasoning or calls):
             return None
         if text:
             self._texts.append(text)
         if refusal:
             self._refusals.append(refusal)
-        if reasoning:
-            self._reasonings.append(reasoning)
         self._check_size(text + refusal, reasoning, calls)
         return Delta(text=text + refusal, tool_calls=calls)
 
@@ -302,6 +332,20 @@ class ChatStreamParser:
             self._reasoning_bytes += len(reasoning) + BYTES_PER_PIECE
         if self._weight_bytes > self._max_bytes or self._reasoning_bytes > MAX_BYTES:
             raise MalformedStreamError(f"the answer does not end: more than {self._max_bytes:,} bytes came")
+
+
+def _decode_chunk(data: bytes) -> _Chunk:
+    """Decode a chunk; Python's parser keeps half of a character, whose other half comes in the next chunk."""
+    try:
+        return _CHUNK.decode(data)
+    except _UNREADABLE:
+        if b"\\ud" not in data and b"\\uD" not in data:
+            raise
+        return msgspec.convert(json.loads(data), _Chunk)
+
+
+def _as_tool_calls(function_call: Any) -> list[dict[str, Any]] | None:  # noqa: ANN401 - JSON is anything
+    return [{"index": 0, "function": function_call}] if isinstance(function_call, dict) else None
 
 
 def _token_counts(usage: Any) -> dict[str, Any] | None:  # noqa: ANN401 - JSON is anything
