@@ -178,6 +178,7 @@ class Snapshot:
             failure_count=policy.failures,
             window_s=policy.window_s,
             open_s=policy.open_s,
+            max_open_s=policy.max_open_s,
             lease_s=feature.timeout.total_s + 1.0,
         )
 

@@ -11,6 +11,7 @@ from flowai.timestamps import parse_duration_s
 
 # `(?!\n)`: alone, `$` also matches before a line break at the end
 DURATION = r"^[0-9]+(\.[0-9]+)?[smhd]$(?!\n)"
+OPEN_TIME = r"^[0-9]+(\.[0-9]+)?[smhd](\.\.[0-9]+(\.[0-9]+)?[smhd])?$(?!\n)"
 TIME_TO_LIVE = r"^(volatile|stable|[0-9]+(\.[0-9]+)?[smhd])$(?!\n)"
 MODEL_NAME = r"^[A-Za-z0-9_.-]+/.+$(?!\n)"
 PROMPT_ID = r"^prompts/([A-Za-z0-9][A-Za-z0-9_-]*/)*[A-Za-z0-9][A-Za-z0-9_-]*_v[0-9]+$(?!\n)"
@@ -20,6 +21,7 @@ SHA256 = r"^[0-9a-f]{64}$(?!\n)"
 
 TYPE_DESCRIPTIONS: dict[str, str] = {
     DURATION: "a duration such as `10s`, `5m`, `1h` or `30d`",
+    OPEN_TIME: "a duration such as `5m`, or a range such as `15s..5m`",
     TIME_TO_LIVE: "`volatile` (1h), `stable` (30d) or a duration such as `10m`",
     MODEL_NAME: "LiteLLM's name with its provider, such as `openai/gpt-4o-mini`, or `local/...`",
     PROMPT_ID: "a prompt id such as `prompts/summary_v2`",
@@ -30,6 +32,7 @@ TYPE_DESCRIPTIONS: dict[str, str] = {
 """Descriptions in errors, by pattern."""
 
 Duration = Annotated[str, Meta(pattern=DURATION)]
+OpenTime = Annotated[str, Meta(pattern=OPEN_TIME)]
 TimeToLive = Annotated[str, Meta(pattern=TIME_TO_LIVE)]
 ModelName = Annotated[str, Meta(pattern=MODEL_NAME)]
 PromptId = Annotated[str, Meta(pattern=PROMPT_ID)]

@@ -6,7 +6,17 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from flowai.registry.fields import Duration, Guardrail, MarginRatio, Percent, PositiveInt, Rate, RegistryRecord, Stage
+from flowai.registry.fields import (
+    Duration,
+    Guardrail,
+    MarginRatio,
+    OpenTime,
+    Percent,
+    PositiveInt,
+    Rate,
+    RegistryRecord,
+    Stage,
+)
 from flowai.timestamps import parse_duration_s
 
 
@@ -17,8 +27,10 @@ class BreakerPolicy(RegistryRecord, frozen=True, kw_only=True):
     """The breaker opens at more failures than this within the window, >= 1."""
     window: Duration = "60s"
     """Sliding window in which failures are counted."""
-    open: Duration = "5m"
-    """Time that the breaker stays open before one call probes the provider."""
+    open: OpenTime = "5m"
+    """Time that the breaker stays open before one call probes the provider. A range (`15s..5m`): the first probe comes
+    after the shorter time, and each failed probe doubles the time since the breaker opened, with at most the longer
+    time between two probes."""
 
     @property
     def window_s(self) -> float:
@@ -27,8 +39,13 @@ class BreakerPolicy(RegistryRecord, frozen=True, kw_only=True):
 
     @property
     def open_s(self) -> float:
-        """`open` in seconds."""
-        return parse_duration_s(self.open)
+        """`open` in seconds; of a range, the shorter time."""
+        return parse_duration_s(self.open.partition("..")[0])
+
+    @property
+    def max_open_s(self) -> float:
+        """Longest time between two probes, in seconds."""
+        return parse_duration_s(self.open.rpartition("..")[2])
 
 
 class AlertPolicy(RegistryRecord, frozen=True, kw_only=True):

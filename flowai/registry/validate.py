@@ -34,6 +34,7 @@ def validate(registry: RegistryFile, sources: LayeredSource) -> None:
     validator.check_features()
     validator.check_releases()
     validator.check_experiments()
+    validator.check_breaker()
     validator.check_stages()
     validator.check_watch()
     validator.check_own_keys()
@@ -155,6 +156,12 @@ class _Validator:
             self._expect("feature", experiment.feature, self._registry.features, "experiments", name, "feature")
             for arm, binding in experiment.arms.items():
                 self._check_binding(binding, "experiments", name, "arms", arm)
+
+    def check_breaker(self) -> None:
+        policy = self._registry.policies.breaker
+        if policy.open_s > policy.max_open_s:
+            expected = "expected a range that begins with the shorter time"
+            raise self._error(f"found `{policy.open}`, {expected}", "policies", "breaker", "open")
 
     def check_stages(self) -> None:
         stages = self._registry.policies.canary.stages

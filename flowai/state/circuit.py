@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
     from flowai.state.store import BreakerRule
 
-MAX_BACK_OFF_S = 86_400.0
-"""Upper limit of a back-off, whatever the provider's Retry-After says: one day."""
+MAX_BACK_OFF_S = 300.0
+"""Upper limit of a back-off, whatever the provider's Retry-After says: five minutes, as long as an open breaker."""
+MAX_DOUBLINGS = 30
+"""More doublings of any open time exceed every maximum."""
 
 
 class CircuitWindow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -35,18 +37,34 @@ class CircuitWindow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Lease of the running probe; empty for none."""
     lease_until_s: float = 0.0
     """When that lease ends; 0 for none."""
-    back_off_until_s: float = 0.0
-    """End of the back-off that the provider asked for; 0 for none."""
+    back_offs: tuple[tuple[str, float], ...] = ()
+    """Models in back-off, each with its end, in order of their last change."""
+    failed_probe_count: int = 0
+    """Failed probes since the breaker opened."""
+
+    def back_off_until_s(self, model: str) -> float:
+        """Return the end of a model's back-off; 0 for none."""
+        return next((until_s for name, until_s in self.back_offs if name == model), 0.0)
 
 
 EMPTY_WINDOW = CircuitWindow()
 
 
+def open_time_s(rule: BreakerRule, *, failed_probe_count: int) -> float:
+    """Return how long a breaker stays open until the next probe.
+
+    Each failed probe doubles the time since the breaker opened, so that the waits are open_s, open_s, 2 open_s,
+    4 open_s and so on, up to max_open_s: no outage lasts twice as long for callers as it did.
+    """
+    doublings = min(max(0, failed_probe_count - 1), MAX_DOUBLINGS)
+    return float(min(rule.open_s * 2**doublings, max(rule.open_s, rule.max_open_s)))
+
+
 def admit(
-    window: CircuitWindow, rule: BreakerRule, *, now_s: float, lease: str
+    window: CircuitWindow, rule: BreakerRule, *, model: str, now_s: float, lease: str
 ) -> tuple[CircuitWindow, BreakerDecision]:
     """Return the next window, which changes only where a probe's lease is taken, and whether the attempt may start."""
-    blocked_until_s = max(window.open_until_s, window.lease_until_s, window.back_off_until_s)
+    blocked_until_s = max(window.open_until_s, window.lease_until_s, window.back_off_until_s(model))
     if blocked_until_s > now_s:
         return window, BreakerDecision(
             is_admitted=False, reason=_blocked_reason(window, now_s=now_s), retry_in_s=blocked_until_s - now_s
@@ -75,7 +93,9 @@ def record_failure(
     if probe is not None:
         if not _holds_probe(window, probe):
             return window
-        return replace(window, open_until_s=now_s + rule.open_s, probe="", lease_until_s=0.0)
+        count = window.failed_probe_count + 1
+        open_until_s = now_s + open_time_s(rule, failed_probe_count=count)
+        return replace(window, open_until_s=open_until_s, probe="", lease_until_s=0.0, failed_probe_count=count)
     if window.open_until_s:
         return window
     recent = (*(at_s for at_s in window.failures_at_s if at_s > now_s - rule.window_s), now_s)
@@ -90,8 +110,8 @@ def _holds_probe(window: CircuitWindow, probe: str) -> bool:
 
 
 def record_success(window: CircuitWindow, *, probe: str) -> CircuitWindow:
-    """Close the breaker after a successful probe and clear its failures; a back-off stays."""
-    return CircuitWindow(back_off_until_s=window.back_off_until_s) if _holds_probe(window, probe) else window
+    """Close the breaker after a successful probe and clear its failures; back-offs stay."""
+    return CircuitWindow(back_offs=window.back_offs) if _holds_probe(window, probe) else window
 
 
 def release_probe(window: CircuitWindow, *, probe: str) -> CircuitWindow:
@@ -99,19 +119,22 @@ def release_probe(window: CircuitWindow, *, probe: str) -> CircuitWindow:
     return replace(window, probe="", lease_until_s=0.0) if _holds_probe(window, probe) else window
 
 
-def back_off(window: CircuitWindow, *, now_s: float, for_s: float) -> CircuitWindow:
-    """Start or extend a back-off of at most one day; a shorter one never replaces a longer one."""
+def back_off(window: CircuitWindow, *, model: str, now_s: float, for_s: float) -> CircuitWindow:
+    """Start or extend a model's back-off of at most MAX_BACK_OFF_S; a shorter one never replaces a longer one."""
     if not for_s > 0:  # a Retry-After of zero, in the past, or not a number
         return window
     until_s = now_s + min(for_s, MAX_BACK_OFF_S)
-    return replace(window, back_off_until_s=until_s) if until_s > window.back_off_until_s else window
+    if until_s <= window.back_off_until_s(model):
+        return window
+    others = (item for item in window.back_offs if item[0] != model and item[1] > now_s)
+    return replace(window, back_offs=(*others, (model, until_s)))
 
 
 def view(window: CircuitWindow, *, now_s: float) -> BreakerView | None:
     """Return the provider's public state; None when it is closed, without failures and without back-off."""
     failure_count = sum(at_s > now_s - window.window_s for at_s in window.failures_at_s)
-    back_off_until_s = window.back_off_until_s if window.back_off_until_s > now_s else 0.0
-    if not (window.open_until_s or failure_count or back_off_until_s):
+    back_offs = {model: until_s for model, until_s in window.back_offs if until_s > now_s}
+    if not (window.open_until_s or failure_count or back_offs):
         return None
     is_probing = window.lease_until_s > now_s
     return BreakerView(
@@ -119,5 +142,5 @@ def view(window: CircuitWindow, *, now_s: float) -> BreakerView | None:
         failure_count=failure_count,
         open_until_s=window.open_until_s,
         lease_until_s=window.lease_until_s if is_probing else 0.0,
-        back_off_until_s=back_off_until_s,
+        back_offs=back_offs,
     )

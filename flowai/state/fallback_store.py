@@ -5,7 +5,7 @@ The shared store is retried every `retry_interval_s`. Nothing is reported twice:
 reserved in one store and settled in the other is added there as spent and stays reserved in the first; a lease of the
 other store has no effect.
 
-Overlays and the list of live processes have no local fallback: a wrong answer would mislead an operator.
+Overlays, resets and the list of live processes have no local fallback: a wrong answer would mislead an operator.
 """
 
 from __future__ import annotations
@@ -132,6 +132,7 @@ class FallbackStateStore:
     write_overlay = _forward(StateStore.write_overlay, has_fallback=False)
     clear_overlay = _forward(StateStore.clear_overlay, has_fallback=False)
     heartbeats = _forward(StateStore.heartbeats, has_fallback=False)
+    reset_breaker = _forward(StateStore.reset_breaker, has_fallback=False)
 
     async def heartbeat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
         """Announce that this process is alive; the shared store only."""

@@ -63,9 +63,11 @@ class InMemoryStateStore:
         else:
             self._windows.pop(provider, None)
 
-    async def admit(self, provider: str, rule: BreakerRule) -> BreakerDecision:
+    async def admit(self, provider: str, model: str, rule: BreakerRule) -> BreakerDecision:
         """Return whether an attempt may start."""
-        window, decision = circuit.admit(self._window(provider), rule, now_s=self._clock_s(), lease=self._new_id())
+        window, decision = circuit.admit(
+            self._window(provider), rule, model=model, now_s=self._clock_s(), lease=self._new_id()
+        )
         self._set_window(provider, window)
         return decision
 
@@ -84,9 +86,15 @@ class InMemoryStateStore:
         """Return a lease without a result."""
         self._set_window(provider, circuit.release_probe(self._window(provider), probe=probe))
 
-    async def back_off(self, provider: str, *, for_s: float) -> None:
-        """Start a back-off of a provider."""
-        self._set_window(provider, circuit.back_off(self._window(provider), now_s=self._clock_s(), for_s=for_s))
+    async def back_off(self, provider: str, model: str, *, for_s: float) -> None:
+        """Start a back-off of a provider's model."""
+        window = self._window(provider)
+        self._set_window(provider, circuit.back_off(window, model=model, now_s=self._clock_s(), for_s=for_s))
+
+    async def reset_breaker(self, provider: str) -> bool:
+        """Close a provider's breaker and end the back-offs of its models."""
+        window = self._windows.pop(provider, circuit.EMPTY_WINDOW)
+        return circuit.view(window, now_s=self._clock_s()) is not None
 
     async def reserve(self, account: str, amount_usd: float, *, limit_usd: float) -> Reservation | None:
         """Reserve money for today."""
@@ -149,5 +157,5 @@ def _window_from_view(view: BreakerView, ahead_s: float) -> circuit.CircuitWindo
     open_until_s = max(view.open_until_s, view.lease_until_s)
     return circuit.CircuitWindow(
         open_until_s=open_until_s + ahead_s if open_until_s else 0.0,
-        back_off_until_s=view.back_off_until_s + ahead_s if view.back_off_until_s else 0.0,
+        back_offs=tuple((model, until_s + ahead_s) for model, until_s in view.back_offs.items()),
     )

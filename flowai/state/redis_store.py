@@ -1,7 +1,7 @@
 """State store of several machines: Redis, one script per step.
 
 Keys, all in one hash slot; all but the overlay expire:
-    flowai:{state}:breakers                  hash: provider -> window
+    flowai:{state}:circuits                  hash: provider -> window
     flowai:{state}:spent:ACCOUNT             hash: day -> nano-dollars; life
     flowai:{state}:overlay:ENVIRONMENT       hash: epoch, record
     flowai:{state}:processes:ENVIRONMENT     hash: process -> heartbeat
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from flowai.state.store import BreakerRule
 
-_BREAKERS = "flowai:{state}:breakers"
+_BREAKERS = "flowai:{state}:circuits"
 
 _window_decoder = msgspec.msgpack.Decoder(circuit.CircuitWindow)
 _overlay_decoder = msgspec.json.Decoder(Overlay)
@@ -106,17 +106,23 @@ class RedisStateStore:
         with self._decoding():
             return float(now_s), _window_decoder.decode(record)
 
-    async def admit(self, provider: str, rule: BreakerRule) -> BreakerDecision:
+    async def admit(self, provider: str, model: str, rule: BreakerRule) -> BreakerDecision:
         """Return whether an attempt may start."""
         lease = self._new_id()
-        now_s, window = await self._run_breaker("admit", provider, lease, rule.lease_s)
-        _, decision = circuit.admit(window, rule, now_s=now_s, lease=lease)  # the script applied the same rule
+        now_s, window = await self._run_breaker("admit", provider, model, lease, rule.lease_s)
+        _, decision = circuit.admit(window, rule, model=model, now_s=now_s, lease=lease)  # as the script
         return decision
 
     async def record_failure(self, provider: str, rule: BreakerRule, *, probe: str | None = None) -> BreakerView:
         """Count a failure."""
         now_s, window = await self._run_breaker(
-            "record_failure", provider, probe or "", rule.failure_count, rule.window_s, rule.open_s
+            "record_failure",
+            provider,
+            probe or "",
+            rule.failure_count,
+            rule.window_s,
+            rule.open_s,
+            rule.max_open_s,
         )
         return circuit.view(window, now_s=now_s) or BreakerView()
 
@@ -128,10 +134,15 @@ class RedisStateStore:
         """Return a lease without a result."""
         await self._run_breaker("release_probe", provider, probe)
 
-    async def back_off(self, provider: str, *, for_s: float) -> None:
-        """Start a back-off of a provider."""
+    async def back_off(self, provider: str, model: str, *, for_s: float) -> None:
+        """Start a back-off of a provider's model."""
         if for_s > 0:
-            await self._run_breaker("back_off", provider, min(for_s, circuit.MAX_BACK_OFF_S))
+            await self._run_breaker("back_off", provider, model, min(for_s, circuit.MAX_BACK_OFF_S))
+
+    async def reset_breaker(self, provider: str) -> bool:
+        """Close a provider's breaker and end the back-offs of its models."""
+        now_s, window = await self._run_breaker("reset", provider)
+        return circuit.view(window, now_s=now_s) is not None
 
     async def reserve(self, account: str, amount_usd: float, *, limit_usd: float) -> Reservation | None:
         """Reserve money for today."""

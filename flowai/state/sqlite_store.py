@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from flowai.state.store import BreakerRule
 
 FILE_NAME = "state.sqlite3"
-_FORMAT = 1
+_FORMAT = 2
+_FORMAT_WITHOUT_MODELS = 1
+"""Its breakers have no back-offs by model; they are dropped, budgets and overlays are kept."""
 _BUSY_LIMIT_S = 0.25
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _BUSY_POLL_S = (
@@ -110,9 +112,11 @@ class SqliteStateStore:
         if mode != "wal":
             raise sqlite3.OperationalError(f"expected a write-ahead log, found journal mode `{mode}`")
         connection.execute("PRAGMA synchronous = NORMAL")
-        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+        if connection.execute("PRAGMA user_version").fetchone()[0] in (0, _FORMAT_WITHOUT_MODELS):
             connection.execute("BEGIN IMMEDIATE")
             with _committing(connection):
+                if connection.execute("PRAGMA user_version").fetchone()[0] == _FORMAT_WITHOUT_MODELS:
+                    connection.execute("DELETE FROM breaker")
                 for statement in _SCHEMA.split(";"):
                     connection.execute(statement)
                 connection.execute(
@@ -178,18 +182,18 @@ class SqliteStateStore:
                 )
         return after
 
-    async def admit(self, provider: str, rule: BreakerRule) -> BreakerDecision:
+    async def admit(self, provider: str, model: str, rule: BreakerRule) -> BreakerDecision:
         """Return whether an attempt may start; writes only if a probe's lease is taken."""
         with self._guard_errors():
             window = _read_window(self._run(_SELECT_WINDOW, provider))
-        _, decision = circuit.admit(window, rule, now_s=self._clock_s(), lease="")
+        _, decision = circuit.admit(window, rule, model=model, now_s=self._clock_s(), lease="")
         if decision.probe is None:
             return decision
         lease = self._new_id()
         decisions: list[BreakerDecision] = []
 
         def take_lease(window: circuit.CircuitWindow) -> circuit.CircuitWindow:
-            after, decision = circuit.admit(window, rule, now_s=self._clock_s(), lease=lease)
+            after, decision = circuit.admit(window, rule, model=model, now_s=self._clock_s(), lease=lease)
             decisions.append(decision)
             return after
 
@@ -211,9 +215,22 @@ class SqliteStateStore:
         """Return a lease without a result."""
         self._update_window(provider, lambda window: circuit.release_probe(window, probe=probe))
 
-    async def back_off(self, provider: str, *, for_s: float) -> None:
-        """Start a back-off of a provider."""
-        self._update_window(provider, lambda window: circuit.back_off(window, now_s=self._clock_s(), for_s=for_s))
+    async def back_off(self, provider: str, model: str, *, for_s: float) -> None:
+        """Start a back-off of a provider's model."""
+        self._update_window(
+            provider, lambda window: circuit.back_off(window, model=model, now_s=self._clock_s(), for_s=for_s)
+        )
+
+    async def reset_breaker(self, provider: str) -> bool:
+        """Close a provider's breaker and end the back-offs of its models."""
+        before: list[circuit.CircuitWindow] = []
+
+        def empty(window: circuit.CircuitWindow) -> circuit.CircuitWindow:
+            before.append(window)
+            return circuit.EMPTY_WINDOW
+
+        self._update_window(provider, empty)
+        return circuit.view(before[-1], now_s=self._clock_s()) is not None
 
     async def reserve(self, account: str, amount_usd: float, *, limit_usd: float) -> Reservation | None:
         """Reserve money for today, in one statement."""

@@ -29,12 +29,15 @@ class BreakerRule(msgspec.Struct, frozen=True, kw_only=True):
     """Sliding window, seconds, > 0."""
     open_s: float = 300.0
     """Seconds until an open breaker allows a probe, > 0."""
+    max_open_s: float = 0.0
+    """Longest time between two probes: each failed one doubles the time since the breaker opened. With at most open_s,
+    the time is always open_s."""
     lease_s: float = 60.0
     """Seconds until another process may probe instead, > 0."""
 
 
 class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
-    """Public state of one provider."""
+    """Public state of one provider and its models."""
 
     status: BreakerStatus = "closed"
     failure_count: int = 0
@@ -43,8 +46,8 @@ class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
     """When an open breaker allows a probe; 0 when closed."""
     lease_until_s: float = 0.0
     """When the running probe's lease ends; 0 for none."""
-    back_off_until_s: float = 0.0
-    """End of the back-off that the provider asked for (Retry-After); 0 for none."""
+    back_offs: Mapping[str, float] = {}
+    """Models that the provider asked not to call (Retry-After), and the end of each back-off."""
 
 
 class BreakerDecision(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,7 +141,7 @@ class StateStore(Protocol):
     async def shared(self, environment: str) -> SharedState:
         """Read what every call reads."""
 
-    async def admit(self, provider: str, rule: BreakerRule) -> BreakerDecision:
+    async def admit(self, provider: str, model: str, rule: BreakerRule) -> BreakerDecision:
         """Return whether an attempt may start; takes the probe's lease if one is due."""
 
     async def record_failure(self, provider: str, rule: BreakerRule, *, probe: str | None = None) -> BreakerView:
@@ -154,8 +157,11 @@ class StateStore(Protocol):
     async def release_probe(self, provider: str, *, probe: str) -> None:
         """Return a lease without a result (the caller left): the next attempt probes."""
 
-    async def back_off(self, provider: str, *, for_s: float) -> None:
-        """Start a back-off of a provider; the later end of two counts."""
+    async def back_off(self, provider: str, model: str, *, for_s: float) -> None:
+        """Start a back-off of a provider's model; the later end of two counts."""
+
+    async def reset_breaker(self, provider: str) -> bool:
+        """Close a provider's breaker and end the back-offs of its models; return whether there was any."""
 
     async def reserve(self, account: str, amount_usd: float, *, limit_usd: float) -> Reservation | None:
         """Reserve money for today (UTC); None above the limit. A reservation that is never settled stays spent."""

@@ -132,7 +132,7 @@ def test_open_breakers_and_the_overlay_survive_an_outage() -> None:
         guarded = scene.guarded
         for _ in range(2):
             await guarded.record_failure("alpha", RULE)
-        await guarded.back_off("beta", for_s=20)
+        await guarded.back_off("beta", "m", for_s=20)
         await guarded.write_overlay("", OVERLAY)
         scene.later(10)
         await guarded.shared("")
@@ -140,12 +140,12 @@ def test_open_breakers_and_the_overlay_survive_an_outage() -> None:
         seen = await guarded.shared("")
         assert seen.overlay == OVERLAY
         assert seen.breakers["alpha"].open_until_s == scene.clock.now_s + 290, "by this process's clock"
-        assert (await guarded.admit("alpha", RULE)).retry_in_s == 290
-        assert (await guarded.admit("beta", RULE)).reason == "backing_off"
-        assert (await guarded.admit("gamma", RULE)).is_admitted
+        assert (await guarded.admit("alpha", "m", RULE)).retry_in_s == 290
+        assert (await guarded.admit("beta", "m", RULE)).reason == "backing_off"
+        assert (await guarded.admit("gamma", "m", RULE)).is_admitted
         scene.later(290)
-        assert (await scene.remote.store.admit("alpha", RULE)).probe is not None
-        assert (await guarded.admit("alpha", RULE)).probe is not None, "alone, each process probes for itself"
+        assert (await scene.remote.store.admit("alpha", "m", RULE)).probe is not None
+        assert (await guarded.admit("alpha", "m", RULE)).probe is not None, "alone, each process probes for itself"
 
     play(act)
 
@@ -155,12 +155,12 @@ def test_a_probe_of_another_process_is_respected() -> None:
         for _ in range(2):
             await scene.guarded.record_failure("alpha", RULE)
         scene.later(300)
-        assert (await scene.guarded.admit("alpha", RULE)).probe is not None
+        assert (await scene.guarded.admit("alpha", "m", RULE)).probe is not None
         await scene.guarded.shared("")
         await scene.go_away()
-        assert not (await scene.guarded.admit("alpha", RULE)).is_admitted
+        assert not (await scene.guarded.admit("alpha", "m", RULE)).is_admitted
         scene.later(RULE.lease_s)
-        assert (await scene.guarded.admit("alpha", RULE)).probe is not None
+        assert (await scene.guarded.admit("alpha", "m", RULE)).probe is not None
 
     play(act)
 
@@ -171,18 +171,18 @@ def test_a_probe_of_one_store_is_unknown_to_the_other() -> None:
         for _ in range(2):
             await guarded.record_failure("alpha", RULE)
         scene.later(300)
-        probe = (await guarded.admit("alpha", RULE)).probe
+        probe = (await guarded.admit("alpha", "m", RULE)).probe
         assert probe is not None
         await guarded.shared("")
         await scene.go_away()
         await guarded.record_success("alpha", probe=probe)
         assert (await guarded.shared("")).breakers["alpha"].status == "open"
         scene.later(RULE.lease_s)
-        own = (await guarded.admit("alpha", RULE)).probe
+        own = (await guarded.admit("alpha", "m", RULE)).probe
         assert own is not None
         await scene.come_back()
         await guarded.record_failure("alpha", RULE, probe=own)
-        later = await guarded.admit("alpha", RULE)
+        later = await guarded.admit("alpha", "m", RULE)
         assert later.probe not in {None, own, probe}, "its lease ran out meanwhile: the next attempt probes"
 
     play(act)

@@ -53,10 +53,10 @@ async def plainly(url: str, *command: Any) -> Any:
 def test_the_server_s_clock_counts(redis_url: str) -> None:
     async def act(state: RedisStateStore) -> None:
         seconds, microseconds = await plainly(redis_url, "TIME")
-        await state.back_off("alpha", for_s=30)
+        await state.back_off("alpha", "m", for_s=30)
         seen = await state.shared("")
         assert 0 <= seen.read_at_s - (seconds + microseconds / 1e6) < 10
-        assert 20 < seen.breakers["alpha"].back_off_until_s - seen.read_at_s <= 30
+        assert 20 < seen.breakers["alpha"].back_offs["m"] - seen.read_at_s <= 30
         held = await state.reserve("account", 1, limit_usd=1)
         assert held is not None
         assert held.day == datetime.fromtimestamp(seen.read_at_s, UTC).strftime("%Y-%m-%d")
@@ -68,7 +68,7 @@ def test_every_key_but_the_overlay_expires(redis_url: str) -> None:
     async def act(state: RedisStateStore) -> None:
         await state.record_failure("alpha", BreakerRule(failure_count=1, open_s=300_000))
         await state.record_failure("alpha", BreakerRule(failure_count=1, open_s=300_000))
-        await state.back_off("beta", for_s=1)  # a short one does not shorten the others' lives
+        await state.back_off("beta", "m", for_s=1)  # a short one does not shorten the others' lives
         held = await state.reserve("account", 1, limit_usd=1)
         assert held is not None
         await state.settle(held, actual_usd=1)
@@ -78,7 +78,7 @@ def test_every_key_but_the_overlay_expires(redis_url: str) -> None:
         left_s = {key: await plainly(redis_url, "TTL", key) for key in keys}
         assert left_s.pop("flowai:{state}:overlay:prod") == -1, "its silent end would bring a bad release back"
         assert len(left_s) == 4, left_s
-        assert left_s.pop("flowai:{state}:breakers") > 300_000
+        assert left_s.pop("flowai:{state}:circuits") > 300_000
         assert all(0 < ttl_s < 4 * 86_400 for ttl_s in left_s.values())
 
     with_redis(redis_url, act)
@@ -124,7 +124,7 @@ def test_a_wrong_password_is_an_error_that_does_not_show_it() -> None:
             assert "planted" not in str(caught.getrepr(showlocals=False))
 
         with_redis(url, act)
-        with_redis(server.url, lambda state: state.back_off("alpha", for_s=1))
+        with_redis(server.url, lambda state: state.back_off("alpha", "m", for_s=1))
 
 
 def test_a_refusal_of_redis_is_an_error_with_its_reason() -> None:
@@ -140,8 +140,8 @@ def test_a_refusal_of_redis_is_an_error_with_its_reason() -> None:
 
 def test_a_key_that_is_not_ours_is_an_error(redis_url: str) -> None:
     async def act(state: RedisStateStore) -> None:
-        await plainly(redis_url, "HSET", "flowai:{state}:breakers", "alpha", "planted")
-        for ask in (state.shared(""), state.admit("alpha", RULE)):
+        await plainly(redis_url, "HSET", "flowai:{state}:circuits", "alpha", "planted")
+        for ask in (state.shared(""), state.admit("alpha", "m", RULE)):
             with pytest.raises(InfrastructureError):
                 await ask
         await plainly(redis_url, "SET", "flowai:{state}:spent:account", "planted")
@@ -221,7 +221,7 @@ def test_a_killed_and_restarted_redis_fails_no_call_under_load() -> None:
                 nonlocal done_count
                 while not over.is_set():
                     await guarded.shared("prod")
-                    await guarded.admit(f"provider-{nth % 3}", RULE)
+                    await guarded.admit(f"provider-{nth % 3}", "m", RULE)
                     await guarded.record_failure(f"provider-{nth % 3}", RULE)
                     held = await guarded.reserve("account", 0.001, limit_usd=1000)
                     assert held is not None

@@ -177,7 +177,7 @@ def test_a_damaged_record_is_an_error_that_names_the_file(tmp_path: Path) -> Non
         for read in (
             store.shared(""),
             store.record_failure("alpha", BreakerRule()),
-            store.admit("alpha", BreakerRule()),
+            store.admit("alpha", "m", BreakerRule()),
         ):
             with pytest.raises(InfrastructureError, match=FILE_NAME):
                 await read
@@ -190,7 +190,7 @@ def test_a_file_of_another_format_is_left_alone(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / FILE_NAME)
     connection.execute("PRAGMA user_version = 7")
     connection.close()
-    with pytest.raises(InfrastructureError, match="format is 7; expected 1"):
+    with pytest.raises(InfrastructureError, match="format is 7; expected 2"):
         asyncio.run(SqliteStateStore(tmp_path, time.time).shared(""))
 
 

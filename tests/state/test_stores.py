@@ -162,15 +162,15 @@ def test_a_process_is_live_until_its_heartbeat_expires(opening: Opening) -> None
     with_store(opening, act)
 
 
-def test_the_back_off_of_a_provider_is_limited(opening: Opening) -> None:
+def test_a_back_off_is_minutes_at_most_whatever_the_provider_says(opening: Opening) -> None:
     async def act(store: StateStore, _: Clock) -> None:
         for for_s in (1e12, math.inf):
-            await store.back_off("alpha", for_s=for_s)
-        for for_s in (math.nan, -1.0):
-            await store.back_off("beta", for_s=for_s)
-        admission = await store.admit("alpha", BreakerRule())
+            await store.back_off("alpha", "large", for_s=for_s)
+        for for_s in (math.nan, -1.0, 0.0):
+            await store.back_off("beta", "large", for_s=for_s)
+        admission = await store.admit("alpha", "large", BreakerRule())
         assert admission.reason == "backing_off"
-        assert admission.retry_in_s == DAY_S
+        assert admission.retry_in_s == 300
         assert set((await store.shared("")).breakers) == {"alpha"}
 
     with_store(opening, act)
@@ -201,7 +201,7 @@ def test_failures_leave_the_sliding_window_exactly_in_time(opening: Opening) -> 
     async def act(store: StateStore, clock: Clock) -> None:
         assert await fail(store, clock, 0, 12, 12, 12, 12, 12) == ["closed"] * 6, "the first left as the sixth came"
         assert await fail(store, clock, 11.75) == ["open"], "six within less than 60 s"
-        assert (await store.admit("alpha", rule)).retry_in_s == 300
+        assert (await store.admit("alpha", "large", rule)).retry_in_s == 300
 
     with_store(opening, act)
 
@@ -213,15 +213,105 @@ def test_a_back_off_outlives_the_probe(opening: Opening) -> None:
         for _ in range(2):
             await store.record_failure("alpha", rule)
         clock.now_s += rule.open_s
-        probe = (await store.admit("alpha", rule)).probe
+        probe = (await store.admit("alpha", "large", rule)).probe
         assert probe is not None
-        await store.back_off("alpha", for_s=30)
+        await store.back_off("alpha", "large", for_s=30)
         await store.record_success("alpha", probe=probe)
-        admission = await store.admit("alpha", rule)
+        admission = await store.admit("alpha", "large", rule)
         assert admission.reason == "backing_off"
         assert admission.retry_in_s == 30
         view = (await store.shared("")).breakers["alpha"]
         assert view.status == "closed", "back-off is not an open breaker"
         assert view.failure_count == 0, "back-off is not an open breaker"
+
+    with_store(opening, act)
+
+
+def test_a_back_off_is_one_model_s_and_the_provider_s_other_models_are_called(opening: Opening) -> None:
+    rule = BreakerRule(failure_count=1)
+
+    async def act(store: StateStore, clock: Clock) -> None:
+        await store.back_off("alpha", "large", for_s=30)
+        await store.back_off("alpha", "grün", for_s=60)
+        assert (await store.admit("alpha", "small", rule)).is_admitted
+        assert (await store.admit("alpha", "large", rule)).retry_in_s == 30
+        assert (await store.admit("alpha", "grün", rule)).retry_in_s == 60
+        view = (await store.shared("")).breakers["alpha"]
+        assert view.back_offs == {"large": clock.now_s + 30, "grün": clock.now_s + 60}
+        clock.now_s += 30
+        assert set((await store.shared("")).breakers["alpha"].back_offs) == {"grün"}
+        for _ in range(2):
+            await store.record_failure("alpha", rule)
+        clock.now_s += 29
+        assert (await store.admit("alpha", "small", rule)).reason == "open", "a breaker is all models'"
+
+    with_store(opening, act)
+
+
+def test_a_reset_closes_the_breaker_and_ends_all_back_offs(opening: Opening) -> None:
+    rule = BreakerRule(failure_count=1)
+
+    async def act(store: StateStore, clock: Clock) -> None:
+        assert not await store.reset_breaker("alpha")
+        for _ in range(2):
+            await store.record_failure("alpha", rule)
+        await store.back_off("alpha", "large", for_s=30)
+        clock.now_s += rule.open_s
+        await store.back_off("beta", "large", for_s=30)
+        probe = (await store.admit("alpha", "small", rule)).probe
+        assert await store.reset_breaker("alpha")
+        assert not await store.reset_breaker("alpha")
+        assert set((await store.shared("")).breakers) == {"beta"}
+        assert (await store.admit("alpha", "large", rule)).is_admitted
+        await store.record_failure("alpha", rule, probe=probe)
+        assert set((await store.shared("")).breakers) == {"beta"}, "the probe of before has no effect"
+
+    with_store(opening, act)
+
+
+def waits_s(opening: Opening, rule: BreakerRule, *, count: int) -> list[float]:
+    """Return the waits between the probes of a provider that stays down."""
+    waits: list[float] = []
+
+    async def act(store: StateStore, clock: Clock) -> None:
+        for _ in range(rule.failure_count + 1):
+            await store.record_failure("alpha", rule)
+        for _ in range(count):
+            waits.append((await store.admit("alpha", "large", rule)).retry_in_s)
+            clock.now_s += waits[-1]
+            probe = (await store.admit("alpha", "large", rule)).probe
+            assert probe is not None
+            await store.record_failure("alpha", rule, probe=probe)
+
+    with_store(opening, act)
+    return waits
+
+
+def test_by_default_the_breaker_stays_open_for_five_minutes_each_time(opening: Opening) -> None:
+    assert waits_s(opening, BreakerRule(), count=4) == [300, 300, 300, 300]
+
+
+def test_with_a_range_each_failed_probe_doubles_the_time_since_the_breaker_opened(opening: Opening) -> None:
+    rule = BreakerRule(open_s=15, max_open_s=300)
+    assert waits_s(opening, rule, count=9) == [15, 15, 30, 60, 120, 240, 300, 300, 300]
+
+
+def test_a_success_ends_the_doubling(opening: Opening) -> None:
+    rule = BreakerRule(failure_count=1, open_s=15, max_open_s=300)
+
+    async def act(store: StateStore, clock: Clock) -> None:
+        for _ in range(2):
+            await store.record_failure("alpha", rule)
+        for is_well in (False, False, False, True):
+            clock.now_s += 300
+            probe = (await store.admit("alpha", "large", rule)).probe
+            assert probe is not None
+            if is_well:
+                await store.record_success("alpha", probe=probe)
+            else:
+                await store.record_failure("alpha", rule, probe=probe)
+        for _ in range(2):
+            await store.record_failure("alpha", rule)
+        assert (await store.admit("alpha", "large", rule)).retry_in_s == 15
 
     with_store(opening, act)

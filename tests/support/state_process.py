@@ -124,7 +124,7 @@ class Worker:
 
     async def admit(self, provider: str, caller_count: int) -> list[str | None]:
         """Ask for admission concurrently; return the leases of admitted callers."""
-        asked = (self._state.admit(provider, _rule()) for _ in range(caller_count))
+        asked = (self._state.admit(provider, "m", _rule()) for _ in range(caller_count))
         return [found.probe for found in await asyncio.gather(*asked) if found.is_admitted]
 
     async def succeed(self, provider: str, probe: str) -> None:

@@ -145,7 +145,10 @@ class AttemptPlanner:
                 break
             reason = None if self._is_retry else self._skip_reason(candidate)
             if reason is None:
-                decision = await self._deps.breakers.admit(candidate.endpoint.provider, self._fallback.breaker_rule)
+                endpoint = candidate.endpoint
+                decision = await self._deps.breakers.admit(
+                    endpoint.provider, endpoint.name, self._fallback.breaker_rule
+                )
                 if decision.is_admitted:
                     return self._plan_attempt(candidate, decision)
                 reason = decision.reason or "open"
@@ -229,7 +232,7 @@ class AttemptPlanner:
         later = self._fallback.candidates[self._index + 1 :]
         return any(
             self._skip_reason(candidate) is None
-            and self._deps.breakers.skip_reason(candidate.endpoint.provider) is None
+            and self._deps.breakers.skip_reason(candidate.endpoint.provider, candidate.endpoint.name) is None
             for candidate in later
         )
 
@@ -318,7 +321,7 @@ class AttemptPlanner:
             await breakers.release_probe(provider, probe=attempt.probe)
         wait_s = _retry_after_s(error)
         if wait_s:
-            await breakers.back_off(provider, for_s=wait_s)
+            await breakers.back_off(provider, attempt.candidate.endpoint.name, for_s=wait_s)
 
     def _append_attempt(self, attempt: PlannedAttempt, error: FlowaiError | None, *, kind: str | None = None) -> None:
         endpoint, error_class = attempt.candidate.endpoint, kind if error is None else type(error).__name__

@@ -50,8 +50,8 @@ class CircuitBreakers:
             self._read_s = now_s
         return self._shared
 
-    def skip_reason(self, provider: str) -> BreakerDecision | None:
-        """Return the refusal that the copy shows for a provider; None when it may be called."""
+    def skip_reason(self, provider: str, model: str) -> BreakerDecision | None:
+        """Return the refusal that the copy shows for a provider's model; None when it may be called."""
         view = self._shared.breakers.get(provider)
         if view is None:
             return None
@@ -60,17 +60,18 @@ class CircuitBreakers:
             return BreakerDecision(is_admitted=False, reason="open", retry_in_s=view.open_until_s - now_s)
         if view.status == "probing" and view.lease_until_s > now_s:
             return BreakerDecision(is_admitted=False, reason="probing", retry_in_s=view.lease_until_s - now_s)
-        if view.back_off_until_s > now_s:
-            return BreakerDecision(is_admitted=False, reason="backing_off", retry_in_s=view.back_off_until_s - now_s)
+        back_off_until_s = view.back_offs.get(model, 0.0)
+        if back_off_until_s > now_s:
+            return BreakerDecision(is_admitted=False, reason="backing_off", retry_in_s=back_off_until_s - now_s)
         return None
 
-    async def admit(self, provider: str, rule: BreakerRule) -> BreakerDecision:
+    async def admit(self, provider: str, model: str, rule: BreakerRule) -> BreakerDecision:
         """Return whether an attempt may start; see `StateStore.admit`."""
         await self.refresh()
         view = self._shared.breakers.get(provider)
-        if view is None or (view.status == "closed" and view.back_off_until_s <= self._state_now_s()):
+        if view is None or (view.status == "closed" and view.back_offs.get(model, 0.0) <= self._state_now_s()):
             return ADMITTED
-        return self.skip_reason(provider) or await self._state.admit(provider, rule)
+        return self.skip_reason(provider, model) or await self._state.admit(provider, model, rule)
 
     async def record_failure(self, provider: str, rule: BreakerRule, *, probe: str | None) -> None:
         """Count a failure; this process sees the result at once."""
@@ -86,9 +87,9 @@ class CircuitBreakers:
         await self._state.release_probe(provider, probe=probe)
         self._read_s = None
 
-    async def back_off(self, provider: str, *, for_s: float) -> None:
-        """Start a back-off of a provider."""
-        await self._state.back_off(provider, for_s=for_s)
+    async def back_off(self, provider: str, model: str, *, for_s: float) -> None:
+        """Start a back-off of a provider's model."""
+        await self._state.back_off(provider, model, for_s=for_s)
         self._read_s = None
 
     def _update_view(self, provider: str, view: BreakerView) -> None:

@@ -157,7 +157,7 @@ class ChatCall:
             raise MalformedStreamError(f"the answer is longer than {MAX_JSON_BYTES:,} bytes")
         self.answer.parse_body(bytes(body))
         self._is_over = True
-        self._check_finished()
+        self.answer.check_complete()
         return ()
 
     async def _refused(self, response: aiohttp.ClientResponse) -> Iterable[Delta]:
@@ -177,7 +177,26 @@ class ChatCall:
     def _rest(self) -> Iterator[Delta]:
         """Yield the deltas of an unfinished last line."""
         yield from self.answer.end()
-        self._check_finished()
+        self.answer.check_complete()
+
+    async def _refused(self, response: aiohttp.ClientResponse) -> Iterable[Delta]:
+        """Read an HTTP error, and prepare the request for another try if only its mode is refused."""
+        body = self._error_body = bytearray()
+        with suppress(*CONNECTION_ERRORS):  # the status matters most
+            await _read_rest(body, response, MAX_JSON_BYTES)
+        error = RefusedError(response, body)
+        mode = _fallback_mode(self._mode, error)
+        request = None if mode is None else self._rebuild(mode)
+        if mode is None or request is None:
+            raise error
+        response.close()
+        self._mode, self._request, self._response, self._error_body = mode, request, None, None
+        return ()
+
+    def _rest(self) -> Iterator[Delta]:
+        """Yield the deltas of an unfinished last line."""
+        yield from self.answer.end()
+        self.answer.check_complete()
 
     def _check_finished(self) -> None:
         answer = self.answer
