@@ -3,46 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.anthropic_answers import (
     ANSWERS,
-    GOOD,
-    HELLO,
-    STREAM,
-    block_delta,
-    block_start,
-    end,
-    frames,
-    start,
-    stream,
-    text,
-    thinking,
-    tool,
 )
 from support.anthropic_samples import Sample
+from support.no_client import NoClient
 from support.scripted_provider import Reply, ScriptedProvider
 
 from flowai.errors import AuthError, CallError, InvalidRequestError, RateLimitedError, ServerError
 from flowai.providers import PriceTable
 from flowai.providers.anthropic.client import MessagesClient
 from flowai.providers.anthropic.cost import cost_usd
-from flowai.providers.anthropic.stream_parser import MessagesStreamParser
 from flowai.providers.anthropic.usage import convert_usage
 from flowai.providers.litellm.adapter import load
 from flowai.providers.litellm.client import LiteLLMClient
-from flowai.providers.openai.stream_parser import MAX_BYTES, MAX_JSON_BYTES, Delta, MalformedStreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
 
     from support.scripted_replies import Asked
 
-    from flowai.providers.client import Chunk, Client, Completion, Endpoint
+    from flowai.providers.client import Chunk, Client
 
 NAME = "claude-haiku-5-5"
 """A model with every kind of price: for cached tokens, for long prompts, for a region."""
@@ -52,6 +37,7 @@ _ERROR_CLASS = "LiteLLM makes a server error of every error event; flowai keeps 
 _ARGUMENTS = "LiteLLM gives no arguments for a call without a piece of them; flowai gives those of its begin, or {}"
 _TORN = "LiteLLM gives a text that the model did not write"
 DIFFERENCES = {
+    "text: tags": "LiteLLM keeps Claude's tags, flowai's client of LiteLLM hides them: other models think in such tags",
     "text: a control character": "LiteLLM takes U+2028 for the end of a line, and loses the answer",
     "stop: model_context_window_exceeded": "LiteLLM calls an unknown reason `stop`; the answer was cut",
     "stop: pause_turn": "LiteLLM calls an unknown reason `stop`; the turn goes on",
@@ -80,19 +66,6 @@ DIFFERENCES = {
     "whole: a message": "LiteLLM reads no message that was not streamed",
     "status: 400 filtered": "LiteLLM knows the words of this filter; to flowai it is a refused request",
 }
-
-
-class NoClient:
-    """The other client, of a test in which it must not be used."""
-
-    async def warm_up(self, endpoints: Sequence[Endpoint] = ()) -> None:
-        assert not endpoints
-
-    async def aclose(self) -> None:
-        pass
-
-    def __getattr__(self, name: str) -> Any:
-        raise AssertionError(f"`{name}` of the other client was used")
 
 
 Outcome = tuple[Any, ...]
@@ -151,6 +124,7 @@ def test_answers_are_read_as_litellm_reads_them(ours: dict[str, Outcome], theirs
 
 
 EXPECTED: dict[str, Outcome] = {
+    "text: tags": ("<thinking>hm</thinking> yes", (), "stop"),
     "text: a control character": ("a\u0000b\u2028\x1b[0m", (), "stop"),
     "stop: model_context_window_exceeded": ("Good day.", (), "length"),
     "stop: pause_turn": ("Good day.", (), "pause_turn"),
@@ -217,92 +191,6 @@ def joined_calls(chunks: list[Chunk]) -> dict[int, str]:
     return joined
 
 
-def read(body: bytes, sizes: Iterator[int]) -> Outcome:
-    """Parse a body in pieces of these sizes, and return everything that came of it."""
-    parser = MessagesStreamParser()
-    deltas: list[Delta] = []
-    position = 0
-    try:
-        while position < len(body):
-            size = next(sizes)
-            deltas += parser.feed(body[position : position + size])
-            position += size
-        deltas += parser.end()
-    except MalformedStreamError as error:
-        return "".join(delta.text for delta in deltas), error.what
-    return parser.text, parser.tool_calls, parser.finish_reason, parser.usage, parser.is_done
-
-
-def test_how_the_bytes_are_split_changes_nothing() -> None:
-    rng = random.Random(7)  # noqa: S311 - samples
-    bodies = [reply.body for reply in ANSWERS.values() if reply.content_type == STREAM and reply.body is not None]
-    assert len(bodies) > 100
-    for body in bodies:
-        if len(body) > 50_000:
-            continue
-        whole = read(body, iter([len(body)]))
-        assert read(body, iter([1] * len(body))) == whole
-        assert read(body, iter(rng.randint(1, 40) for _ in body)) == whole
-
-
-def test_line_ends_and_a_byte_order_mark_change_nothing() -> None:
-    whole = read(GOOD, iter([len(GOOD)]))
-    for body in (GOOD.replace(b"\n", b"\r\n"), GOOD.replace(b"\n", b"\r"), b"\xef\xbb\xbf" + GOOD):
-        assert read(body, iter([1] * len(body))) == whole
-
-
-ENDLESS: dict[str, tuple[bytes, bytes, int]] = {
-    "text": (b"", frames([block_delta({"type": "text_delta", "text": "x" * 1000})]), MAX_BYTES),
-    "small pieces": (b"", frames([block_delta({"type": "text_delta", "text": "x"})]) * 100, MAX_BYTES),
-    "thinking": (b"", frames([block_delta({"type": "thinking_delta", "thinking": "x" * 1000})]), MAX_BYTES),
-    "calls": (b"", frames([block_start({"type": "tool_use", "id": "x", "name": "y"})]) * 100, MAX_BYTES),
-    "arguments": (
-        frames([block_start({"type": "tool_use", "id": "x", "name": "y"})]),
-        frames([block_delta({"type": "input_json_delta", "partial_json": "1" * 1000})]),
-        MAX_BYTES,
-    ),
-    "a line": (b"data: ", b"x" * 1000, MAX_JSON_BYTES),
-    "lines of one event": (b"", b"data: {\n" * 100, MAX_JSON_BYTES),
-}
-
-
-@pytest.mark.parametrize("name", ENDLESS)
-def test_an_endless_answer_is_refused(name: str) -> None:
-    head, piece, limit_bytes = ENDLESS[name]
-    parser = MessagesStreamParser()
-    list(parser.feed(head))
-    fed_bytes = 0
-    with pytest.raises(MalformedStreamError, match="longer than|does not end"):
-        while fed_bytes < 20 * limit_bytes:
-            list(parser.feed(piece))
-            fed_bytes += len(piece)
-
-
-def test_the_token_limit_of_the_request_bounds_the_answer() -> None:
-    parser = MessagesStreamParser(max_tokens=10)
-    body = frames([start(), *text(*["x" * 1000] * 100)])
-    with pytest.raises(MalformedStreamError, match="does not end"):
-        list(parser.feed(body))
-
-
-@pytest.mark.parametrize("value", [None, 7, "x", [], {}, True, 1.5, [{"a": 1}], {"type": "text"}, {"text": {}}])
-def test_fields_of_any_type_are_survived(value: Any) -> None:
-    events = [start(value), start(model=value), *tool("{}", id=value, name=value), *thinking("x"), *text("a")]
-    fields: tuple[str, ...] = ("message", "content_block", "delta", "usage", "index")
-    kinds = ("message_start", "content_block_start", "content_block_delta", "message_delta", value)
-    events += [{"type": kind} | dict.fromkeys(fields, value) for kind in kinds]
-    fields = ("text", "partial_json", "thinking")
-    kinds = ("text_delta", "input_json_delta", "thinking_delta", "signature_delta", value)
-    events += [block_delta({"type": kind} | dict.fromkeys(fields, value)) for kind in kinds]
-    body = b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in [*events, *end()])
-    parser = MessagesStreamParser()
-    list(parser.feed(body))
-    assert parser.text.startswith("a")
-    assert parser.finish_reason == "stop"
-    with contextlib.suppress(MalformedStreamError):
-        MessagesStreamParser().parse_body(json.dumps({"type": "message", "content": value, "usage": value}).encode())
-
-
 RATES = (0, 1, 17, 4_000, 99_999, 100_000, 100_001, 250_000)
 
 
@@ -348,61 +236,3 @@ def test_costs_are_litellm_s() -> None:
 
 def test_a_model_without_a_price_has_no_cost() -> None:
     assert cost_usd(PriceTable(), "anthropic/claude-new-9", convert_usage({"input_tokens": 1})) is None
-
-
-def complete(reply: Reply, **fields: Any) -> Completion:
-    with ScriptedProvider(reply) as provider:
-        api_base = provider.base_url.removesuffix("/v1")
-
-        async def session() -> Completion:
-            client = MessagesClient(NoClient())
-            try:
-                return await client.complete(
-                    Sample(NAME, [{"role": "user", "content": "x"}], {}).request(api_base, **fields)
-                )
-            finally:
-                await client.aclose()
-
-        return asyncio.run(session())
-
-
-def test_what_an_answer_tells() -> None:
-    completion = complete(stream(start(), thinking("Hm"), HELLO, end()))
-    assert completion.served_model == "claude-x-20260101"
-    assert completion.model == f"anthropic/{NAME}"
-    assert completion.provider == "anthropic"
-    assert completion.ttft_ms is not None
-    assert 0 < completion.ttft_ms <= completion.latency_ms
-
-
-def test_thinking_restarts_the_limit_between_two_tokens() -> None:
-    pieces = [frames([event]) for event in [start(), *thinking(*["Hm, "] * 6), *HELLO, *end()]]
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
-        for piece in pieces:
-            writer.write(piece)
-            await asyncio.sleep(0.1)
-        writer.close()
-        await writer.wait_closed()
-        closed.set()
-
-    closed = asyncio.Event()
-
-    async def session() -> Completion:
-        server = await asyncio.start_server(answer, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        client = MessagesClient(NoClient())
-        sample = Sample(NAME, [{"role": "user", "content": "x"}], {})
-        try:
-            return await client.complete(sample.request(f"http://127.0.0.1:{port}", first_token_timeout_s=0.5))
-        finally:
-            await client.aclose()
-            await closed.wait()
-            server.close()
-
-    completion = asyncio.run(session())
-    assert completion.text == "Good day."
-    assert completion.ttft_ms is not None
-    assert completion.ttft_ms > 600
