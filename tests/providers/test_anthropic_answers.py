@@ -17,7 +17,7 @@ from support.scripted_provider import Reply, ScriptedProvider
 from flowai.errors import AuthError, CallError, InvalidRequestError, RateLimitedError, ServerError
 from flowai.providers import PriceTable
 from flowai.providers.anthropic.client import MessagesClient
-from flowai.providers.anthropic.cost import cost_usd
+from flowai.providers.anthropic.cost import message_cost_usd
 from flowai.providers.anthropic.usage import convert_usage
 from flowai.providers.litellm.adapter import load
 from flowai.providers.litellm.client import LiteLLMClient
@@ -220,6 +220,8 @@ def test_costs_are_litellm_s() -> None:
     names = sorted(litellm.anthropic_models & {name for name in litellm.model_cost if name.startswith("claude-")})
     assert len(names) >= 20
     for name in names:
+        row: dict[str, Any] | None = prices.row(name, dict)
+        assert row is not None
         for _ in range(60):
             usage = usages(rng)
             theirs = litellm.AnthropicConfig().calculate_usage(usage, reasoning_content=None)
@@ -229,10 +231,8 @@ def test_costs_are_litellm_s() -> None:
                 theirs.completion_tokens,
             )
             expected = sum(litellm.cost_per_token(model=f"anthropic/{name}", usage_object=theirs))
-            assert cost_usd(prices, f"anthropic/{name}", converted) == pytest.approx(
-                expected, rel=0, abs=COST_TOLERANCE_USD
-            )
+            assert message_cost_usd(row, converted) == pytest.approx(expected, rel=0, abs=COST_TOLERANCE_USD)
 
 
-def test_a_model_without_a_price_has_no_cost() -> None:
-    assert cost_usd(PriceTable(), "anthropic/claude-new-9", convert_usage({"input_tokens": 1})) is None
+def test_a_row_without_prices_has_no_cost() -> None:
+    assert message_cost_usd({"max_tokens": 5}, convert_usage({"input_tokens": 1})) is None

@@ -115,3 +115,18 @@ def test_fields_of_any_type_are_survived(value: Any) -> None:
     assert parser.finish_reason == "stop"
     with contextlib.suppress(MalformedStreamError):
         MessagesStreamParser().parse_body(json.dumps({"type": "message", "content": value, "usage": value}).encode())
+
+
+def test_damaged_streams_fail_in_one_way() -> None:
+    rng = random.Random(5)  # noqa: S311 - samples
+    bodies = [body for reply in ANSWERS.values() if (body := reply.body) and len(body) < 5_000]
+    for _ in range(3_000):
+        damaged = bytearray(rng.choice(bodies))
+        for _ in range(rng.randint(1, 4)):
+            position = rng.randrange(len(damaged))
+            damaged[position : position + rng.randint(0, 9)] = rng.choice(
+                (b"", b"\xff", b'"', b"}", b"\n", b"null", b"\\ud800")
+            )
+        read(bytes(damaged), iter(rng.randint(1, 90) for _ in damaged))
+        with contextlib.suppress(MalformedStreamError):
+            MessagesStreamParser().parse_body(bytes(damaged))

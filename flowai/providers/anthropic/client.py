@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowai.providers.anthropic.cost import cost_usd
+from flowai.providers.anthropic.cost import message_cost_usd
 from flowai.providers.anthropic.models import PREFIX, ModelCatalog
 from flowai.providers.anthropic.requests import messages_request
 from flowai.providers.anthropic.stream_parser import MessagesStreamParser
@@ -75,4 +75,5 @@ class MessagesClient(OpenAIClient):
         return msgspec.structs.replace(completion, text=call.answer.text)  # `<thinking>` is a part of Claude's answer
 
     def _cost_usd(self, endpoint: Endpoint, usage: Mapping[str, Any] | None) -> float | None:
-        return cost_usd(self._prices, endpoint.model, usage) if usage and usage["total_tokens"] else None
+        row: dict[str, Any] | None = self._prices.row(endpoint.model.removeprefix(PREFIX), dict)
+        return message_cost_usd(row, usage) if row and usage and usage["total_tokens"] else None

@@ -1,16 +1,12 @@
-"""Computes the cost of an answer of Anthropic's, as LiteLLM does."""
+"""Computes the cost of an answer from a row of LiteLLM's price table, as LiteLLM does for Anthropic's models."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
 
-from flowai.providers.anthropic.models import PREFIX
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from flowai.providers.prices import PriceTable
 
 _INPUT = "input_cost_per_token"
 _OUTPUT = "output_cost_per_token"
@@ -21,16 +17,14 @@ _THRESHOLD = re.compile(f"(?:{_INPUT}|{_OUTPUT}|{_READ}|{_WRITTEN})_above_([0-9]
 _NO_REGION = frozenset({"global", "not_available"})
 
 
-def cost_usd(prices: PriceTable, model: str, usage: Mapping[str, Any]) -> float | None:
-    """Return the cost of an answer; None if the model has no price.
+def message_cost_usd(row: Mapping[str, Any], usage: Mapping[str, Any]) -> float | None:
+    """Return the cost of an answer; None if the row has no prices.
 
     Args:
-        prices: LiteLLM's price table.
-        model: LiteLLM's name (`anthropic/claude-haiku-4-5`).
+        row: of LiteLLM's price table.
         usage: the token counts, from `convert_usage`.
     """
-    row = prices.row(model.removeprefix(PREFIX), dict[str, Any])
-    if row is None or _number(row.get(_INPUT)) is None or _number(row.get(_OUTPUT)) is None:
+    if _number(row.get(_INPUT)) is None or _number(row.get(_OUTPUT)) is None:
         return None
     rates = _rates(row, usage["prompt_tokens"])
     details = usage["prompt_tokens_details"]
