@@ -134,6 +134,19 @@ PARAMETERS: list[dict[str, Any]] = [
     {"stop": "\n\n"},
     {"stop": ["a", " "]},
     {"user": "user-1", "n": 1},
+    *(
+        {"user": name}
+        for name in (
+            "ann@mail.example",
+            "ann@mail",
+            "a b@c.de",
+            "+49 (30) 1234-567",
+            "123456",
+            "1234567\n",
+            "",
+            "x@y.zz\n",
+        )
+    ),
     {"temperature": None, "stop": None, "tools": None},
     {"cache_control": {"type": "ephemeral"}},
     {"stream": True, "stream_options": {"include_usage": True}},

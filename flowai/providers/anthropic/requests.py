@@ -69,8 +69,8 @@ _PARAMS = frozenset(
 )
 _MAX_STOP_COUNT = 4
 """LiteLLM drops further stop sequences."""
-_USER = re.compile("(?=.*[a-zA-Z])[^@]+")
-"""Names of users that LiteLLM sends; it drops email addresses and telephone numbers."""
+_PERSONAL_USER = re.compile(r"(?:[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}|\+?[\d\s()-]{7,})$")
+"""Email addresses and telephone numbers: Anthropic refuses them as names of users, and LiteLLM drops them."""
 
 
 def messages_request(request: Request, models: ModelCatalog, *, stream: bool = True) -> WireRequest | None:
@@ -160,9 +160,10 @@ def _limits(params: Mapping[str, Any]) -> dict[str, Any]:
 def _extras(params: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if "user" in params:
-        if not isinstance(params["user"], str) or not _USER.fullmatch(params["user"]):
+        if not isinstance(params["user"], str):
             raise UnprovenRequestError("an unusual user")
-        fields["metadata"] = {"user_id": params["user"]}
+        if not _PERSONAL_USER.match(params["user"]):
+            fields["metadata"] = {"user_id": params["user"]}
     if "cache_control" in params:
         if not isinstance(params["cache_control"], dict):
             raise UnprovenRequestError("an unusual cache control")
