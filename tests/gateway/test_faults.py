@@ -1,4 +1,4 @@
-"""Every row of the fault table, on real sockets, through the real LiteLLM and the real gateway."""
+"""Every row of the fault table, on real sockets, through the real gateway, over flowai's own connections and LiteLLM."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.fault_project import Providers, Seen, observe
-from support.fault_table import EVERY, MAX_SCALE, ROWS, SETTINGS, TEXTS, WELL, Row, Way
+from support.fault_table import EVERY, MAX_SCALE, ROWS, SETTINGS, TEXTS, TRANSPORTS, WELL, Row, Way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from flowai.providers.client import Transport
 
-TRANSPORTS: "tuple[Transport, ...]" = ("direct", "litellm")
-CASES = [(row, way, transport) for transport in TRANSPORTS for row in ROWS for way in row.ways]
+CASES = [(row, way, transport) for row in ROWS for transport in row.transports for way in row.ways]
 NAMES = [f"{row.fault}-{row.setting}-{way}-{transport}" for row, way, transport in CASES]
 CALLERS = {"InvalidRequestError", "ContentFilteredError"}
 SCALES = (1.0, 4.0, MAX_SCALE)
@@ -90,8 +89,9 @@ def test_no_cut_off_answer_succeeds_and_no_avoidable_failure_occurs(
     assert is_callers or is_cut or not has_healthy_fallback
 
 
-def test_every_fault_is_tested_complete_and_streamed() -> None:
-    ways: dict[tuple[str, str], set[Way]] = {}
-    for row in ROWS:
-        ways.setdefault((row.fault, row.setting), set()).update(row.ways)
+def test_every_fault_is_tested_complete_and_streamed_on_both_transports() -> None:
+    ways: dict[tuple[str, str, Transport], set[Way]] = {}
+    for row, way, transport in CASES:
+        ways.setdefault((row.fault, row.setting, transport), set()).add(way)
     assert [name for name, asked in ways.items() if asked != set(EVERY)] == []
+    assert len(ways) == len(TRANSPORTS) * len({key[:2] for key in ways})

@@ -101,7 +101,7 @@ def write_project(
     }
     models = "".join(
         f'  {name}: {{model: {MODELS.get(name, "openai/small")}, api_base: "{address}", provider: {name}, '
-        f'transport: {transport}, '
+        f"transport: {transport}, "
         'api_key: "${LOOPBACK_KEY}"}\n'
         for name, address in addresses.items()
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
 
+from flowai.providers.client import Transport
 from support.scripted_replies import Asked, Reply, holds, rejects_prefill
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ OPEN_S = 300.0
 TEXTS = {name: f"{name} says hello to everybody" for name in ("primary", "fallback", "last")}
 WELL = {name: Reply(text=text) for name, text in TEXTS.items()}
 
+TRANSPORTS: tuple[Transport, ...] = ("direct", "litellm")
 EVERY: tuple[Way, ...] = ("whole", "streamed", "restarted")
 UNSEEN: tuple[Way, ...] = ("whole", "restarted")
 """Ways in which a failure after the first text can still be made good."""
@@ -98,6 +100,7 @@ class Row:
         requests: how many the primary's provider got, and the fallback's.
         attempts: what the event says of each try.
         alert: cause of the alert event; None when there is none.
+        transports: how its models are called.
     """
 
     fault: str
@@ -119,6 +122,7 @@ class Row:
     requests: tuple[int, int] = (1, 1)
     attempts: tuple[str, ...] = ()
     alert: str | None = None
+    transports: tuple[Transport, ...] = TRANSPORTS
 
     @property
     def name(self) -> str:
@@ -244,7 +248,14 @@ ROWS: tuple[Row, ...] = (
     *_breaks("no finish reason", "MalformedAnswerError", _faulty(fault="no_finish")),
     *_breaks("endless", "TimedOutError", _faulty(fault="endless"), within=Within.TOTAL),
     *_breaks("endless", "MalformedAnswerError", _faulty(fault="endless"), setting="short"),
-    _stays("one malformed chunk in a good stream", _faulty(fault="malformed_chunk")),
+    _stays("one malformed chunk in a good stream", _faulty(fault="malformed_chunk"), transports=("direct",)),
+    # LiteLLM ends a stream at its first malformed chunk
+    *_breaks(
+        "one malformed chunk in a good stream",
+        "MalformedAnswerError",
+        _faulty(fault="malformed_chunk"),
+        transports=("litellm",),
+    ),
     _stays("no end marker after a good stream", _faulty(fault="no_done")),
     # --- the answer ---
     _moves_on("malformed JSON", "MalformedAnswerError", _faulty(body=b'{"id": "c-1", "choi')),
@@ -372,10 +383,11 @@ def markdown() -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    setting = SETTINGS[row.setting][1]
+    transport = "" if row.transports == TRANSPORTS else f"`transport: {row.transports[0]}`"
+    fault = "; ".join(filter(None, (row.fault, SETTINGS[row.setting][1], transport)))
     attempts = " → ".join(f"`{attempt}`" for attempt in row.attempts)
     return (
-        f"{row.fault}; {setting}" if setting else row.fault,
+        fault,
         ASKED[row.ways],
         _gets(row),
         row.within.words,

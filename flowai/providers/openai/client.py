@@ -14,7 +14,7 @@ from flowai.errors import InvalidRequestError
 from flowai.providers.catalog import ProviderCatalog
 from flowai.providers.client import LOCAL_PROVIDER, Chunk, Completion, Embeddings
 from flowai.providers.failures import deadline_error, explain_malformed, http_error, malformed_error
-from flowai.providers.openai.requests import chat_request, embedding_request
+from flowai.providers.openai.requests import chat_request, embedding_request, request_as_written
 from flowai.providers.openai.stream_parser import ChatStreamParser, MalformedStreamError
 from flowai.providers.prices import PriceTable
 from flowai.providers.results import check_not_withheld, token_limit, tool_call_deltas, vectors_of, visible_text
@@ -176,7 +176,7 @@ class OpenAIClient:
         """Raise InvalidRequestError if only this client may call the endpoint."""
         if endpoint.transport == "direct":
             raise InvalidRequestError(
-                "only LiteLLM knows how to send this request: its provider, a parameter or the lack of a key",
+                "flowai cannot send this request over its own connections: its provider, a value or a key is not usable",
                 provider=endpoint.provider,
                 model=endpoint.name,
                 hint=f"remove `transport: direct` from model `{endpoint.name}`",
@@ -253,7 +253,11 @@ class _Vectors(msgspec.Struct):
 
 
 def _wire_request(request: Request, provider: DirectProvider, mode: RequestMode) -> WireRequest | None:
-    return chat_request(request, provider, stream=mode != "plain", usage=mode == "stream")
+    is_streamed, has_usage = mode != "plain", mode == "stream"
+    wire = chat_request(request, provider, stream=is_streamed, usage=has_usage)
+    if wire is None and request.endpoint.transport == "direct":
+        wire = request_as_written(request, provider, stream=is_streamed, usage=has_usage)
+    return wire
 
 
 def _token_counts(usage: Mapping[str, Any] | None) -> tuple[int | None, int | None]:
