@@ -36,7 +36,7 @@ class StreamAccumulator:
     def __init__(self, *, max_tokens: int | None = None) -> None:
         self.texts: list[str] = []
         self.tool_calls = ToolCalls()
-        self.finish_reason: str | None = None
+        self._finish_reason: str | None = None
         self.served_model: str | None = None
         self.usage: Any = None
         self._source: Any = None
@@ -60,7 +60,7 @@ class StreamAccumulator:
         if not chunk.choices:
             return None
         choice = chunk.choices[0]
-        self.finish_reason = choice.finish_reason or self.finish_reason
+        self._finish_reason = choice.finish_reason or self._finish_reason
         delta = choice.delta
         text = delta.content or ""
         self.texts.append(text)
@@ -73,12 +73,16 @@ class StreamAccumulator:
         return Delta(text=text, tool_calls=calls)
 
     @property
-    def is_finished(self) -> bool:
-        """True when the provider sent a finish reason; LiteLLM sets `stop` for a stream that merely ended."""
-        source = self._source
-        if hasattr(source, "received_finish_reason"):
-            return bool(source.received_finish_reason or source.intermittent_finish_reason)
-        return self.finish_reason is not None
+    def finish_reason(self) -> str | None:
+        """The provider's finish reason; None until it comes.
+
+        LiteLLM's chunks have `stop` for unknown reasons, for failures, and for a stream that merely ended.
+        """
+        source, found = self._source, self._finish_reason
+        if not hasattr(source, "received_finish_reason"):
+            return found
+        own: str | None = source.received_finish_reason or source.intermittent_finish_reason
+        return own if found in (None, "stop") or own is None else found
 
 
 class StreamCall:
@@ -117,7 +121,7 @@ class StreamCall:
                     async with limit:
                         chunk = await self._next()
                 except self._library.failures as error:
-                    if self.answer.is_finished:
+                    if self.answer.finish_reason is not None:
                         return  # only the end marker is missing
                     if limit.expired():
                         raise self.limits.error() from None
