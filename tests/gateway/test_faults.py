@@ -1,4 +1,4 @@
-"""Every row of the fault table, on real sockets, through the real gateway, over flowai's own connections and LiteLLM."""
+"""Every row of the fault table, on real sockets, through the real gateway: over flowai's connections and LiteLLM."""
 
 from __future__ import annotations
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
 
-from flowai.providers.client import Transport
 from support.scripted_replies import Asked, Reply, holds, rejects_prefill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from flowai.providers.client import Transport
 
 Way = Literal["whole", "streamed", "restarted"]
 """How a call is made: `complete`; `stream`; `stream` with `on_break="restart"`."""
