@@ -58,7 +58,7 @@ def _provider_client(redactor: Redactor, on_ready: Callable[[str, float], None],
     # late: they import asyncio, which cached runs do not need
     from flowai.providers.litellm.client import LiteLLMClient
     from flowai.providers.local.client import LocalClient
-    from flowai.providers.openai.client import OpenAIClient
+    from flowai.providers.direct.client import OpenAIClient
 
     other = LiteLLMClient(redactor=redactor, shared_process=shared_process)
     return LocalClient(OpenAIClient(other, redactor=redactor), on_ready=on_ready)

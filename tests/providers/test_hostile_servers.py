@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flowai.providers import Request
-    from flowai.providers.openai.client import OpenAIClient
+    from flowai.providers.direct.client import OpenAIClient
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
 CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"

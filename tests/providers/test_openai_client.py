@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flowai.providers import Completion, Request
-    from flowai.providers.openai.client import OpenAIClient
+    from flowai.providers.direct.client import OpenAIClient
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flowai.providers import Chunk, Request
-    from flowai.providers.openai.client import OpenAIClient
+    from flowai.providers.direct.client import OpenAIClient
 
 STATUSES = {
     "429": (Reply(status=429), RateLimitedError),

@@ -11,8 +11,8 @@ from support.scripted_provider import Reply, ScriptedProvider
 
 from flowai.errors import ServerError, TimedOutError
 from flowai.providers import Completion, Endpoint, Request
+from flowai.providers.direct.client import OpenAIClient
 from flowai.providers.litellm.client import LiteLLMClient
-from flowai.providers.openai.client import OpenAIClient
 
 # what these providers' APIs answer, shortened to what a client reads
 ANTHROPIC: dict[str, Any] = {

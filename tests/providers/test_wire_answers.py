@@ -13,8 +13,8 @@ from support.wire_answers import answers
 from flowai.errors import CallError
 from flowai.providers import Endpoint, Request
 from flowai.providers.answer_check import checked_completion
+from flowai.providers.direct.client import OpenAIClient
 from flowai.providers.litellm.client import LiteLLMClient
-from flowai.providers.openai.client import OpenAIClient
 
 if TYPE_CHECKING:
     from flowai.providers.client import Transport

@@ -9,7 +9,7 @@ import pytest
 
 from flowai.errors import CallError
 from flowai.providers.litellm.client import LiteLLMClient
-from flowai.providers.openai.client import OpenAIClient
+from flowai.providers.direct.client import OpenAIClient
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

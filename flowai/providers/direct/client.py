@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from flowai.errors import CallError
     from flowai.providers.catalog import DirectProvider
     from flowai.providers.client import Client, EmbedRequest, Endpoint, Request
+    from flowai.providers.direct.chat_call import ChatCall, RequestMode
     from flowai.providers.http.connections import Connections
-    from flowai.providers.openai.chat_call import ChatCall, RequestMode
     from flowai.providers.wire import WireRequest
 
 
@@ -100,7 +100,7 @@ class OpenAIClient:
             self._check_may_pass_on(endpoint)
             return await self._other.embed(request)
         connections = self._connections()
-        from flowai.providers.openai.chat_call import FAILURES, read_body
+        from flowai.providers.direct.chat_call import FAILURES, read_body
 
         started_s = self._clock_s()
         limit = asyncio.timeout(request.total_timeout_s)
@@ -160,7 +160,7 @@ class OpenAIClient:
             return _wire_request(request, provider, mode)
 
         connections = self._connections()
-        from flowai.providers.openai.chat_call import ChatCall
+        from flowai.providers.direct.chat_call import ChatCall
 
         return ChatCall(
             wire,
@@ -176,7 +176,7 @@ class OpenAIClient:
         """Raise InvalidRequestError if only this client may call the endpoint."""
         if endpoint.transport == "direct":
             raise InvalidRequestError(
-                "flowai cannot send this request over its own connections: its provider, a value or a key is not usable",
+                "the request cannot be sent without LiteLLM: its provider, a value in it or its key is not usable",
                 provider=endpoint.provider,
                 model=endpoint.name,
                 hint=f"remove `transport: direct` from model `{endpoint.name}`",
@@ -221,9 +221,9 @@ class OpenAIClient:
         return self._prices.cost_usd(endpoint.model, usage) if usage and usage.get("total_tokens") else None
 
     def _call_error(self, error: Exception, endpoint: Endpoint, elapsed_s: float) -> CallError:
+        from flowai.providers.direct.chat_call import RefusedError
         from flowai.providers.http.connections import RedirectError
         from flowai.providers.http.network_errors import network_error
-        from flowai.providers.openai.chat_call import RefusedError
 
         redactor = self._redactor
         if isinstance(error, RefusedError):
