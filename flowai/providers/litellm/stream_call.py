@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from flowai.providers.litellm.cancellation import cancel_after_first_wait
+from flowai.providers.openai.characters import CharacterJoiner
 from flowai.providers.openai.stream_parser import (
     BYTES_PER_PIECE,
     BYTES_PER_TOKEN,
@@ -40,6 +41,7 @@ class StreamAccumulator:
         self.served_model: str | None = None
         self.usage: Any = None
         self._source: Any = None
+        self._joiner = CharacterJoiner()
         self._size_bytes = 0
         self._max_bytes = MAX_BYTES
         if max_tokens is not None:
@@ -53,7 +55,7 @@ class StreamAccumulator:
         """Add a chunk and return its delta; None for a chunk without text, tool call or reasoning.
 
         Raises:
-            MalformedStreamError: the answer does not end.
+            MalformedStreamError: the answer does not end, or it cannot be put together.
         """
         self.usage = getattr(chunk, "usage", None) or self.usage
         self.served_model = chunk.model or self.served_model
@@ -62,15 +64,26 @@ class StreamAccumulator:
         choice = chunk.choices[0]
         self._finish_reason = choice.finish_reason or self._finish_reason
         delta = choice.delta
-        text = delta.content or ""
+        text = self._joiner.feed(delta.content or "")
         self.texts.append(text)
         calls = self.tool_calls.add([call.model_dump() for call in delta.tool_calls or ()])
+        if self._joiner.is_broken:
+            raise MalformedStreamError("the answer contains half of a character")
+        if self.tool_calls.problem is not None:
+            raise MalformedStreamError(self.tool_calls.problem, is_complete=True)
         if not (text or calls or getattr(delta, "reasoning_content", None)):
             return None
         self._size_bytes += len(text) + sum(len(call["function"]["arguments"]) for call in calls) + BYTES_PER_PIECE
         if self._size_bytes > self._max_bytes:
             raise MalformedStreamError(f"the answer does not end: more than {self._max_bytes:,} bytes came")
         return Delta(text=text, tool_calls=calls)
+
+    def check_complete(self) -> None:
+        """Raise MalformedStreamError if the answer has not ended."""
+        if self.finish_reason is None:
+            raise MalformedStreamError("the stream ended before the answer did (no finish reason)")
+        if self._joiner.has_half:
+            raise MalformedStreamError("the answer ends with half of a character")
 
     @property
     def finish_reason(self) -> str | None:
@@ -110,7 +123,7 @@ class StreamCall:
 
         Raises:
             TimedOutError: a time limit has passed.
-            MalformedStreamError: the answer does not end.
+            MalformedStreamError: the answer is not complete.
             Exception: one of `library.failures`.
         """
         try:
@@ -122,12 +135,12 @@ class StreamCall:
                         chunk = await self._next()
                 except self._library.failures as error:
                     if self.answer.finish_reason is not None:
-                        return  # only the end marker is missing
+                        break  # only the end marker is missing
                     if limit.expired():
                         raise self.limits.error() from None
                     raise error from None
                 if chunk is None:
-                    return
+                    break
                 delta = self.answer.add(chunk)
                 if delta is None:
                     continue
@@ -136,6 +149,7 @@ class StreamCall:
                         self.ttft_ms = self.limits.elapsed_s() * 1000
                     yield delta
                 self.limits.restart()
+            self.answer.check_complete()
         finally:
             if self._source is not None:
                 await self._source.aclose()
