@@ -8,10 +8,11 @@ import json
 import logging
 import os
 import warnings
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
     import httpx
 
@@ -37,6 +38,18 @@ class _Sent(BaseException):
         self.request = request
 
 
+class _InlineExecutor(ThreadPoolExecutor):
+    """Runs what is submitted at once: changing threads takes longer than LiteLLM's own work."""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(function(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001 - as a thread would
+            done.set_exception(error)
+        return done
+
+
 class LiteLLMProbe:
     """The installed LiteLLM without a network. Other calls of this process fail while it is used."""
 
@@ -49,6 +62,7 @@ class LiteLLMProbe:
         logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
         self.litellm: Any = litellm
         self._runner = asyncio.Runner()  # LiteLLM builds a new client for each event loop
+        self._runner.get_loop().set_default_executor(_InlineExecutor())
 
     def chat(self, model: str, messages: list[Any], *, base: str | None = LOOPBACK, **params: Any) -> SentRequest | None:
         """Return the request of a streamed chat; None if LiteLLM refuses it or sends none."""

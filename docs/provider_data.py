@@ -13,7 +13,9 @@ import json
 import os
 import random
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -40,7 +42,7 @@ from flowai.providers.client import EmbedRequest, Endpoint, Request  # noqa: E40
 from flowai.providers.openai.requests import chat_request, embedding_request  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 UNKNOWN_MODEL = "xyz"
 SOURCES = (
@@ -52,13 +54,13 @@ SOURCES = (
 )
 SAMPLES = samples()
 FEATURES = frozenset(SAMPLES)
-RANDOM_COUNT = 80
+RANDOM_COUNT = 40
 """Random requests for each family, to find features that do not go together."""
 _NOT_ABOUT_REQUESTS = ("SSL_", "PYTHON", "PYDANTIC", "AIOHTTP", "LITELLM_USER_AGENT", "LITELLM_HTTP2", "LITELLM_RUST")
 _NOT_ABOUT_REQUESTS += ("DISABLE_AIOHTTP", "OPENAI_ADMIN_KEY", "OPENAI_WEBHOOK")
 _ACCOUNT_VARIABLES = frozenset({"OPENAI_ORGANIZATION", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"})
 """LiteLLM sends them to all servers with OpenAI's protocol; flowai only to OpenAI."""
-_ODD_NAMES = ("a/xyz", "a/b/xyz", "xyz:free", "XYZ-7B.gguf", "ünï", "a@b", "a b", "ft:x:y", "x#y", "/xyz", "x_y", "x+y")
+_ODD_NAMES = {"a/xyz": "/", "xyz:free": ":", "x#y": "#", "a@b": "@", "a b": " ", "XYZ-7B.gguf": ".", "x_y": "_", "x+y": "+"}
 
 
 class Target:
@@ -156,26 +158,26 @@ def family_of(target: Target) -> ModelFamily | None:
             refused.add(feature)
         else:
             family = changed
-    # a feature that needs another one cannot go without it
-    family = msgspec.structs.replace(family, litellm=frozenset(refused))
-    return _with_conflicts(target, family)
+    return _with_conflicts(target, msgspec.structs.replace(family, litellm=frozenset(refused)))
 
 
 def _with_conflicts(target: Target, family: ModelFamily) -> ModelFamily:
+    """Return a family with the features that do not go together, found by requests with many at once."""
+    while (failed := next((one for one in _covering(target, family) if not target.is_equal(one, family)), None)) is not None:
+        family = _with_conflict(target, failed, family)
     choices = random.Random(7)  # noqa: S311 - the same requests each time
     for _ in range(RANDOM_COUNT):
-        sample = random_request(choices, max_count=12)
-        sample = _without_refused(target, sample, family)
-        if target.flowai(sample, family) is None or target.is_equal(sample, family):
-            continue
-        shrunk = _shrink(target, sample, family)
-        conflict = frozenset(_features(shrunk)) - {"user:text"}
-        if len(conflict) > 1:
-            conflicts = tuple(sorted({*family.conflicts, conflict}, key=sorted))
-            family = msgspec.structs.replace(family, conflicts=conflicts)
-        else:
-            family = msgspec.structs.replace(family, litellm=family.litellm | conflict)
+        sample = _without_refused(target, random_request(choices, max_count=12), family)
+        if target.flowai(sample, family) is not None and not target.is_equal(sample, family):
+            family = _with_conflict(target, sample, family)
     return family
+
+
+def _with_conflict(target: Target, sample: Sample, family: ModelFamily) -> ModelFamily:
+    conflict = frozenset(_features(_shrink(target, sample, family))) - {"user:text"}
+    if len(conflict) == 1:
+        return msgspec.structs.replace(family, litellm=family.litellm | conflict)
+    return msgspec.structs.replace(family, conflicts=tuple(sorted({*family.conflicts, conflict}, key=sorted)))
 
 
 def _without_refused(target: Target, sample: Sample, family: ModelFamily) -> Sample:
@@ -272,12 +274,17 @@ def _parts_in(file: Path) -> set[str]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Compare) and _mentions_model(node):
                 found |= _texts_in(node)
-            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _mentions_model(node.func):
+            elif isinstance(node, ast.Call) and _is_search(node.func):
                 found |= {text for argument in node.args for text in _texts_in(argument)}
-            elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple | ast.List | ast.Set):
-                found |= _texts_in(node.value) if _mentions_model(node) else set()
+            elif isinstance(node, ast.AnnAssign | ast.Assign) and isinstance(node.value, ast.Tuple | ast.List | ast.Set):
+                found |= _texts_in(node.value) if _mentions_model(node) or "MARKER" in ast.unparse(node) else set()
         _PARTS[file] = found
     return _PARTS[file]
+
+
+def _is_search(function: ast.expr) -> bool:
+    names = {"startswith", "endswith", "find", "removeprefix", "match", "search"}
+    return isinstance(function, ast.Attribute) and function.attr in names and _mentions_model(function)
 
 
 def _mentions_model(node: ast.AST) -> bool:
@@ -439,30 +446,21 @@ class FamilyTable:
 
     def __init__(self) -> None:
         self.families: dict[str, ModelFamily] = {}
-        self._uses: dict[str, int] = {}
 
-    def find(self, target: Target, likely: Iterable[str] = ()) -> str:
-        """Return the family of a model, a new one if it belongs to none of the likely and usual ones."""
-        usual = sorted(self._uses, key=lambda name: -self._uses[name])[:MAX_TRIED]
-        for name in dict.fromkeys((*likely, *usual)):
-            if name != THROUGH_LITELLM and is_of_family(target, self.families[name]):
-                self._uses[name] = self._uses.get(name, 0) + 1
+    def find(self, target: Target) -> str:
+        """Return the family of a model, a new one if it belongs to none of those found so far."""
+        for name, family in self.families.items():
+            if is_of_family(target, family):
                 return name
-        family = family_of(target)
-        if family is None:
+        found = family_of(target)
+        if found is None:
             return THROUGH_LITELLM
-        for name, known in self.families.items():
-            if known == family:
-                return name
         suffix = "" if target.model == UNKNOWN_MODEL else f"/{target.model}"
-        name = f"{target.name}{suffix}" + (CUSTOM if target.base is not None and target.record.base_url else "")
-        self.families[name] = family
-        self._uses[name] = 1
+        name = f"{target.name}{suffix}"
+        if name in self.families:  # it differs at another address
+            name += CUSTOM if target.base is not None else "@own"
+        self.families[name] = found
         return name
-
-
-MAX_TRIED = 3
-"""Common families that are tried before a model's own is found out."""
 
 
 def with_models(probe: LiteLLMProbe, table: FamilyTable, name: str, record: ProviderRecord, *, custom: bool) -> ProviderRecord:
@@ -473,18 +471,17 @@ def with_models(probe: LiteLLMProbe, table: FamilyTable, name: str, record: Prov
 
     default = table.find(target(UNKNOWN_MODEL))
     record = msgspec.structs.replace(record, family=default)
-    likely = [default] if default != THROUGH_LITELLM else []
     by_signature: dict[Any, str] = {}
     models: dict[str, list[str]] = {}
-    parts = name_parts(probe.litellm, name)
     for model in known_models(probe.litellm, name):
-        signature = _signature(probe.litellm, name, model, parts)
-        if signature not in by_signature:
-            by_signature[signature] = table.find(target(model), likely)
-            if by_signature[signature] not in {THROUGH_LITELLM, *likely}:
-                likely.append(by_signature[signature])
-        models.setdefault(by_signature[signature], []).append(model)
-    unclear = [] if default == THROUGH_LITELLM else _unclear_parts(target, table.families[default], parts)
+        signature = _signature(probe.litellm, name, model)
+        family = by_signature.get(signature)
+        if family is None or not _is_like(target(model), table.families.get(family)):
+            family = by_signature[signature] = table.find(target(model))
+        models.setdefault(family, []).append(model)
+    unclear: list[str] = []
+    if default != THROUGH_LITELLM:
+        unclear = _unclear_parts(target, table.families[default], name_parts(probe.litellm, name))
     record = msgspec.structs.replace(record, unclear=tuple(unclear))
     listed = {
         family: tuple(model for model in names if family_name(record, model) != family) for family, names in models.items()
@@ -495,7 +492,18 @@ def with_models(probe: LiteLLMProbe, table: FamilyTable, name: str, record: Prov
     )
 
 
-def _signature(litellm: Any, name: str, model: str, parts: list[str]) -> Any:  # noqa: ANN401 - LiteLLM's own
+def _is_like(target: Target, family: ModelFamily | None) -> bool:
+    """Return whether a few requests with many features at once are those of a family."""
+    if family is None:
+        return not target.is_equal(SAMPLES["user:text"][0], ModelFamily())
+    return all(target.is_equal(sample, family) for sample in _widest(target, family)[:MAX_COVERING])
+
+
+def _widest(target: Target, family: ModelFamily) -> list[Sample]:
+    return sorted(_covering(target, family), key=lambda sample: -len(_features(sample)))
+
+
+def _signature(litellm: Any, name: str, model: str) -> Any:  # noqa: ANN401 - LiteLLM's own
     """Return what LiteLLM's decisions about a model depend on."""
     from litellm.types.utils import LlmProviders  # noqa: TID251 - it is asked, not used
     from litellm.utils import ProviderConfigManager  # noqa: TID251 - it is asked, not used
@@ -505,32 +513,53 @@ def _signature(litellm: Any, name: str, model: str, parts: list[str]) -> Any:  #
         config = type(ProviderConfigManager.get_provider_chat_config(model=model, provider=LlmProviders(name))).__name__
     except ValueError:
         config = ""
-    facts = {key: row[key] for key in row if key.startswith("supports_") or key in _DECIDING_KEYS}
+    facts = {key: row[key] for key in row if "reasoning" in key or key in _DECIDING_KEYS}
     supported = litellm.get_supported_openai_params(model, name)
-    named = [part for part in parts if part in model.lower() and part not in {name, "/"}]
     is_listed = model in litellm.open_ai_chat_completion_models
-    return json.dumps([config, facts, supported, named, is_listed], sort_keys=True, default=str)
+    return json.dumps([config, facts, supported, is_listed], sort_keys=True, default=str)
 
 
-_DECIDING_KEYS = frozenset({"mode", "default_reasoning_effort", "supported_endpoints", "supported_openai_params"})
+_DECIDING_KEYS = frozenset(
+    {
+        "mode",
+        "supports_function_calling",
+        "supports_native_streaming",
+        "supports_response_schema",
+        "supports_system_messages",
+        "supports_tool_choice",
+    }
+)
 
 
 def _unclear_parts(target: Any, family: ModelFamily, parts: list[str]) -> list[str]:  # noqa: ANN401 - a function
     """Return the parts of names that change how LiteLLM sends a request of a provider's unknown models."""
-    requests = list(_covering(target(UNKNOWN_MODEL), family))[:MAX_COVERING]
-    unclear: list[str] = []
-    for part in (*parts, *_ODD_NAMES):
-        for model in dict.fromkeys((part, f"{part}-{UNKNOWN_MODEL}", f"{UNKNOWN_MODEL}-{part}", f"{UNKNOWN_MODEL}/{part}-1")):
-            if model.startswith("/") or any(known in model.lower() for known in unclear):
-                continue
-            if not all(target(model).is_equal(sample, family) for sample in requests):
-                unclear.append(part.lower())
-                break
-    return unclear
+    requests = _widest(target(UNKNOWN_MODEL), family)[:MAX_COVERING]
+
+    def is_clear(model: str) -> bool:
+        return all(target(model).is_equal(sample, family) for sample in requests)
+
+    unclear = set(_not_clear(lambda some: is_clear("-".join((UNKNOWN_MODEL, *some, UNKNOWN_MODEL))), parts))
+    for part in parts:
+        if not any(known in part for known in unclear) and not (is_clear(part) and is_clear(f"{part}-{UNKNOWN_MODEL}")):
+            unclear.add(part)
+    for model, part in _ODD_NAMES.items():
+        if not any(known in model.lower() for known in unclear) and not is_clear(model):
+            unclear.add(part)
+    return sorted(unclear)
 
 
-MAX_COVERING = 4
-"""Requests that are tried for each part of a name."""
+def _not_clear(is_clear: Callable[[list[str]], bool], parts: list[str]) -> list[str]:
+    """Return the parts with which a name is not clear, by halving."""
+    if not parts or is_clear(parts):
+        return []
+    if len(parts) == 1:
+        return parts
+    half = len(parts) // 2
+    return _not_clear(is_clear, parts[:half]) + _not_clear(is_clear, parts[half:])
+
+
+MAX_COVERING = 2
+"""Requests that are tried for each part of a name, and for models that should be alike."""
 
 
 def _embedding_models(litellm: Any, name: str) -> list[str]:  # noqa: ANN401 - LiteLLM's own
@@ -568,33 +597,60 @@ def _own_address(
 
 
 def provider_names(litellm: Any) -> list[str]:  # noqa: ANN401 - LiteLLM's own
-    """Return the prefixes of all of LiteLLM's providers."""
+    """Return the prefixes of LiteLLM's providers that may have OpenAI's protocol."""
     from litellm.llms.openai_like.json_loader import JSONProviderRegistry  # noqa: TID251 - it is asked, not used
 
-    listed = [getattr(one, "value", one) for one in litellm.provider_list]
-    return sorted({*listed, *litellm.openai_compatible_providers, *JSONProviderRegistry.list_providers()} - _NOT_ASKED)
+    return sorted({*litellm.openai_compatible_providers, *JSONProviderRegistry.list_providers(), *_ALSO} - _NOT_ASKED)
 
 
-_NOT_ASKED = frozenset({"azure", "azure_ai", "azure_text", "chatgpt", "github_copilot", "snowflake", "databricks"})
+_ALSO = ("cloudflare", "codestral", "cometapi", "compactifai", "custom_openai", "mistral", "openai", "openrouter", "ovhcloud")
+_ALSO += ("vercel_ai_gateway",)
+_NOT_ASKED = frozenset({"azure_ai", "bedrock_mantle", "chatgpt", "databricks", "github_copilot", "snowflake", "vertex_ai"})
 """Providers that sign in, or whose requests depend on more than a key and an address."""
 
 
 def build(names: Iterable[str] = ()) -> ProviderData:
     """Ask LiteLLM about all providers, or those named."""
-    probe = LiteLLMProbe()
-    table = FamilyTable()
+    litellm = LiteLLMProbe().litellm
+    families: dict[str, ModelFamily] = {}
     providers: dict[str, ProviderRecord] = {}
-    for name in names or sorted(provider_names(probe.litellm), key=lambda name: (name != "openai", name)):
-        providers |= build_provider(probe, table, name)
-        sys.stderr.write(f"{name}: {len(table.families)} families\n")
+    asked = list(names) or sorted(provider_names(litellm), key=lambda name: (name != "openai", name))
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        for name, (records, found) in zip(asked, pool.map(_built, asked), strict=True):
+            renamed = {own: _merged(families, own, family) for own, family in found.items()}
+            providers |= {key: _with_families(record, renamed) for key, record in records.items()}
+            sys.stderr.write(f"{name}: {len(records)} records, {len(families)} families\n")
     used = {family for record in providers.values() for family in (record.family, *record.models)}
     return ProviderData(
         litellm=fingerprint(),
         features=FEATURES,
-        families={name: family for name, family in sorted(table.families.items()) if name in used},
+        families={name: family for name, family in sorted(families.items()) if name in used},
         providers=dict(sorted(providers.items())),
-        openai_models=frozenset(_models_without_prefix(probe.litellm)),
+        openai_models=frozenset(_models_without_prefix(litellm)),
     )
+
+
+def _built(name: str) -> tuple[dict[str, ProviderRecord], dict[str, ModelFamily]]:
+    """Return a provider's records and their families; runs in a process of its own."""
+    table = FamilyTable()
+    return build_provider(LiteLLMProbe(), table, name), table.families
+
+
+def _merged(families: dict[str, ModelFamily], name: str, family: ModelFamily) -> str:
+    """Return the name of a family, that of an equal one if there is one."""
+    for known, other in families.items():
+        if other == family:
+            return known
+    families[name] = family
+    return name
+
+
+def _with_families(record: ProviderRecord, renamed: dict[str, str]) -> ProviderRecord:
+    models: dict[str, tuple[str, ...]] = {}
+    for family, names in record.models.items():
+        new = renamed.get(family, family)
+        models[new] = (*models.get(new, ()), *names)
+    return msgspec.structs.replace(record, family=renamed.get(record.family, record.family), models=models)
 
 
 def _models_without_prefix(litellm: Any) -> list[str]:  # noqa: ANN401 - LiteLLM's own
@@ -637,16 +693,7 @@ def written(data: ProviderData) -> str:
 
 
 def _compact(value: Any) -> str:  # noqa: ANN401 - a record
-    return msgspec.json.encode(_sorted(msgspec.to_builtins(value))).decode()
-
-
-def _sorted(value: Any) -> Any:  # noqa: ANN401 - JSON
-    """Return plain values in a fixed order, without empty ones."""
-    if isinstance(value, dict):
-        return {name: _sorted(item) for name, item in value.items() if item not in ({}, [], (), "")}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_sorted(item) for item in value]
-    return value
+    return msgspec.json.encode(value, order="sorted").decode()
 
 
 def main() -> int:

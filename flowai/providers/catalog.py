@@ -27,7 +27,7 @@ NO_KEY = "none"
 MAX_ENDPOINTS = 1_000
 
 
-class ModelFamily(msgspec.Struct, frozen=True, kw_only=True):
+class ModelFamily(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Models of a provider whose requests are built alike. Features are those of `chat_features`."""
 
     litellm: frozenset[str] = frozenset()
@@ -42,7 +42,7 @@ class ModelFamily(msgspec.Struct, frozen=True, kw_only=True):
     """Features that LiteLLM treats in a way of its own if they come together."""
 
 
-class ProviderRecord(msgspec.Struct, frozen=True, kw_only=True):
+class ProviderRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A provider with OpenAI's protocol, and how its requests differ from OpenAI's."""
 
     base_url: str = ""
@@ -192,7 +192,13 @@ def _is_usable(record: ProviderRecord, base_url: str) -> bool:
         is_plain_url(base_url)
         and base_url.removesuffix("/").endswith(record.base_url_end)
         and (record.strips_slash or not base_url.endswith("/"))
+        and not _is_regional(urlsplit(base_url).hostname or "")
     )
+
+
+def _is_regional(host: str) -> bool:
+    """Return whether a host is a regional one of OpenAI's, with prices and rules of its own."""
+    return host.endswith(".openai.com") and host != "api.openai.com"
 
 
 def is_plain_url(url: str) -> bool:

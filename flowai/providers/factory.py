@@ -57,9 +57,9 @@ def create_client(
 def _provider_client(redactor: Redactor, on_ready: Callable[[str, float], None], *, shared_process: bool) -> Client:
     # late: they import asyncio, which cached runs do not need
     from flowai.providers.anthropic.client import MessagesClient
+    from flowai.providers.direct.client import OpenAIClient
     from flowai.providers.litellm.client import LiteLLMClient
     from flowai.providers.local.client import LocalClient
-    from flowai.providers.openai.client import OpenAIClient
     from flowai.providers.prices import PriceTable
 
     prices = PriceTable()

@@ -49,8 +49,8 @@ class ModelEntry(RegistryRecord, frozen=True, kw_only=True):
     tier: Tier | None = None
     """`premium`, `standard` or `bulk`; default the tier that lists the model."""
     transport: Transport = "auto"
-    """How the model is called: `direct` over flowai's own connections (OpenAI's protocol only), `litellm`, or `auto`:
-    direct where flowai knows the provider and every parameter, else through LiteLLM."""
+    """How the model is called: `direct` over flowai's own connections, in OpenAI's protocol, with the parameters as
+    written; `litellm`; or `auto`: directly where flowai knows that LiteLLM would send the same, else through it."""
 
 
 class Degrade(RegistryRecord, frozen=True, kw_only=True):

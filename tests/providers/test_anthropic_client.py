@@ -133,7 +133,7 @@ def test_embeddings_are_passed_on() -> None:
 
 def test_a_request_that_may_only_be_sent_directly_is_refused() -> None:
     request = request_to(f"anthropic/{NAME}", transport="direct", params={"seed": 1})
-    with pytest.raises(InvalidRequestError, match="only LiteLLM knows"):
+    with pytest.raises(InvalidRequestError, match="without LiteLLM"):
         asyncio.run(MessagesClient(NoClient()).complete(request))
 
 

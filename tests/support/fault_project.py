@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 KEY = "pk9-loopback-0f1e2d3c4b5a69788796"  # of no known key shape: only an exact match can redact it
 MODELS = {"primary": "openai/gpt-4o-mini", "same_size": "openai/gpt-4o", "fallback": "openai/gpt-4.1"}
+PROVIDERS = {"sibling": "primary"}
 PROMPT = '---\ninput: {schema: {text: string}}\n---\n{{role "user"}}Say hello to {{text}}.\n'
 
 
@@ -96,12 +97,13 @@ def write_project(
     addresses = {
         "primary": providers.address("primary", listens=listens),
         "same_size": providers.address("last"),
+        "sibling": providers.address("last"),
         "fallback": providers.address("fallback"),
         "last": providers.address("last"),
     }
     models = "".join(
-        f'  {name}: {{model: {MODELS.get(name, "openai/small")}, api_base: "{address}", provider: {name}, '
-        f'transport: {transport}, '
+        f'  {name}: {{model: {MODELS.get(name, "openai/small")}, api_base: "{address}", '
+        f"provider: {PROVIDERS.get(name, name)}, transport: {transport}, "
         'api_key: "${LOOPBACK_KEY}"}\n'
         for name, address in addresses.items()
     )
@@ -226,11 +228,12 @@ def observe(
         async with Gateway(root, settings=clocks.settings(on_event=events.append)) as gateway:
             await gateway.warm_up()
             wishes: dict[str, Any] = {} if row.messages is None else {"messages": row.messages}
+            wishes |= {} if row.params is None else {"params": row.params}
             for _ in range(row.before):
-                await ask(gateway, "whole", row.setting)
+                await ask(gateway, "whole", row.setting, **wishes)
             clocks.go_by(row.passes_s)
             for _ in range(row.again):
-                await ask(gateway, "whole", row.setting)
+                await ask(gateway, "whole", row.setting, **wishes)
             before = providers.counts()
             began_s = time.perf_counter()
             result, text = await ask(gateway, way, row.setting, **wishes)

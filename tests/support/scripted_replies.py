@@ -26,6 +26,14 @@ Fault = Literal[
     "garbage",  # no chunk of the stream is JSON
     "comments",  # nothing but signs that the connection lives
     "error_chunk",  # an error object inside a stream that began with 200
+    "torn_text",  # one chunk of the stream ends in its text, which is lost
+    "torn_front",  # one chunk of the stream lacks its beginning
+    "not_utf8",  # the text of one chunk is not UTF-8
+    "half_character",  # one chunk brings half of a character, and the other half never comes
+    "split_character",  # two chunks bring half of a character each
+    "cr_and_bom",  # the stream begins with a byte order mark, and its lines end with CR
+    "one_index",  # all tool calls come under one index
+    "stop_after",  # another chunk says `stop` after the finish reason
     "no_done",  # everything but the end marker
     "no_finish",  # the stream ends, with its end marker, but no chunk gave a finish reason
 ]
@@ -95,9 +103,10 @@ def chunk(reply: Reply, delta: dict[str, Any], finish: str | None = None) -> byt
 
 def _tool_call_pieces(reply: Reply) -> list[bytes]:
     pieces = []
-    for index, (call_id, name, arguments) in enumerate(reply.tool_calls):
+    for number, (call_id, name, arguments) in enumerate(reply.tool_calls):
         half = len(arguments) // 2
         function = {"name": name, "arguments": arguments[:half]}
+        index = 0 if reply.fault == "one_index" else number
         first = {"index": index, "id": call_id, "type": "function", "function": function}
         rest = {"index": index, "function": {"arguments": arguments[half:]}}
         pieces += [chunk(reply, {"tool_calls": [first]}), chunk(reply, {"tool_calls": [rest]})]
@@ -113,10 +122,8 @@ def _usage(reply: Reply) -> dict[str, int] | None:
 
 def stream_pieces(reply: Reply) -> list[bytes]:
     """Give the frames of a streamed answer, with its fault in them."""
-    if reply.body is not None:
-        return [reply.body]
-    if reply.fault == "garbage":
-        return [b'data: {"id": "c-1", "choi\n\n'] * 3 + [b"data: [DONE]\n\n"]
+    if reply.body is not None or reply.fault == "garbage":
+        return [b'data: {"id": "c-1", "choi\n\n' * 3 + b"data: [DONE]\n\n" if reply.body is None else reply.body]
     pieces = [chunk(reply, {"role": "assistant", "content": ""})]
     if reply.fault == "role_only":
         return pieces
@@ -128,17 +135,37 @@ def stream_pieces(reply: Reply) -> list[bytes]:
         return pieces
     if reply.fault == "error_chunk":
         return [*pieces, _frame({"error": reply.error})]
-    if reply.fault == "malformed_chunk":
-        pieces.append(b'data: {"id": "c-1", "choices": [{"del\n\n')
+    pieces += _bad_pieces(reply)
     if has_text:
         pieces.append(chunk(reply, {"content": reply.text[half:]}))
-    return pieces + _tool_call_pieces(reply) + _last_pieces(reply)
+    pieces += _tool_call_pieces(reply) + _last_pieces(reply)
+    if reply.fault == "cr_and_bom":
+        pieces = [piece.replace(b"\n", b"\r") for piece in pieces]
+        pieces[0] = b"\xef\xbb\xbf" + pieces[0]
+    return pieces
+
+
+def _bad_pieces(reply: Reply) -> list[bytes]:
+    """Give the chunks of a fault that come in the middle of the text."""
+    words = chunk(reply, {"content": " not"})
+    halves = [chunk(reply, {"content": "\ud83d"}), chunk(reply, {"content": "\ude00"})]
+    pieces: dict[Fault | None, list[bytes]] = {
+        "malformed_chunk": [b'data: {"id": "c-1", "choices": [{"del\n\n'],
+        "torn_text": [words[: words.index(b" not") + 2] + b"\n\n"],
+        "torn_front": [b"data: " + words[words.index(b"delta") :]],
+        "not_utf8": [words.replace(b" not", b"\xff\xfe")],
+        "half_character": halves[:1],
+        "split_character": halves,
+    }
+    return pieces.get(reply.fault, [])
 
 
 def _last_pieces(reply: Reply) -> list[bytes]:
     pieces = []
     if reply.fault != "no_finish":
         pieces.append(chunk(reply, {}, reply.finish_reason))
+    if reply.fault == "stop_after":
+        pieces.append(chunk(reply, {}, "stop"))
     usage = _usage(reply)
     if reply.fault == "held_open":
         return pieces

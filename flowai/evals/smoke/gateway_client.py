@@ -38,7 +38,12 @@ def _build_gateway_request(workspace: Workspace, trial: PreparedTrial) -> Prepar
     request, target = trial.request, trial.planned.target
     variables = workspace.library.load(target.prompt).select(trial.planned.case.vars)
     endpoint = msgspec.structs.replace(
-        request.endpoint, model=f"openai/{target.feature}", api_base=PLACEHOLDER_ADDRESS, api_key=None, file=None
+        request.endpoint,
+        model=f"openai/{target.feature}",
+        api_base=PLACEHOLDER_ADDRESS,
+        api_key=None,
+        file=None,
+        transport="direct",
     )
     params: dict[str, Any] = {"max_tokens": request.params["max_tokens"], "extra_body": {"prompt_variables": variables}}
     application_request = msgspec.structs.replace(

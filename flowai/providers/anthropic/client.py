@@ -10,7 +10,7 @@ from flowai.providers.anthropic.cost import message_cost_usd
 from flowai.providers.anthropic.models import PREFIX, ModelCatalog
 from flowai.providers.anthropic.requests import messages_request
 from flowai.providers.anthropic.stream_parser import MessagesStreamParser
-from flowai.providers.openai.client import OpenAIClient
+from flowai.providers.direct.client import OpenAIClient
 from flowai.providers.results import token_limit
 from flowai.providers.time_limits import TimeLimits
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from flowai.providers.client import Client, Completion, Embeddings, EmbedRequest, Endpoint, Request
-    from flowai.providers.openai.chat_call import ChatCall
+    from flowai.providers.direct.chat_call import ChatCall
 
 
 class MessagesClient(OpenAIClient):
@@ -58,7 +58,7 @@ class MessagesClient(OpenAIClient):
             self._check_may_pass_on(endpoint)
             return None
         connections = self._connections()
-        from flowai.providers.openai.chat_call import ChatCall  # late: it imports aiohttp
+        from flowai.providers.direct.chat_call import ChatCall  # late: it imports aiohttp
 
         return ChatCall(
             wire,
@@ -75,5 +75,5 @@ class MessagesClient(OpenAIClient):
         return msgspec.structs.replace(completion, text=call.answer.text)  # `<thinking>` is a part of Claude's answer
 
     def _cost_usd(self, endpoint: Endpoint, usage: Mapping[str, Any] | None) -> float | None:
-        row: dict[str, Any] | None = self._prices.row(endpoint.model.removeprefix(PREFIX), dict)
+        row = self._prices.row(endpoint.model)
         return message_cost_usd(row, usage) if row and usage and usage["total_tokens"] else None

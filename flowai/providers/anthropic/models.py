@@ -53,7 +53,8 @@ class ModelCatalog:
     def _find(self, model: str) -> ModelAbilities | None:
         if not model.startswith(PREFIX):
             return None
-        found = self._prices.row(model.removeprefix(PREFIX), ModelAbilities)
-        if found is None or (found.litellm_provider, found.mode) != ("anthropic", "chat"):
+        try:
+            found = msgspec.convert(self._prices.row(model) or {}, ModelAbilities)
+        except msgspec.ValidationError:
             return None
-        return found
+        return found if (found.litellm_provider, found.mode) == ("anthropic", "chat") else None

@@ -55,8 +55,6 @@ class _Route(NamedTuple):
     url: yarl.URL
     proxy: str | None
     tls: ssl.SSLContext | bool
-    authorization: str | None
-    """Credentials in the address, which win over a key."""
 
 
 class Connections:
@@ -81,9 +79,6 @@ class Connections:
         headers = list(request.headers)
         route = self._known_route(request.url, is_local=is_local)
         for _ in range(MAX_REDIRECT_COUNT + 1):
-            if route.authorization is not None:
-                headers = [(name, value) for name, value in headers if name.lower() != "authorization"]
-                headers.append(("Authorization", route.authorization))
             response = await self._send(route, headers, request.body)
             if response.status not in _REDIRECTS:
                 return response
@@ -136,12 +131,8 @@ class Connections:
         return route
 
     def _route(self, url: yarl.URL, *, is_local: bool) -> _Route:
-        authorization = None
-        if url.user is not None:
-            authorization = aiohttp.encode_basic_auth(url.user, url.password or "")
-            url = url.with_user(None)
         tls = self._tls_settings() if url.scheme == "https" else True
-        return _Route(url, None if is_local else proxy_of(url), tls, authorization)
+        return _Route(url, None if is_local else proxy_of(url), tls)
 
     def _tls_settings(self) -> ssl.SSLContext | bool:
         if self._tls is None:
@@ -185,4 +176,4 @@ def _redirect_target(url: yarl.URL, location: str, status: int) -> yarl.URL:
         )
     if url.scheme == "https" and target.scheme == "http":
         raise RedirectError(f"the address redirects from https to `{target.origin()}`, which is not encrypted")
-    return target
+    return target.with_user(None)

@@ -145,8 +145,6 @@ class LiteLLMClient:
             raise explain_malformed(error, endpoint=endpoint, redactor=self._redactor) from None
         except library.failures as error:
             raise self._failure(error, endpoint, started_s) from None
-        if not call.answer.is_finished:
-            raise malformed_error(endpoint, "the stream ended before the answer did (no finish reason)")
         yield Chunk(text="", completion=_completion_from_stream(endpoint, library, call))
 
     def _failure(self, error: BaseException, endpoint: Endpoint, started_s: float) -> CallError:

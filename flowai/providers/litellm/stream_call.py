@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from flowai.providers.litellm.cancellation import cancel_after_first_wait
+from flowai.providers.openai.characters import CharacterJoiner
 from flowai.providers.openai.stream_parser import (
     BYTES_PER_PIECE,
     BYTES_PER_TOKEN,
@@ -36,10 +37,11 @@ class StreamAccumulator:
     def __init__(self, *, max_tokens: int | None = None) -> None:
         self.texts: list[str] = []
         self.tool_calls = ToolCalls()
-        self.finish_reason: str | None = None
+        self._finish_reason: str | None = None
         self.served_model: str | None = None
         self.usage: Any = None
         self._source: Any = None
+        self._joiner = CharacterJoiner()
         self._size_bytes = 0
         self._max_bytes = MAX_BYTES
         if max_tokens is not None:
@@ -53,18 +55,22 @@ class StreamAccumulator:
         """Add a chunk and return its delta; None for a chunk without text, tool call or reasoning.
 
         Raises:
-            MalformedStreamError: the answer does not end.
+            MalformedStreamError: the answer does not end, or it cannot be put together.
         """
         self.usage = getattr(chunk, "usage", None) or self.usage
         self.served_model = chunk.model or self.served_model
         if not chunk.choices:
             return None
         choice = chunk.choices[0]
-        self.finish_reason = choice.finish_reason or self.finish_reason
+        self._finish_reason = choice.finish_reason or self._finish_reason
         delta = choice.delta
-        text = delta.content or ""
+        text = self._joiner.feed(delta.content or "")
         self.texts.append(text)
         calls = self.tool_calls.add([call.model_dump() for call in delta.tool_calls or ()])
+        if self._joiner.is_broken:
+            raise MalformedStreamError("the answer contains half of a character")
+        if self.tool_calls.problem is not None:
+            raise MalformedStreamError(self.tool_calls.problem, is_complete=True)
         if not (text or calls or getattr(delta, "reasoning_content", None)):
             return None
         self._size_bytes += len(text) + sum(len(call["function"]["arguments"]) for call in calls) + BYTES_PER_PIECE
@@ -72,13 +78,24 @@ class StreamAccumulator:
             raise MalformedStreamError(f"the answer does not end: more than {self._max_bytes:,} bytes came")
         return Delta(text=text, tool_calls=calls)
 
+    def check_complete(self) -> None:
+        """Raise MalformedStreamError if the answer has not ended."""
+        if self.finish_reason is None:
+            raise MalformedStreamError("the stream ended before the answer did (no finish reason)")
+        if self._joiner.has_half:
+            raise MalformedStreamError("the answer ends with half of a character")
+
     @property
-    def is_finished(self) -> bool:
-        """True when the provider sent a finish reason; LiteLLM sets `stop` for a stream that merely ended."""
-        source = self._source
-        if hasattr(source, "received_finish_reason"):
-            return bool(source.received_finish_reason or source.intermittent_finish_reason)
-        return self.finish_reason is not None
+    def finish_reason(self) -> str | None:
+        """The provider's finish reason; None until it comes.
+
+        LiteLLM's chunks have `stop` for unknown reasons, for failures, and for a stream that merely ended.
+        """
+        source, found = self._source, self._finish_reason
+        if not hasattr(source, "received_finish_reason"):
+            return found
+        own: str | None = source.received_finish_reason or source.intermittent_finish_reason
+        return own if found in (None, "stop") or own is None else found
 
 
 class StreamCall:
@@ -106,7 +123,7 @@ class StreamCall:
 
         Raises:
             TimedOutError: a time limit has passed.
-            MalformedStreamError: the answer does not end.
+            MalformedStreamError: the answer is not complete.
             Exception: one of `library.failures`.
         """
         try:
@@ -117,13 +134,13 @@ class StreamCall:
                     async with limit:
                         chunk = await self._next()
                 except self._library.failures as error:
-                    if self.answer.is_finished:
-                        return  # only the end marker is missing
+                    if self.answer.finish_reason is not None:
+                        break  # only the end marker is missing
                     if limit.expired():
                         raise self.limits.error() from None
                     raise error from None
                 if chunk is None:
-                    return
+                    break
                 delta = self.answer.add(chunk)
                 if delta is None:
                     continue
@@ -132,6 +149,7 @@ class StreamCall:
                         self.ttft_ms = self.limits.elapsed_s() * 1000
                     yield delta
                 self.limits.restart()
+            self.answer.check_complete()
         finally:
             if self._source is not None:
                 await self._source.aclose()

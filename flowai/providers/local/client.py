@@ -135,6 +135,7 @@ class LocalClient:
                     api_base=server.address,
                     api_key=server.api_key,
                     file=None,
+                    transport="direct",
                 )
             except CallError as error:
                 if server.is_alive():

@@ -39,8 +39,28 @@ _SCHEMA_WORDS = {
     "pattern": "pattern",
 }
 _COMBINATORS = frozenset({"allOf", "anyOf", "const", "enum", "not", "oneOf"})
-_OWN_HEADERS = ("accept", "api-key", "authorization", "connection", "content-", "cookie", "expect", "host", "http-referer")
-_OWN_HEADERS += ("idempotency-", "keep-alive", "openai-", "proxy-", "te", "trailer", "transfer-", "upgrade", "user-agent")
+_OWN_HEADERS = (
+    "accept",
+    "api-key",
+    "authorization",
+    "connection",
+    "content-",
+    "cookie",
+    "expect",
+    "host",
+    "http-referer",
+)
+_OWN_HEADERS += (
+    "idempotency-",
+    "keep-alive",
+    "openai-",
+    "proxy-",
+    "te",
+    "trailer",
+    "transfer-",
+    "upgrade",
+    "user-agent",
+)
 _OWN_HEADERS += ("x-api-key", "x-stainless-", "x-title")
 _TEXT_PART = frozenset({"type", "text"})
 _TOOL_CALL = frozenset({"id", "type", "function"})
@@ -142,7 +162,9 @@ def _part_kind(part: Any) -> str:  # noqa: ANN401 - JSON is anything
     url, detail = image.get("url"), image.get("detail", "auto")
     if type(url) is not str or type(detail) is not str or image.keys() - {"url", "detail"}:
         return UNKNOWN
-    kind = "image-data" if url.startswith("data:image/") else "image" if url.startswith(("https://", "http://")) else "?"
+    kind = (
+        "image-data" if url.startswith("data:image/") else "image" if url.startswith(("https://", "http://")) else "?"
+    )
     return f"{kind}-detail" if "detail" in image else kind
 
 

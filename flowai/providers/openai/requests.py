@@ -54,6 +54,27 @@ def chat_request(
     return _wire_request(provider, "/chat/completions", body, headers)
 
 
+def request_as_written(
+    request: Request, provider: DirectProvider, *, stream: bool = True, usage: bool = True
+) -> WireRequest | None:
+    """Build a chat request without LiteLLM's translations, for `transport: direct`; None if it is not valid JSON."""
+    params = {name: value for name, value in request.params.items() if value is not None}
+    wanted_format = response_format(request)
+    if wanted_format is not None:
+        params["response_format"] = wanted_format
+    body = {"model": provider.model, "messages": request.messages, **provider.body}
+    extra_headers = params.pop("extra_headers", None)
+    body.update(params.pop("extra_body", None) or {})
+    body.update(params)
+    for name in ("stream", "stream_options"):
+        body.pop(name, None)
+    if stream:
+        body["stream"] = True
+        if usage:
+            body["stream_options"] = _USAGE
+    return _wire_request(provider, "/chat/completions", body, extra_headers)
+
+
 def embedding_request(request: EmbedRequest, provider: DirectProvider) -> WireRequest | None:
     """Build an embeddings request; None if LiteLLM must build it."""
     if not provider.embeddings or not all(request.texts):
@@ -62,7 +83,9 @@ def embedding_request(request: EmbedRequest, provider: DirectProvider) -> WireRe
     return _wire_request(provider, "/embeddings", body, None)
 
 
-def _chat_body(params: Mapping[str, Any], messages: tuple[ChatMessage, ...], provider: DirectProvider) -> dict[str, Any] | None:
+def _chat_body(
+    params: Mapping[str, Any], messages: tuple[ChatMessage, ...], provider: DirectProvider
+) -> dict[str, Any] | None:
     """Return the body, without the fields for streaming; None if it has a feature that is not known for certain."""
     family = provider.family
     if family is None:
@@ -115,7 +138,12 @@ def _wire_request(
 ) -> WireRequest | None:
     try:
         encoded = msgspec.json.encode(body)
-    except (TypeError, ValueError, OverflowError, RecursionError):  # lone surrogates, for instance: LiteLLM refuses them
+    except (
+        TypeError,
+        ValueError,
+        OverflowError,
+        RecursionError,
+    ):  # lone surrogates, for instance: LiteLLM refuses them
         return None
     headers = provider.headers
     if extra_headers:

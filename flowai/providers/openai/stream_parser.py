@@ -41,7 +41,7 @@ _USAGE_DETAILS = {
         "rejected_prediction_tokens",
     ),
 }
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _SSE_FIELDS = frozenset({b"", b"data", b"event", b"id", b"retry"})  # b"": a comment
 _BEGUN_TEXT = re.compile(rb'"(?:content|refusal|arguments|text|name)"\s*:\s*(?:"(?!")|\{)')
 """A part of the answer in a chunk that is not JSON: a value that has begun, even if nothing of it came."""
@@ -180,7 +180,7 @@ class ChatStreamParser:
         Raises:
             MalformedStreamError: it is not an answer, or an error object.
         """
-        body = body.removeprefix(_BOM)
+        body = body.removeprefix(BOM)
         try:
             msgspec.json.decode(body)
         except _UNREADABLE as error:
@@ -222,7 +222,7 @@ class ChatStreamParser:
     def _line(self, line: bytes) -> Delta | None:
         """Parse a line. An event of one data line, the usual case, does not wait for its blank line."""
         if self._is_first_line:
-            self._is_first_line, line = False, line.removeprefix(_BOM)
+            self._is_first_line, line = False, line.removeprefix(BOM)
         if not line:
             return self._partial_event() if self._partial_lines else None
         if line.startswith(b"data:"):

@@ -14,7 +14,7 @@ from flowai.errors import InvalidRequestError
 from flowai.providers.catalog import ProviderCatalog
 from flowai.providers.client import LOCAL_PROVIDER, Chunk, Completion, Embeddings
 from flowai.providers.failures import deadline_error, explain_malformed, http_error, malformed_error
-from flowai.providers.openai.requests import chat_request, embedding_request
+from flowai.providers.openai.requests import chat_request, embedding_request, request_as_written
 from flowai.providers.openai.stream_parser import ChatStreamParser, MalformedStreamError
 from flowai.providers.prices import PriceTable
 from flowai.providers.results import check_not_withheld, token_limit, tool_call_deltas, vectors_of, visible_text
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from flowai.errors import CallError
     from flowai.providers.catalog import DirectProvider
     from flowai.providers.client import Client, EmbedRequest, Endpoint, Request
+    from flowai.providers.direct.chat_call import ChatCall, RequestMode
     from flowai.providers.http.connections import Connections
-    from flowai.providers.openai.chat_call import ChatCall, RequestMode
     from flowai.providers.wire import WireRequest
 
 
@@ -100,7 +100,7 @@ class OpenAIClient:
             self._check_may_pass_on(endpoint)
             return await self._other.embed(request)
         connections = self._connections()
-        from flowai.providers.openai.chat_call import FAILURES, read_body
+        from flowai.providers.direct.chat_call import FAILURES, read_body
 
         started_s = self._clock_s()
         limit = asyncio.timeout(request.total_timeout_s)
@@ -160,7 +160,7 @@ class OpenAIClient:
             return _wire_request(request, provider, mode)
 
         connections = self._connections()
-        from flowai.providers.openai.chat_call import ChatCall
+        from flowai.providers.direct.chat_call import ChatCall
 
         return ChatCall(
             wire,
@@ -176,7 +176,7 @@ class OpenAIClient:
         """Raise InvalidRequestError if only this client may call the endpoint."""
         if endpoint.transport == "direct":
             raise InvalidRequestError(
-                "only LiteLLM knows how to send this request: its provider, a parameter or the lack of a key",
+                "the request cannot be sent without LiteLLM: its provider, a value in it or its key is not usable",
                 provider=endpoint.provider,
                 model=endpoint.name,
                 hint=f"remove `transport: direct` from model `{endpoint.name}`",
@@ -221,9 +221,9 @@ class OpenAIClient:
         return self._prices.cost_usd(endpoint.model, usage) if usage and usage.get("total_tokens") else None
 
     def _call_error(self, error: Exception, endpoint: Endpoint, elapsed_s: float) -> CallError:
+        from flowai.providers.direct.chat_call import RefusedError
         from flowai.providers.http.connections import RedirectError
         from flowai.providers.http.network_errors import network_error
-        from flowai.providers.openai.chat_call import RefusedError
 
         redactor = self._redactor
         if isinstance(error, RefusedError):
@@ -253,7 +253,11 @@ class _Vectors(msgspec.Struct):
 
 
 def _wire_request(request: Request, provider: DirectProvider, mode: RequestMode) -> WireRequest | None:
-    return chat_request(request, provider, stream=mode != "plain", usage=mode == "stream")
+    is_streamed, has_usage = mode != "plain", mode == "stream"
+    wire = chat_request(request, provider, stream=is_streamed, usage=has_usage)
+    if wire is None and request.endpoint.transport == "direct":
+        wire = request_as_written(request, provider, stream=is_streamed, usage=has_usage)
+    return wire
 
 
 def _token_counts(usage: Mapping[str, Any] | None) -> tuple[int | None, int | None]:

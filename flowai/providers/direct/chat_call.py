@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import msgspec
 
 from flowai.providers.http.connections import CONNECTION_ERRORS, RedirectError
-from flowai.providers.openai.stream_parser import MAX_JSON_BYTES, ChatStreamParser, MalformedStreamError
+from flowai.providers.openai.stream_parser import BOM, MAX_JSON_BYTES, MalformedStreamError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from flowai.providers.http.connections import Connections
-    from flowai.providers.openai.stream_parser import Delta
+    from flowai.providers.openai.stream_parser import ChatStreamParser, Delta
     from flowai.providers.time_limits import TimeLimits
     from flowai.providers.wire import WireRequest
 
@@ -149,7 +149,7 @@ class ChatCall:
         if head.startswith(b"<") or response.content_type == "text/html":
             kind = response.content_type
             raise MalformedStreamError(f"the answer is `{kind}`; expected a stream of a chat completion")
-        if not head.startswith((b"{", b"[")):
+        if not head.removeprefix(BOM).startswith((b"{", b"[")):
             return self.answer.feed(head)
         body = bytearray(head)
         await _read_rest(body, response, MAX_JSON_BYTES)
@@ -179,31 +179,6 @@ class ChatCall:
         yield from self.answer.end()
         self.answer.check_complete()
 
-    async def _refused(self, response: aiohttp.ClientResponse) -> Iterable[Delta]:
-        """Read an HTTP error, and prepare the request for another try if only its mode is refused."""
-        body = self._error_body = bytearray()
-        with suppress(*CONNECTION_ERRORS):  # the status matters most
-            await _read_rest(body, response, MAX_JSON_BYTES)
-        error = RefusedError(response, body)
-        mode = _fallback_mode(self._mode, error)
-        request = None if mode is None else self._rebuild(mode)
-        if mode is None or request is None:
-            raise error
-        response.close()
-        self._mode, self._request, self._response, self._error_body = mode, request, None, None
-        return ()
-
-    def _rest(self) -> Iterator[Delta]:
-        """Yield the deltas of an unfinished last line."""
-        yield from self.answer.end()
-        self.answer.check_complete()
-
-    def _check_finished(self) -> None:
-        answer = self.answer
-        if answer.finish_reason is None:
-            malformed = f"; {answer.malformed_count} chunk was not JSON" if answer.malformed_count else ""
-            raise MalformedStreamError(f"the answer broke off: no finish reason came{malformed}")
-
     def _record(self, deltas: Iterable[Delta]) -> Iterator[Delta]:
         """Yield the deltas that have text or a tool call, and restart the time limits."""
         answer = self.answer
@@ -223,6 +198,7 @@ class ChatCall:
         if self._response is not None and self._error_body is not None:
             raise RefusedError(self._response, self._error_body) from None
         if self.answer.finish_reason is not None:
+            self.answer.check_complete()
             return
         if limit.expired():
             raise self.limits.error() from None
