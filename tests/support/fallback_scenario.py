@@ -137,11 +137,19 @@ class World:
         self.fallback: FallbackRequest
 
     def _fallback_request(
-        self, *candidates: ModelCandidate, messages: tuple[ChatMessage, ...] = (), **changes: Any
+        self,
+        *candidates: ModelCandidate,
+        messages: tuple[ChatMessage, ...] = (),
+        params: dict[str, Any] | None = None,
+        **changes: Any,
     ) -> FallbackRequest:
         self.fallback = FallbackRequest(
             candidates=candidates,
-            request=Request(endpoint=candidates[0].endpoint, messages=messages or ({"role": "user", "content": "hi"},)),
+            request=Request(
+                endpoint=candidates[0].endpoint,
+                messages=messages or ({"role": "user", "content": "hi"},),
+                params=params or {},
+            ),
             **{"first_token_s": 10.0, "total_s": 30.0, "retry": Retry(), "breaker_rule": self.rule, **changes},
         )
         return self.fallback

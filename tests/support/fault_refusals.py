@@ -36,7 +36,7 @@ NO_KEY = _error(400, "API key not valid. Please pass a valid API key.", status="
 NO_REGION = _error(400, "User location is not supported for the API use.", status="FAILED_PRECONDITION")
 RETIRED = _error(400, "The model `large` has been decommissioned.", code="model_decommissioned")
 TOO_LARGE = _error(429, "Request too large for large on tokens per min (TPM): Limit 30000, Requested 40000.")
-NEVER = "Fri, 31 Dec 9999 23:59:59 -2359"
+NEVER = "Fri, 31 Dec 99999999999999999999 23:59:59 GMT"
 """A date that no computer has."""
 
 REFUSAL_ROWS: tuple[Row, ...] = (

@@ -9,6 +9,7 @@ import msgspec
 
 from flowai.errors import CallError, ContentFilteredError, ContextTooLongError
 from flowai.evals.reports import Failure, Trial
+from flowai.providers.finish_reasons import finish_kind
 from flowai.storage.strict_json import json_problem
 
 if TYPE_CHECKING:
@@ -181,5 +182,6 @@ def _unanswered(prepared: PreparedTrial, *, source: AnswerSource, call_id: str |
 
 
 def _is_cacheable(completion: Completion, callbacks: TrialCallbacks) -> bool:
-    """Filtered answers are not the model's; answers with secrets must not be stored in a file."""
-    return completion.finish_reason != "content_filter" and callbacks.redact(completion.text) == completion.text
+    """Filtered answers are not the model's, unknown ends may be cut off, and secrets must not be stored in a file."""
+    is_whole = completion.finish_reason is None or finish_kind(completion.finish_reason) in ("ok", "cut")
+    return is_whole and callbacks.redact(completion.text) == completion.text

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from flowai.finetune.pairs.edits import classify_edit
 from flowai.finetune.records import Pair, Quarantined
+from flowai.providers.finish_reasons import finish_kind
 from flowai.timestamps import format_rfc3339
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def _problems(call: CallEvent, opinion: UserVerdict, edit: str | None) -> Iterat
         yield "empty", "the user deleted the whole answer"
     if opinion == "accepted" and call.finish_reason == "length":
         yield "truncated", "the answer was cut off at its maximum length"
+    elif opinion == "accepted" and call.finish_reason is not None and finish_kind(call.finish_reason) != "ok":
+        yield "truncated", f"the answer may be cut off: its finish reason is `{call.finish_reason}`"
 
 
 def quarantine_doubtful_edit(pair: Pair) -> Quarantined | None:

@@ -232,6 +232,8 @@ class ChatStreamParser:
         else:
             if line.partition(b":")[0] not in _SSE_FIELDS:
                 self._check_not_torn(line)
+            elif line.startswith(b":") and b"}" in line:
+                self._check_not_torn(line[1:])
             return None
         if data == b"[DONE]":
             self.is_done = True
