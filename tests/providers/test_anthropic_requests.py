@@ -288,6 +288,7 @@ UNPROVEN_PARAMETERS: list[dict[str, Any]] = [
     {"response_format": schema_format(BOMB)},
     {"response_format": schema_format({"$ref": "#/$defs/Missing"})},
     {"response_format": schema_format({"properties": {"a": {"$defs": {}}}})},
+    {"response_format": {}},
     {"response_format": {"type": "json_schema"}},
     {"response_format": {"type": "json_object", "response_schema": CITY}},
     {"stop": object()},

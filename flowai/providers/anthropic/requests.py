@@ -184,7 +184,7 @@ def _tools(params: Mapping[str, Any], messages: list[dict[str, Any]], abilities:
 
 
 def _output_format(request: Request, params: Mapping[str, Any], abilities: ModelAbilities) -> dict[str, Any]:
-    given = request.response_format or params.get("response_format")
+    given = params.get("response_format") if request.response_format is None else request.response_format
     if request.response_schema is not None:
         given = {"type": "json_schema", "json_schema": {"schema": request.response_schema}}
     if given is None:

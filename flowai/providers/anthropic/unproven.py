@@ -4,12 +4,4 @@ from __future__ import annotations
 
 
 class UnprovenRequestError(Exception):
-    """A part of a request that only LiteLLM builds; never leaves `messages_request`.
-
-    Args:
-        what: the part.
-    """
-
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
-        self.what = what
+    """A part of a request that only LiteLLM builds; never leaves `messages_request`."""
