@@ -1,12 +1,12 @@
-"""The LiteLLM client beside LiteLLM itself, on a loopback server that answers after 50 ms.
+"""The client of OpenAI's protocol beside LiteLLM and beside a bare aiohttp call, on a loopback server (50 ms).
 
 Medians of interleaved pairs, CPU beside wall time, 50 calls at a time:
-- whole answers: `LiteLLMClient.complete`, which listens to a stream beneath LiteLLM, beside a plain
-  `litellm.acompletion`;
-- answers piece by piece: `LiteLLMClient.stream` beside the same with `stream=True`;
+- whole answers: `OpenAIClient.complete` beside a bare aiohttp call that parses the same streamed answer, and beside a
+  plain `litellm.acompletion`;
+- answers piece by piece: `OpenAIClient.stream` beside `litellm.acompletion` with `stream=True`;
 - whole processes: import and 1,000 plain calls, as a script of one's own would make them, beside the same through ours.
 
-Targets: a whole answer costs at most 1.08x the CPU of a bare one, and at most 0.3 ms more.
+Targets: a whole answer costs at most 2x the CPU of a bare aiohttp call, and at most 0.25x that of bare LiteLLM.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from gateway_project import bare_aiohttp
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -78,10 +80,10 @@ def _bare(base_url: str, *, stream: bool = False) -> OneCall:
 
 
 def _ours(base_url: str, *, stream: bool = False) -> OneCall:
-    from flowai.providers import Endpoint, Request
-    from flowai.providers.litellm.client import LiteLLMClient
+    from flowai.providers import Endpoint, Request, create_client
+    from flowai.redaction import Redactor
 
-    client = LiteLLMClient(shared_process=False)  # the loop ends with the process: nobody closes it
+    client = create_client(redactor=Redactor())  # the loop ends with the process: nothing closes it
     endpoint = Endpoint(name="m", model=MODEL, provider="openai", api_base=base_url, api_key=KEY)
 
     async def one(index: int) -> object:
@@ -105,22 +107,24 @@ async def _calls(one: OneCall, count: int) -> tuple[float, float]:
 
 
 async def _in_one_process(base_url: str) -> list[tuple[str, str, str, str, str]]:
-    table = []
-    for stream in (False, True):
-        ours, bare = _ours(base_url, stream=stream), _bare(base_url, stream=stream)
-        for one in (ours, bare):
-            await _calls(one, CONCURRENCY)
-        pairs = [(await _calls(ours, CALLS_COUNT), await _calls(bare, CALLS_COUNT)) for _ in range(PAIRS_COUNT)]
-        kind = "call, piece by piece" if stream else "call, whole"
-        more_ms = statistics.median(pair[0][0] - pair[1][0] for pair in pairs)
-        how = f"{PAIRS_COUNT} pairs of {CALLS_COUNT} calls; {more_ms:+.2f} ms of CPU"
-        table += _row(f"one {kind}", "ms", pairs, how)
-    return table
+    async with bare_aiohttp(base_url) as aiohttp_call:
+        table = await _beside("one call, whole", _ours(base_url), "bare aiohttp", aiohttp_call)
+    table += await _beside("one call, whole", _ours(base_url), "bare LiteLLM", _bare(base_url))
+    pieces = _ours(base_url, stream=True), _bare(base_url, stream=True)
+    return table + await _beside("one call, piece by piece", pieces[0], "bare LiteLLM", pieces[1])
+
+
+async def _beside(what: str, ours: OneCall, peer: str, its: OneCall) -> list[tuple[str, str, str, str, str]]:
+    for one in (ours, its):
+        await _calls(one, CONCURRENCY)
+    pairs = [(await _calls(ours, CALLS_COUNT), await _calls(its, CALLS_COUNT)) for _ in range(PAIRS_COUNT)]
+    more_ms = statistics.median(pair[0][0] - pair[1][0] for pair in pairs)
+    return _row(what, "ms", pairs, f"{peer}; {PAIRS_COUNT} pairs of {CALLS_COUNT} calls; {more_ms:+.2f} ms of CPU")
 
 
 def _in_whole_processes(base_url: str) -> list[tuple[str, str, str, str, str]]:
     pairs = [(_process("ours", base_url)[:2], _process("bare", base_url)[:2]) for _ in range(PROCESS_PAIRS_COUNT)]
-    how = f"{PROCESS_PAIRS_COUNT} pairs of processes"
+    how = f"bare LiteLLM; {PROCESS_PAIRS_COUNT} pairs of processes"
     table = _row(f"import and {PROCESS_CALLS_COUNT:,} plain calls", "s", pairs, how)
     ours_mb, bare_mb = _process("ours", base_url)[2], _process("bare", base_url)[2]
     return [*table, ("peak memory of it", f"{ours_mb:.0f} MB", f"{bare_mb:.0f} MB", f"{ours_mb / bare_mb:.2f}x", "RSS")]
@@ -142,9 +146,7 @@ def _row(
         ours = statistics.median(pair[0][index] for pair in pairs)
         bare = statistics.median(pair[1][index] for pair in pairs)
         ratio = statistics.median(pair[0][index] / pair[1][index] for pair in pairs)
-        table.append(
-            (f"{what}, {name}", f"{ours:.2f} {unit}", f"{bare:.2f} {unit}", f"{ratio:.2f}x", f"bare LiteLLM; {how}")
-        )
+        table.append((f"{what}, {name}", f"{ours:.2f} {unit}", f"{bare:.2f} {unit}", f"{ratio:.2f}x", how))
     return table
 
 
@@ -160,7 +162,7 @@ def main() -> None:
         return
     wall_s = time.perf_counter()
     one = (_ours if options.who == "ours" else _bare)(options.base_url)
-    asyncio.run(_calls(one, PROCESS_CALLS_COUNT))  # the loop ends with us: nobody closes a client
+    asyncio.run(_calls(one, PROCESS_CALLS_COUNT))  # the loop ends with us: nothing closes a client
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps([time.process_time(), time.perf_counter() - wall_s, peak_mb]))
 

@@ -1,8 +1,10 @@
-"""Cost of a call through the gateway beside the bare call inside it, and beside LiteLLM's own router.
+"""Cost of a call through the gateway beside a bare aiohttp call, bare LiteLLM, and LiteLLM's own router.
 
-All three ask the same loopback provider, which answers at once, one call after the other in one process, in interleaved
-bursts; medians of pairs, CPU beside wall time. The gateway renders a prompt, looks at the shared state, writes an event
-to the log on disk; no cache answers. LiteLLM's router has two deployments, no retries, no cooldowns.
+The bare aiohttp call sends the same request and parses the same streamed answer, and does nothing else. All ask the
+same loopback provider, which answers at once, one call after the other in one process, in interleaved bursts; medians
+of pairs, CPU beside wall time. The gateway renders a prompt, reads the shared state, writes an event to the log on disk;
+no cache answers. LiteLLM's router has two deployments, no retries, no cooldowns.
+Targets: CPU at most 3x that of the bare aiohttp call, and at most 0.25x that of bare LiteLLM.
 Memory: resident, before and after many calls, most of them answered by the exact cache, 10,000 by the provider.
 """
 
@@ -18,7 +20,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway_project import KEY, VARIABLES, gateway, provider, write_project
+from gateway_project import KEY, VARIABLES, bare_aiohttp, gateway, provider, write_project
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -48,8 +50,9 @@ async def _measure(root: Path, base_url: str) -> list[tuple[str, str, str, str, 
         async def ours() -> object:
             return await gw.complete("direct", VARIABLES)
 
-        bare = _bare(base_url)
-        table = await _beside(ours, "bare LiteLLM", bare)
+        async with bare_aiohttp(base_url) as aiohttp_call:
+            table = await _beside(ours, "bare aiohttp", lambda: aiohttp_call(0))
+        table += await _beside(ours, "bare LiteLLM", _bare(base_url))
         memory = await _memory(gw)
         # last: a router leaves callbacks behind, which every later call of LiteLLM in this process serves
         table += await _beside(ours, "litellm.Router", _router(base_url))

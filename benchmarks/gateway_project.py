@@ -5,12 +5,12 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 KEY = "sk-loopback-0000"
 TESTS = Path(__file__).resolve().parents[1] / "tests"
@@ -60,6 +60,36 @@ def write_project(root: Path, *, primary: str, fallback: str) -> None:
     (root / "prompts").mkdir()
     (root / "prompts" / "echo_v1.prompt").write_text(PROMPT, encoding="utf-8")
     (root / "registry.yaml").write_text(REGISTRY.format(primary=primary, fallback=fallback), encoding="utf-8")
+
+
+@asynccontextmanager
+async def bare_aiohttp(base_url: str) -> AsyncIterator[Callable[[int], Awaitable[object]]]:
+    """Yield a call that sends a request with aiohttp and parses the streamed answer: the least that a call costs."""
+    import aiohttp
+    import msgspec
+
+    from flowai.providers.openai.stream_parser import ChatStreamParser
+
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+
+    async def one(index: int) -> object:
+        body = {
+            "model": "gpt-4o-mini",
+            "messages": [{"role": "user", "content": f"hello {index}"}],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        answer = ChatStreamParser()
+        async with session.post(
+            f"{base_url}/chat/completions", data=msgspec.json.encode(body), headers=headers
+        ) as sent:
+            async for data in sent.content.iter_any():
+                for _ in answer.feed(data):
+                    pass
+        return answer.text
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        yield one
 
 
 def gateway(root: Path, **changes: Any) -> Any:  # noqa: ANN401 - imported late: the start is no part of any figure

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from support.sample_project import make_project
+from support.sample_project import SUITE, case, make_project
 from support.scripted_provider import ScriptedProvider
 
 if TYPE_CHECKING:
@@ -78,8 +78,31 @@ def test_cache_stats_loads_the_cache_only(tmp_path: Path) -> None:
     )
 
 
-def test_a_fully_cached_eval_loads_neither_litellm_nor_an_event_loop(tmp_path: Path) -> None:
+LITELLM = {"litellm", "openai", "httpx"}
+"""LiteLLM, and what only LiteLLM needs."""
+
+
+@pytest.mark.parametrize("arguments", [["eval"], ["smoke"], ["smoke", "--base-url", "BASE_URL"]])
+def test_calls_over_openai_s_protocol_load_no_litellm(arguments: list[str], tmp_path: Path) -> None:
     with ScriptedProvider() as provider:
         project = make_project(tmp_path, provider.base_url)
-        assert "litellm" in loaded(["eval"], project.root), "the first run calls models"
+        project.write("evals/smoke.yaml", SUITE)
+        project.cases(case("one", metadata={"feature": "chat"}))
+        found = loaded([word.replace("BASE_URL", provider.base_url) for word in arguments], project.root)
+    assert "aiohttp" in found, "models were called"
+    assert not found & LITELLM
+
+
+def test_a_model_that_asks_for_it_is_called_through_litellm(tmp_path: Path) -> None:
+    with ScriptedProvider() as provider:
+        project = make_project(tmp_path, provider.base_url)
+        text = (project.root / "registry.yaml").read_text(encoding="utf-8")
+        project.write("registry.yaml", text.replace("api_base:", "transport: litellm, api_base:"))
+        assert loaded(["eval"], project.root) >= LITELLM
+
+
+def test_a_fully_cached_eval_loads_neither_a_client_nor_an_event_loop(tmp_path: Path) -> None:
+    with ScriptedProvider() as provider:
+        project = make_project(tmp_path, provider.base_url)
+        assert "aiohttp" in loaded(["eval"], project.root), "the first run calls models"
     assert loaded(["eval"], project.root) <= {"rich", "pydantic", "diskcache", "yaml", "tabulate"}

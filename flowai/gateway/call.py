@@ -122,10 +122,11 @@ class CallRunner:
         return await self._store_in_cache(success)
 
     async def _warm_up(self) -> None:
-        """Exclude this process's warm-up from the call's latency."""
-        if not self.runtime.is_warm:
+        """Exclude the warm-up of the first model from the call's latency."""
+        first = self.plan.resolved.candidates[0].endpoint
+        if not self.runtime.is_warm_for(first):
             began_s = self.runtime.clock_s()
-            await self.runtime.warm_up()
+            await self.runtime.warm_up(first)
             self.started_s += self.runtime.clock_s() - began_s
 
     async def _reserve(self) -> Reservation | None:

@@ -299,7 +299,7 @@ class Gateway:
         return (await self._runtime()).status()
 
     async def warm_up(self) -> None:
-        """Import LiteLLM and load local models, so that first calls do not wait for it."""
+        """Import what the active release's models need and load local models, so that first calls do not wait."""
         await (await self._runtime()).warm_up_models()
 
     # --- one call ---

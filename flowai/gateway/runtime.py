@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from flowai.cache.embedder import Embedder
     from flowai.cache.response_cache import ResponseCache
     from flowai.events import Origin
-    from flowai.providers import Client
+    from flowai.providers import Client, Endpoint
     from flowai.redaction import Redactor
 
 MAINTENANCE_INTERVAL_S = 0.25
@@ -114,6 +114,7 @@ class GatewayRuntime:
         self.trace = settings.trace or _ignore_event
         self.clock_s = settings.clock_s
         self.is_warm = False
+        self._warm_models: set[str] = set()
         self.single_flight = SingleFlight()
         self.breakers = CircuitBreakers(state, environment=identity.environment, clock_s=settings.clock_s)
         self.budgets = Budgets(state, prices=reloader.prices, tokens=TokenCounter(), now=settings.now)
@@ -205,15 +206,19 @@ class GatewayRuntime:
                             return event
         return None
 
-    async def warm_up(self) -> None:
-        """Import LiteLLM, once."""
-        if not self.is_warm:
-            await self.client.warm_up()
-            self.is_warm = True
+    def is_warm_for(self, endpoint: Endpoint) -> bool:
+        """Return whether `warm_up` was called for a model."""
+        return endpoint.name in self._warm_models
+
+    async def warm_up(self, endpoint: Endpoint) -> None:
+        """Import what calls of a model need: aiohttp, or LiteLLM. A local model's server starts with its first call."""
+        await self.client.warm_up(() if endpoint.file is not None else (endpoint,))
+        self._warm_models.add(endpoint.name)
+        self.is_warm = True
 
     async def warm_up_models(self) -> None:
         """Load the local models that the active release may call. A model that cannot be loaded fails its own calls."""
-        await self.warm_up()
+        await self.client.warm_up()
         snapshot, toggles = self.reloader.snapshot, self._settings.toggles
         release = toggles.release or snapshot.active_release(self.breakers.shared.overlay).release
         max_count = None if toggles.warms_fallbacks else 1
@@ -229,6 +234,8 @@ class GatewayRuntime:
         }.values():
             with suppress(InfrastructureError, RegistryError):
                 await self.client.warm_up((endpoint,))
+                self._warm_models.add(endpoint.name)
+        self.is_warm = True
 
     async def aclose(self) -> None:
         """Write buffered events, deregister this process and close everything."""

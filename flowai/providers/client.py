@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 ChatMessage = dict[str, Any]
 """One message in OpenAI's chat format: `role`, `content` (text, or a list of parts)."""
+LOCAL_PROVIDER = "local"
+"""Provider of models on this machine: no cost, no proxy."""
+Transport = Literal["auto", "direct", "litellm"]
+"""How a model is called: `direct` over flowai's own connections, `litellm`, or `auto` for the first that can."""
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +38,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Price that the registry sets, free for local models; None for LiteLLM's table."""
     unpriced_is_free: bool = False
     """Whether calls cost nothing if the table has no price."""
+    transport: Transport = "auto"
+    """How the model is called."""
 
     def __repr__(self) -> str:
         """Return a text without the key."""

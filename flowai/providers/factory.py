@@ -1,4 +1,4 @@
-"""Builds a client: LiteLLM, local models, and a recording around them."""
+"""Builds a client: local models, OpenAI's and Anthropic's protocols, all others through LiteLLM, and a recording."""
 
 from __future__ import annotations
 
@@ -58,12 +58,18 @@ def create_client(
 
 
 def _provider_client(redactor: Redactor, on_ready: Callable[[str, float], None], *, shared_process: bool) -> Client:
-    from flowai.providers.litellm.client import (
-        LiteLLMClient,  # late: they import asyncio, which cached runs do not need
-    )
+    # late: they import asyncio, which cached runs do not need
+    from flowai.providers.anthropic.client import MessagesClient
+    from flowai.providers.direct.client import OpenAIClient
+    from flowai.providers.litellm.client import LiteLLMClient
     from flowai.providers.local.client import LocalClient
+    from flowai.providers.prices import PriceTable
 
-    return LocalClient(LiteLLMClient(redactor=redactor, shared_process=shared_process), on_ready=on_ready)
+    prices = PriceTable()
+    client = OpenAIClient(
+        LiteLLMClient(redactor=redactor, shared_process=shared_process), redactor=redactor, prices=prices
+    )
+    return LocalClient(MessagesClient(client, redactor=redactor, prices=prices), on_ready=on_ready)
 
 
 def _recording(inner: Client, path: Path, redactor: Redactor, *, add: bool) -> Client:

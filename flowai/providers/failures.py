@@ -61,6 +61,7 @@ CONNECTION_ERRORS: tuple[tuple[frozenset[str], type[CallError], str], ...] = (
         "the address is invalid or redirects too often",
     ),
     (frozenset({"BadHttpMessage", "ClientResponseError"}), MalformedAnswerError, "the answer is not HTTP"),
+    (frozenset({"UnicodeDecodeError"}), MalformedAnswerError, "the answer is not UTF-8"),
     (frozenset({"TimeoutError", "TimeoutException", "Timeout"}), TimedOutError, "timed out"),
     (frozenset({"ConnectionRefusedError"}), UnreachableError, "connection refused"),
     (frozenset({"gaierror", "ClientConnectorDNSError"}), UnreachableError, "no such host"),

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from flowai.errors import Place, UsageError, expected_one_of
+from flowai.providers.client import Transport  # noqa: TC001 - as above
 from flowai.registry.fields import (
     Duration,
     ModelName,
@@ -60,6 +61,9 @@ class ModelEntry(RegistryRecord, frozen=True, kw_only=True):
     price: ModelPrice | Literal["unknown_is_free"] | None = None
     """US dollars per 1 million tokens: `{input: 0.15, output: 0.6}`; or `unknown_is_free`: calls cost nothing if
     LiteLLM lists no price. Default LiteLLM's price table; local models are free."""
+    transport: Transport = "auto"
+    """How the model is called: `direct` over flowai's own connections, in OpenAI's protocol, with the parameters as
+    written; `litellm`; or `auto`: directly where flowai knows that LiteLLM would send the same, else through it."""
 
 
 class Degrade(RegistryRecord, frozen=True, kw_only=True):

@@ -125,6 +125,7 @@ def endpoint_of(registry: Registry, model: str, environ: Mapping[str, str], *, r
         api_key=_api_key(registry, model, entry, environ),
         file=file,
         **_own_price(entry),
+        transport=entry.transport,
     )
 
 

@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from flowai.errors import RegistryError, expected_one_of
+from flowai.providers.client import Endpoint
 from flowai.redaction import redact
 from flowai.registry.bindings import OWN_PARAMS
 from flowai.registry.fields import LOCAL_PREFIX, TIERS
@@ -77,6 +78,9 @@ class _Validator:
         if model.api_base is not None and not model.api_base.startswith(("http://", "https://", "${", "os.environ/")):
             expected = "expected a URL that begins with `http://` or `https://`"
             raise self._error(f"found `{redact(model.api_base)}`, {expected}", "models", name, "api_base")
+        if model.transport == "direct" and not is_local and not _is_direct(name, model):
+            what = f"`transport: direct`, but `{model.model}` has another protocol than OpenAI's"
+            raise self._error(what, "models", name, "transport", hint="remove it: LiteLLM calls every other provider")
         key = model.api_key
         if key is not None and "${" not in key and not key.startswith("os.environ/") and redact(key) != key:
             hint = "set the key in `.env` or the environment, and write the variable's name here: `${OPENAI_API_KEY}`"
@@ -192,3 +196,10 @@ class _Validator:
             if other != name:
                 what = f"has the same hash as `{other}`, expected one key for each name"
                 raise self._error(what, "serve", "keys", name, "sha256")
+
+
+def _is_direct(name: str, model: ModelEntry) -> bool:
+    from flowai.providers.catalog import ProviderCatalog  # late: it reads a file
+
+    endpoint = Endpoint(name=name, model=model.model, provider=model.provider or "", api_base=model.api_base)
+    return ProviderCatalog().direct(endpoint) is not None

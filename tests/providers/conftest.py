@@ -22,8 +22,9 @@ def provider() -> Iterator[ScriptedProvider]:
 
 
 @pytest.fixture
-def ask(provider: ScriptedProvider) -> Callable[..., Request]:
+def ask(provider: ScriptedProvider, request: pytest.FixtureRequest) -> Callable[..., Request]:
     """Makes requests to the scripted provider; keywords replace fields of the endpoint or of the request."""
+    transport = getattr(request, "param", "auto")
 
     def make(text: str = "hi", **fields: Any) -> Request:
         names = Endpoint.__struct_fields__
@@ -34,6 +35,7 @@ def ask(provider: ScriptedProvider) -> Callable[..., Request]:
             "provider": "openai",
             "api_base": provider.base_url,
             "api_key": KEY,
+            "transport": transport,
             **given,
         }
         message = {"role": "user", "content": text}

@@ -36,20 +36,15 @@ def read(data: bytes, *, size: int | None = None, max_tokens: int | None = None)
     return answer, deltas
 
 
-def read_whole(body: bytes) -> bytes:
+def read_whole(body: bytes) -> None:
     answer = ChatStreamParser()
     answer.parse_body(body)
-    return answer.as_json()
+    answer.check_complete()
 
 
 def repeat(answer: ChatStreamParser, data: bytes, *, count: int) -> None:
     for _ in range(count):
         list(answer.feed(data))
-
-
-def whole(answer: ChatStreamParser) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads(answer.as_json())
-    return result
 
 
 GOOD = stream(
@@ -63,12 +58,11 @@ def test_a_stream_is_the_same_however_it_is_cut(size: int, end: bytes) -> None:
     data = (GOOD + stream(LAST, USAGE, DONE)).replace(b"\n\n", end)
     answer, deltas = read(data, size=size)
     assert [delta.text for delta in deltas] == ["grü", "ß"]
-    result = whole(answer)
-    assert result["choices"] == [
-        {"index": 0, "message": {"role": "assistant", "content": "grüß"}, "finish_reason": "stop"}
-    ]
-    assert result["usage"] == {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
-    assert result["model"] == "m-1"
+    answer.check_complete()
+    assert answer.text == "grüß"
+    assert answer.finish_reason == "stop"
+    assert answer.usage == {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    assert answer.served_model == "m-1"
     assert answer.is_done is True
     assert answer.malformed_count == 0
 
@@ -108,13 +102,12 @@ def test_other_events_and_empty_lines_are_ignored() -> None:
 def test_reasoning_counts_as_activity_and_not_as_text() -> None:
     answer, deltas = read(stream(frame({"reasoning_content": "hm"}), frame({"content": "a"}), LAST))
     assert [delta.text for delta in deltas] == ["", "a"]
-    assert whole(answer)["choices"][0]["message"]["reasoning_content"] == "hm"
+    assert answer.text == "a"
 
 
 def test_a_refusal_is_the_answer_s_text() -> None:
     answer, deltas = read(stream(frame({"refusal": "I will "}), frame({"refusal": "not."}), LAST))
     assert "".join(delta.text for delta in deltas) == answer.text == "I will not."
-    assert whole(answer)["choices"][0]["message"]["refusal"] == "I will not."
 
 
 def test_tool_calls_are_assembled() -> None:
@@ -125,9 +118,9 @@ def test_tool_calls_are_assembled() -> None:
         stream(frame({"tool_calls": [first]}), frame({"tool_calls": [second, rest]}), frame({}, "tool_calls"))
     )
     assert [call for delta in deltas for call in delta.tool_calls] == [first, second, rest]
-    message = whole(answer)["choices"][0]["message"]
-    assert message["content"] is None
-    assert [(call["id"], call["function"]) for call in message["tool_calls"]] == [
+    answer.check_complete()
+    assert answer.text == ""
+    assert [(call["id"], call["function"]) for call in answer.tool_calls] == [
         ("t1", {"name": "look", "arguments": '{"up": 1}'}),
         ("t2", {"name": "go", "arguments": "{}"}),
     ]
@@ -137,8 +130,10 @@ def test_tool_calls_without_an_index_or_with_objects_are_understood() -> None:
     one = {"id": "t1", "function": {"name": "look", "arguments": {"up": 1}}}
     two = {"id": "t2", "function": {"name": "go", "arguments": None}}
     answer, _ = read(stream(frame({"tool_calls": [one]}), frame({"tool_calls": [two, 5, {}]}), frame({}, "tool_calls")))
-    calls = whole(answer)["choices"][0]["message"]["tool_calls"]
-    assert [(call["id"], call["function"]["arguments"]) for call in calls] == [("t1", '{"up":1}'), ("t2", "")]
+    assert [(call["id"], call["function"]["arguments"]) for call in answer.tool_calls] == [
+        ("t1", '{"up":1}'),
+        ("t2", ""),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +160,7 @@ def test_a_finish_reason_of_an_error_is_no_answer(reason: str) -> None:
 def test_without_a_finish_reason_there_is_no_answer() -> None:
     answer, _ = read(GOOD + stream(DONE))
     with pytest.raises(MalformedStreamError, match="no finish reason"):
-        answer.as_json()
+        answer.check_complete()
 
 
 @pytest.mark.parametrize(
@@ -194,7 +189,7 @@ def test_a_hostile_chunk_is_ignored_or_an_error(data: bytes) -> None:
     except MalformedStreamError:  # the provider's own error, hostile as it may be
         return
     assert answer.text == "a"
-    assert "usage" not in whole(answer)
+    assert answer.usage is None
 
 
 @pytest.mark.parametrize("data", [*HOSTILE_JSON, b"[]", b"{}", b"{", b'"x"'])
@@ -207,7 +202,7 @@ def test_a_hostile_complete_answer_is_an_error(data: bytes) -> None:
 def test_any_bytes_are_an_answer_or_an_error(data: bytes, size: int) -> None:
     try:
         answer, _ = read(data, size=size)
-        answer.as_json()
+        answer.check_complete()
     except MalformedStreamError:
         pass
 
@@ -227,13 +222,13 @@ CHUNKS = st.dictionaries(NAMES, VALUES) | st.fixed_dictionaries(
 def test_any_json_is_a_valid_answer_or_an_error(chunks: list[Any]) -> None:
     try:
         answer, deltas = read(stream(*(b"data: " + json.dumps(chunk).encode() for chunk in chunks)))
-        (choice,) = whole(answer)["choices"]
+        answer.check_complete()
     except MalformedStreamError:
         return
-    assert isinstance(choice["finish_reason"], str)
-    assert isinstance(choice["message"]["content"], str | None)
+    assert isinstance(answer.finish_reason, str)
+    assert isinstance(answer.text, str)
     assert sum(len(delta.text) for delta in deltas) == len(answer.text)
-    for call in choice["message"].get("tool_calls", []):
+    for call in answer.tool_calls:
         assert all(isinstance(text, str) for text in (call["id"], *call["function"].values()))
 
 
@@ -242,4 +237,5 @@ def test_any_text_is_read_byte_for_byte(texts: list[str], size: int) -> None:
     data = stream(*(frame({"content": text}) for text in texts), LAST, USAGE, DONE)
     answer, deltas = read(data, size=size)
     assert [delta.text for delta in deltas] == texts
-    assert whole(answer)["choices"][0]["message"]["content"] == "".join(texts)
+    answer.check_complete()
+    assert answer.text == "".join(texts)

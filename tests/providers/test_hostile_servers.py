@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from support.litellm_calls import BOTH, Way, failure, run
+from support.client_calls import BOTH, Way, failure, run
 from support.scripted_provider import Reply, ScriptedProvider
 from support.scripted_replies import HOSTILE_JSON
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flowai.providers import Request
-    from flowai.providers.litellm.client import LiteLLMClient
+    from flowai.providers.direct.client import OpenAIClient
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
 CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
@@ -62,7 +62,7 @@ async def raw_server(wire: bytes) -> asyncio.Server:
 def test_any_invalid_response_is_a_call_error(case: str, ask: Callable[..., Request]) -> None:
     wire, kind = WIRES[case]
 
-    async def call(client: LiteLLMClient) -> None:
+    async def call(client: OpenAIClient) -> None:
         async with await raw_server(wire) as server:
             port = server.sockets[0].getsockname()[1]
             await client.complete(ask(api_base=f"http://127.0.0.1:{port}/v1", total_timeout_s=20))

@@ -11,6 +11,7 @@ from support.scripted_provider import Reply, ScriptedProvider
 
 from flowai.errors import ServerError, TimedOutError
 from flowai.providers import Completion, Endpoint, Request
+from flowai.providers.direct.client import OpenAIClient
 from flowai.providers.litellm.client import LiteLLMClient
 
 # what these providers' APIs answer, shortened to what a client reads
@@ -82,7 +83,7 @@ def ask(provider: ScriptedProvider, model: str, **limits: Any) -> Completion:
     request = Request(endpoint=endpoint, messages=messages, params={"max_tokens": 5}, **limits)
 
     async def session() -> Completion:
-        client = LiteLLMClient(shared_process=False)
+        client = OpenAIClient(LiteLLMClient(shared_process=False))
         try:
             return await client.complete(request)
         finally:
@@ -116,12 +117,12 @@ def test_text_tokens_price_and_key(model: str, body: bytes, kind: str) -> None:
     assert "key-of-this-provider" in f"{asked.headers} {asked.path}"
 
 
-# called through OpenAI's client, and listened to beneath it; and by handlers of LiteLLM's own, which read the stream
-BENEATH = ("openai", "custom_openai", "deepinfra", "perplexity", "nvidia_nim", "cerebras", "lm_studio", "moonshot")
-ABOVE = ("azure_ai", "deepseek", "fireworks_ai", "groq", "hosted_vllm", "mistral", "openrouter", "together_ai", "xai")
+# called over flowai's own connections; and through LiteLLM, whose streams do not contain the model's own name
+DIRECT = ("openai", "custom_openai", "deepinfra", "perplexity", "nvidia_nim", "cerebras", "lm_studio", "moonshot")
+LITELLM = ("azure_ai", "deepseek", "fireworks_ai", "groq", "hosted_vllm", "mistral", "openrouter", "together_ai", "xai")
 
 
-@pytest.mark.parametrize("name", BENEATH + ABOVE)
+@pytest.mark.parametrize("name", DIRECT + LITELLM)
 def test_providers_with_openai_s_protocol_are_streamed(name: str) -> None:
     with ScriptedProvider() as provider:
         completion = ask(provider, f"{name}/some-model")
@@ -131,7 +132,7 @@ def test_providers_with_openai_s_protocol_are_streamed(name: str) -> None:
     assert completion.finish_reason == "stop"
     assert completion.output_tokens == 2
     assert completion.ttft_ms is not None
-    assert (completion.served_model == "scripted-1") == (name in BENEATH)
+    assert (completion.served_model == "scripted-1") == (name in DIRECT)
 
 
 @pytest.mark.parametrize("model", ["anthropic/claude-haiku-4-5", "groq/some-model"])

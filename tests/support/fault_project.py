@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from flowai.events import Attempt, Event
     from flowai.gateway.records import Explanation
+    from flowai.providers.client import Transport
     from support.fault_table import Behaviour, Row, Way
     from support.scripted_replies import Asked, Reply
 
@@ -90,6 +91,7 @@ def write_project(
     first_token_s: float = FIRST_TOKEN_S,
     total_s: float = TOTAL_S,
     entry: str = "cache: {kind: none}",
+    transport: Transport = "auto",
 ) -> None:
     """Write a registry with a feature for every setting, and its prompt; `entry` is added to every feature."""
     addresses = {
@@ -101,7 +103,7 @@ def write_project(
     }
     models = "".join(
         f'  {name}: {{model: {MODELS.get(name, "openai/small")}, api_base: "{address}", '
-        f"provider: {PROVIDERS.get(name, name)}, "
+        f"provider: {PROVIDERS.get(name, name)}, transport: {transport}, "
         'api_key: "${LOOPBACK_KEY}"}\n'
         for name, address in addresses.items()
     )
@@ -204,7 +206,9 @@ async def ask(gateway: Gateway, way: Way, feature: str, **wishes: Any) -> tuple[
     raise AssertionError("a stream ended without an answer or an error")
 
 
-def observe(row: Row, way: Way, providers: Providers, root: Path, scale: float = 1.0) -> Seen:
+def observe(
+    row: Row, way: Way, providers: Providers, root: Path, *, transport: Transport = "auto", scale: float = 1.0
+) -> Seen:
     """Run one row of the table; `scale` lengthens the limits."""
     write_project(
         root,
@@ -212,6 +216,7 @@ def observe(row: Row, way: Way, providers: Providers, root: Path, scale: float =
         listens=row.primary is not None,
         first_token_s=FIRST_TOKEN_S * scale,
         total_s=TOTAL_S * scale,
+        transport=transport,
     )
     for name, behaviour in (("fallback", row.fallback), ("last", row.last)):
         providers.do(name, behaviour)

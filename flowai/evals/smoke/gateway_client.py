@@ -54,7 +54,12 @@ def _build_model_request(trial: PreparedTrial) -> PreparedTrial:
 def _at_gateway(name: str, request: Request) -> Endpoint:
     """Return the endpoint of a feature or a model of the gateway."""
     return msgspec.structs.replace(
-        request.endpoint, model=f"openai/{name}", api_base=PLACEHOLDER_ADDRESS, api_key=None, file=None
+        request.endpoint,
+        model=f"openai/{name}",
+        api_base=PLACEHOLDER_ADDRESS,
+        api_key=None,
+        file=None,
+        transport="direct",
     )
 
 

@@ -18,12 +18,11 @@ import logging
 import os
 import sys
 import warnings
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from flowai.providers.client import LOCAL_PROVIDER
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextvars import ContextVar
     from types import ModuleType
 
     from flowai.providers.client import Endpoint, Request
@@ -32,52 +31,26 @@ if TYPE_CHECKING:
 NO_TIMEOUT_S = 86_400.0
 # OpenAI's client requires a key, and would send the one of the environment to a foreign address.
 NO_KEY = "none"
-LOCAL = "local"  # provider of models on this machine: no cost, no proxy
-# Providers with OpenAI's protocol for which LiteLLM has a separate handler or authentication.
-_PROVIDERS_WITH_OWN_HANDLER = frozenset(
-    {
-        "azure_ai",
-        "chatgpt",
-        "clarifai",
-        "cometapi",
-        "deepseek",
-        "edenai",
-        "fireworks_ai",
-        "github_copilot",
-        "groq",
-        "hosted_vllm",
-        "ragflow",
-        "together_ai",
-        "xai",
-    }
-)
-
-# Other providers whose finish reason and usage LiteLLM reads from streams. For some it does not (Cohere's).
-_PROVIDERS_WITH_NATIVE_STREAM = frozenset(
+# Providers besides the OpenAI-compatible ones whose finish reason and usage LiteLLM reads from streams. Cohere's, for
+# example, it does not.
+_STREAMED_PROVIDERS = frozenset(
     {
         "anthropic",
         "azure",
         "azure_ai",
+        "custom_openai",
         "deepseek",
         "fireworks_ai",
         "gemini",
         "groq",
         "hosted_vllm",
         "mistral",
+        "openai",
         "openrouter",
         "together_ai",
         "vertex_ai",
         "xai",
     }
-)
-
-# LiteLLM's lists of callbacks; empty unless other code in this process sets them.
-CALLBACK_LISTS = (
-    "callbacks",
-    "success_callback",
-    "failure_callback",
-    "_async_success_callback",
-    "_async_failure_callback",
 )
 
 _QUIET_ENVIRONMENT = {
@@ -145,15 +118,13 @@ class LiteLLMAdapter:
         import openai
 
         self.module = module
-        self._internal_call_flag: ContextVar[bool] | None = _internal_call_flag()
         self.failures = (openai.OpenAIError, httpx.HTTPError, json.JSONDecodeError, OSError)
         """Exceptions of a failed call; LiteLLM's are subclasses of OpenAI's. Any other is a bug."""
         self._shared_process = shared_process
         self._warm: set[bool] = set()
         self._session: Any = None
-        self._http: dict[bool, Any] = {}  # by `direct`
         self._anthropic: Any = None
-        self._clients: dict[tuple[str, str | None, str | None], Any] = {}
+        self._reads_stream: dict[tuple[str, str | None], bool] = {}
 
     async def warm_up(self, *, stream: bool) -> None:
         """Run a call with a mocked answer, once: LiteLLM's first call takes 0.3 s longer than others.
@@ -164,7 +135,7 @@ class LiteLLMAdapter:
         if stream in self._warm:
             return
         self._warm.add(stream)
-        with warnings.catch_warnings(), self.without_logging():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # as at the import
             answer = await self.module.acompletion(
                 model="openai/warm-up",
@@ -211,44 +182,20 @@ class LiteLLMAdapter:
             arguments["api_key"] = endpoint.api_key or NO_KEY
         elif endpoint.api_key is not None:
             arguments["api_key"] = endpoint.api_key
-        client = self.openai_client(endpoint)
-        if client is None and endpoint.model.startswith("anthropic/"):
-            client = self._anthropic_client()
-        if client is not None:
-            arguments["client"] = client
+        if endpoint.model.startswith("anthropic/"):
+            arguments["client"] = self._anthropic_client()
         return arguments
 
-    @contextmanager
-    def without_logging(self) -> Iterator[None]:
-        """Skip LiteLLM's logging of a call, a seventh of its CPU time, unless a callback is set.
-
-        This uses a private flag of LiteLLM; without it, the call is logged.
-        """
-        if self._internal_call_flag is None or any(getattr(self.module, name, None) for name in CALLBACK_LISTS):
-            yield
-            return
-        token = self._internal_call_flag.set(True)
-        try:
-            yield
-        finally:
-            self._internal_call_flag.reset(token)
-
-    def uses_native_stream(self, endpoint: Endpoint) -> bool:
-        """Return whether LiteLLM reads an endpoint's streams: it can, and flowai's transport cannot."""
-        return (
-            self.openai_client(endpoint) is None and endpoint.model.partition("/")[0] in _PROVIDERS_WITH_NATIVE_STREAM
-        )
-
-    def openai_client(self, endpoint: Endpoint) -> Any:  # noqa: ANN401 - OpenAI's own
-        """Return an OpenAI client on flowai's connections; None without a key or if LiteLLM has another handler."""
-        key = (endpoint.model, endpoint.api_base, endpoint.api_key)
-        if key not in self._clients:
-            self._clients[key] = self._new_openai_client(endpoint)
-        return self._clients[key]
+    def reads_stream_of(self, endpoint: Endpoint) -> bool:
+        """Return whether LiteLLM reads an endpoint's streams correctly; other answers come as a whole."""
+        key = (endpoint.model, endpoint.api_base)
+        if key not in self._reads_stream:
+            self._reads_stream[key] = self._is_streamed(endpoint)
+        return self._reads_stream[key]
 
     def stream_cost_usd(self, endpoint: Endpoint, usage: Any) -> float | None:  # noqa: ANN401 - LiteLLM's own
         """Return the cost of a streamed answer; LiteLLM computes it only after the stream."""
-        if endpoint.provider == LOCAL:
+        if endpoint.provider == LOCAL_PROVIDER:
             return 0.0
         try:
             parts = self.module.cost_per_token(model=endpoint.model, usage_object=usage)
@@ -259,11 +206,7 @@ class LiteLLMAdapter:
     async def aclose(self) -> None:
         """Close flowai's connections, and LiteLLM's own unless the process is shared."""
         await asyncio.sleep(0)  # LiteLLM logs the last call in a separate task
-        self._clients.clear()
         self._anthropic = None
-        while self._http:
-            _, http = self._http.popitem()
-            await http.aclose()
         if not self._shared_process:
             await self.module.close_litellm_async_clients()
             self.module.in_memory_llm_clients_cache.flush_cache()
@@ -280,36 +223,6 @@ class LiteLLMAdapter:
             )
         return self._session
 
-    def _new_openai_client(self, endpoint: Endpoint) -> Any:  # noqa: ANN401 - OpenAI's own
-        import openai
-        from litellm.llms.openai.common_utils import get_openai_credentials
-
-        api_base, api_key = endpoint.api_base, endpoint.api_key
-        try:
-            _, provider, provider_key, provider_base = self.module.get_llm_provider(
-                model=endpoint.model, api_base=api_base, api_key=api_key
-            )
-        except openai.OpenAIError:
-            return None  # unknown provider: the call reports it
-        if provider not in {"openai", "custom_openai"} and not (
-            provider in self.module.openai_compatible_providers and provider not in _PROVIDERS_WITH_OWN_HANDLER
-        ):
-            return None
-        if api_base is not None:
-            api_key = api_key or NO_KEY
-        else:
-            credentials = get_openai_credentials(api_base=provider_base, api_key=provider_key or api_key)
-            api_base, api_key = credentials.api_base, credentials.api_key
-        if not api_key:
-            return None
-        return openai.AsyncOpenAI(
-            base_url=api_base,
-            api_key=api_key,
-            max_retries=0,
-            timeout=NO_TIMEOUT_S,
-            http_client=self._http_client(direct=endpoint.provider == LOCAL),
-        )
-
     def _anthropic_client(self) -> Any:  # noqa: ANN401 - LiteLLM's own
         """Return a client on flowai's connections: LiteLLM never closes its own of Anthropic's streams."""
         if self._anthropic is None:
@@ -318,28 +231,14 @@ class LiteLLMAdapter:
             self._anthropic = AsyncHTTPHandler(timeout=NO_TIMEOUT_S, shared_session=self._shared_session())
         return self._anthropic
 
-    def _http_client(self, *, direct: bool) -> Any:  # noqa: ANN401 - httpx's own
-        """Return a client with flowai's transport; `direct` ignores proxies, which LiteLLM uses even for loopback."""
-        if direct not in self._http:
-            import httpx
-            from litellm.llms.custom_httpx.http_handler import get_ssl_configuration
+    def _is_streamed(self, endpoint: Endpoint) -> bool:
+        import openai
 
-            from flowai.providers.openai.transport import ChatTransport
-
-            tls = get_ssl_configuration()
-            transport = ChatTransport(self._shared_session(), tls=True if isinstance(tls, str) else tls, direct=direct)
-            self._http[direct] = httpx.AsyncClient(
-                transport=transport, timeout=NO_TIMEOUT_S, follow_redirects=True, trust_env=False
-            )
-        return self._http[direct]
-
-
-def _internal_call_flag() -> ContextVar[bool] | None:
-    try:
-        from litellm import _internal_context
-    except ImportError:
-        return None
-    return getattr(_internal_context, "is_internal_call", None)
+        try:
+            _, provider, _, _ = self.module.get_llm_provider(model=endpoint.model, api_base=endpoint.api_base)
+        except openai.OpenAIError:
+            return False  # unknown provider: the call reports it
+        return provider in _STREAMED_PROVIDERS or provider in self.module.openai_compatible_providers
 
 
 def is_strict(schema: Any) -> bool:  # noqa: ANN401 - JSON is anything
@@ -369,7 +268,7 @@ def token_counts(usage: Any) -> tuple[int | None, int | None]:  # noqa: ANN401 -
 
 def cost_usd(answer: Any, endpoint: Endpoint, input_tokens: int | None) -> float | None:  # noqa: ANN401 - LiteLLM's
     """Return the cost that LiteLLM computed; None without a price or without reported tokens."""
-    if endpoint.provider == LOCAL:
+    if endpoint.provider == LOCAL_PROVIDER:
         return 0.0
     if input_tokens is None:
         return None

@@ -102,8 +102,8 @@ class LocalClient:
             return await self._inner.embed(msgspec.structs.replace(request, endpoint=endpoint))
 
     async def warm_up(self, endpoints: Sequence[Endpoint] = ()) -> None:
-        """Import LiteLLM now, and start the servers of these models; see `Client.warm_up`."""
-        await self._inner.warm_up()
+        """Start the servers of the local models among these, and warm up the inner client for the others."""
+        await self._inner.warm_up([endpoint for endpoint in endpoints if not _is_local(endpoint)])
         for endpoint in endpoints:
             if _is_local(endpoint):
                 async with self._served(endpoint):
@@ -135,6 +135,7 @@ class LocalClient:
                     api_base=server.address,
                     api_key=server.api_key,
                     file=None,
+                    transport="direct",
                 )
             except CallError as error:
                 if server.is_alive():

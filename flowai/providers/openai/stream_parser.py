@@ -41,7 +41,7 @@ _USAGE_DETAILS = {
         "rejected_prediction_tokens",
     ),
 }
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _SSE_FIELDS = frozenset({b"", b"data", b"event", b"id", b"retry"})  # b"": a comment
 _BEGUN_TEXT = re.compile(rb'"(?:content|refusal|arguments|text|name)"\s*:\s*(?:"(?!")|\{)')
 """A part of the answer in a chunk that is not JSON: a value that has begun, even if nothing of it came."""
@@ -92,8 +92,6 @@ class _Choice(msgspec.Struct):
 
 
 class _Chunk(msgspec.Struct):
-    id: Any = None
-    created: Any = None
     model: Any = None
     choices: list[_Choice] | None = None
     usage: Any = None
@@ -121,11 +119,8 @@ class ChatStreamParser:
         self._reasoning_bytes = 0
         self._texts: list[str] = []
         self._refusals: list[str] = []
-        self._reasonings: list[str] = []
         self._tool_calls = ToolCalls()
         self._usage: dict[str, Any] | None = None
-        self._id = ""
-        self._created = 0
         self._joiners = CharacterJoiner(), CharacterJoiner()  # of texts and refusals
         self._rest = bytearray()  # an incomplete line
         self._is_first_line = True
@@ -142,6 +137,16 @@ class ChatStreamParser:
     def refusal(self) -> str:
         """The model's refusal, given instead of an answer."""
         return "".join(self._refusals)
+
+    @property
+    def tool_calls(self) -> tuple[dict[str, Any], ...]:
+        """The complete tool calls so far."""
+        return tuple(self._tool_calls.as_json())
+
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        """The valid token counts and their details; None until they were reported."""
+        return self._usage
 
     def feed(self, data: bytes) -> Iterator[Delta]:
         """Parse the next bytes of a stream and yield their deltas.
@@ -175,7 +180,7 @@ class ChatStreamParser:
         Raises:
             MalformedStreamError: it is not an answer, or an error object.
         """
-        body = body.removeprefix(_BOM)
+        body = body.removeprefix(BOM)
         try:
             msgspec.json.decode(body)
         except _UNREADABLE as error:
@@ -188,8 +193,8 @@ class ChatStreamParser:
         if not chunk.choices:
             raise MalformedStreamError("the answer contains no choices")
 
-    def as_json(self) -> bytes:
-        """Return the answer as a `chat.completion`, as if it had not been streamed.
+    def check_complete(self) -> None:
+        """Check that the answer has ended.
 
         Raises:
             MalformedStreamError: no finish reason came, or a tool call or a character is not complete.
@@ -199,24 +204,6 @@ class ChatStreamParser:
             raise MalformedStreamError(f"the answer broke off: no finish reason came{malformed}")
         if finish_kind(self.finish_reason) != "cut":
             self._check_end(self.finish_reason)
-        message: dict[str, Any] = {"role": "assistant", "content": "".join(self._texts)}
-        if self._tool_calls:
-            message["content"] = message["content"] or None
-            message["tool_calls"] = self._tool_calls.as_json()
-        if self._refusals:
-            message["refusal"] = self.refusal
-        if self._reasonings:
-            message["reasoning_content"] = "".join(self._reasonings)
-        answer: dict[str, Any] = {
-            "id": self._id,
-            "object": "chat.completion",
-            "created": self._created,
-            "model": self.served_model or "",
-            "choices": [{"index": 0, "message": message, "finish_reason": self.finish_reason}],
-        }
-        if self._usage is not None:
-            answer["usage"] = self._usage
-        return msgspec.json.encode(answer)
 
     def _check_end(self, finish_reason: str) -> None:
         problem = tool_call_problem(self._tool_calls.as_json(), finish_reason, may_lack_arguments=True)
@@ -235,7 +222,7 @@ class ChatStreamParser:
     def _line(self, line: bytes) -> Delta | None:
         """Parse a line. An event of one data line, the usual case, does not wait for its blank line."""
         if self._is_first_line:
-            self._is_first_line, line = False, line.removeprefix(_BOM)
+            self._is_first_line, line = False, line.removeprefix(BOM)
         if not line:
             return self._partial_event() if self._partial_lines else None
         if line.startswith(b"data:"):
@@ -302,10 +289,6 @@ class ChatStreamParser:
             raise _error_in_chunk(data)
         if isinstance(chunk.model, str) and chunk.model:
             self.served_model = chunk.model
-        if isinstance(chunk.id, str):
-            self._id = chunk.id
-        if is_count(chunk.created):
-            self._created = chunk.created
         self._usage = _token_counts(chunk.usage) or self._usage
         for choice in chunk.choices or ():
             if choice.index in (0, None):
@@ -340,8 +323,6 @@ class ChatStreamParser:
             self._texts.append(text)
         if refusal:
             self._refusals.append(refusal)
-        if reasoning:  # no part of the answer: half of a character may be replaced
-            self._reasonings.append(reasoning.encode("utf-8", "replace").decode())
         self._check_size(text + refusal, reasoning, calls)
         return Delta(text=text + refusal, tool_calls=calls)
 

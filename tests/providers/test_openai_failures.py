@@ -1,4 +1,4 @@
-"""LiteLLM itself, against a provider that misbehaves: every failure arrives as what it is."""
+"""The clients, against a provider that misbehaves: every failure arrives as what it is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from support.litellm_calls import BOTH, Way, complete, error, failure, listen, run
+from support.client_calls import BOTH, Way, both_transports, complete, error, failure, listen, run
 from support.scripted_provider import Asked, Reply, ScriptedProvider
 from support.scripted_replies import holds, rejects_prefill
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flowai.providers import Chunk, Request
-    from flowai.providers.litellm.client import LiteLLMClient
+    from flowai.providers.direct.client import OpenAIClient
 
 STATUSES = {
     "429": (Reply(status=429), RateLimitedError),
@@ -56,6 +56,7 @@ STATUSES = {
 }
 
 
+@both_transports
 @pytest.mark.parametrize("way", BOTH)
 @pytest.mark.parametrize("case", STATUSES)
 def test_each_status_becomes_its_error_class(
@@ -74,6 +75,7 @@ def test_each_status_becomes_its_error_class(
     assert "<h1>" not in str(caught)
 
 
+@both_transports
 @pytest.mark.parametrize("way", BOTH)
 @pytest.mark.parametrize(
     ("header", "seconds"),
@@ -90,6 +92,7 @@ def test_retry_after_is_read_as_seconds_or_a_date(
     assert failure(ask(), way).retry_after_s == seconds
 
 
+@both_transports
 @pytest.mark.parametrize("way", BOTH)
 def test_a_refused_connection_names_the_address_and_the_time(way: Way, ask: Callable[..., Request]) -> None:
     with ScriptedProvider() as gone:
@@ -146,6 +149,7 @@ def test_a_broken_response_is_an_error(
     assert provider.request_count == 1
 
 
+@both_transports
 @pytest.mark.parametrize("fault", ["cut", "no_finish", "error_chunk", "stall", "reset_after_headers"])
 def test_a_broken_stream_yields_its_chunks_and_no_completion(
     fault: Any, provider: ScriptedProvider, ask: Callable[..., Request]
@@ -170,6 +174,7 @@ def test_minor_defects_are_tolerated(
     assert answer.output_tokens == 2
 
 
+@both_transports
 @pytest.mark.parametrize("way", BOTH)
 @pytest.mark.parametrize("fault", ["silent", "role_only", "comments"])
 def test_a_silent_provider_times_out_after_the_first_token_timeout(
@@ -181,6 +186,7 @@ def test_a_silent_provider_times_out_after_the_first_token_timeout(
     assert caught.what == f"no first token within 0.1 s from {provider.base_url}"
 
 
+@both_transports
 @pytest.mark.parametrize("way", BOTH)
 def test_a_stalled_stream_times_out_after_the_same_time(
     way: Way, provider: ScriptedProvider, ask: Callable[..., Request]
@@ -191,6 +197,7 @@ def test_a_stalled_stream_times_out_after_the_same_time(
     assert caught.what == f"the answer stalled: nothing more came within 2 s from {provider.base_url}"
 
 
+@both_transports
 @pytest.mark.parametrize("way", BOTH)
 @pytest.mark.parametrize("fault", ["silent", "stall"])
 def test_no_call_lasts_longer_than_the_total_timeout(
@@ -202,12 +209,14 @@ def test_no_call_lasts_longer_than_the_total_timeout(
     assert caught.what == f"no complete answer within 0.2 s from {provider.base_url}"
 
 
+@both_transports
 def test_a_slow_steady_stream_does_not_time_out(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
     text = "steady " * 30 + "end"
     provider.script(Reply(text=text, chunk_delay_s=0.1))
     assert complete(ask(first_token_timeout_s=2.0)).text == text
 
 
+@both_transports
 def test_an_answer_whose_connection_stays_open_is_complete(
     provider: ScriptedProvider, ask: Callable[..., Request]
 ) -> None:
@@ -228,7 +237,7 @@ def test_a_model_that_refuses_streams_is_called_without_from_then_on(
 
     provider.answerer = answer
 
-    async def thrice(client: LiteLLMClient) -> list[Any]:
+    async def thrice(client: OpenAIClient) -> list[Any]:
         answers = [await client.complete(ask()) for _ in range(2)]
         return [*answers, *[chunk.text async for chunk in client.stream(ask())]]
 
@@ -256,6 +265,7 @@ def test_a_server_without_stream_options_is_streamed_without_them(
     assert completion.ttft_ms is not None
 
 
+@both_transports
 @pytest.mark.parametrize("way", BOTH)
 def test_the_provider_s_message_about_the_request_is_passed_on(way: Way, ask: Callable[..., Request]) -> None:
     with ScriptedProvider(answerer=holds(20)) as server:

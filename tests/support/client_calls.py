@@ -1,4 +1,4 @@
-"""Ways to ask the LiteLLM client in a test: one event loop per question, closed behind it."""
+"""Ways to call a client in a test: one event loop per call, closed behind it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from flowai.errors import CallError
 from flowai.providers.litellm.client import LiteLLMClient
+from flowai.providers.direct.client import OpenAIClient
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     from flowai.redaction import Redactor
 
 
-def run(work: Callable[[LiteLLMClient], Awaitable[Any]], *, redactor: Redactor | None = None) -> Any:
+def run(work: Callable[[OpenAIClient], Awaitable[Any]], *, redactor: Redactor | None = None) -> Any:
     async def session() -> Any:
-        client = LiteLLMClient(redactor=redactor, shared_process=False)
+        client = OpenAIClient(LiteLLMClient(redactor=redactor, shared_process=False), redactor=redactor)
         try:
             return await work(client)
         finally:
@@ -28,6 +29,8 @@ def run(work: Callable[[LiteLLMClient], Awaitable[Any]], *, redactor: Redactor |
     return asyncio.run(session())
 
 
+both_transports = pytest.mark.parametrize("ask", ["direct", "litellm"], indirect=True)
+"""Runs a test over flowai's own connections, and through LiteLLM."""
 Way = Literal["complete", "stream"]
 BOTH: tuple[Way, ...] = ("complete", "stream")
 
@@ -45,7 +48,7 @@ def listen(request: Request, heard: list[Chunk] | None = None, **options: Any) -
     """Stream; what came before a failure is in `heard`."""
     chunks: list[Chunk] = [] if heard is None else heard
 
-    async def work(client: LiteLLMClient) -> None:
+    async def work(client: OpenAIClient) -> None:
         async for chunk in client.stream(request):
             chunks.append(chunk)  # noqa: PERF401 - what came before a failure must be kept
 

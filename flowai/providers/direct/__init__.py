@@ -1,0 +1,1 @@
+"""Calls to endpoints with OpenAI's protocol, over connections of flowai's own."""
