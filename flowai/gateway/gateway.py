@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 import msgspec
 
-from flowai.errors import CallNotFoundError, FlowaiError, UsageError
+from flowai.errors import FlowaiError, UsageError
 from flowai.events import FeedbackEvent, ScoreEvent
 from flowai.gateway.call import CallRunner
 from flowai.gateway.call_event import (
@@ -25,10 +25,10 @@ from flowai.gateway.call_event import (
     user_hash,
 )
 from flowai.gateway.plan import plan_call
-from flowai.gateway.records import CompletionRequest, CompletionResult, Explanation, GatewayStatus
+from flowai.gateway.records import CompletionRequest, CompletionResult, Explanation, GatewayStatus, completion_request
 from flowai.gateway.runtime import GatewayRuntime, RuntimeOptions, open_runtime
 from flowai.gateway.single_flight import SingleFlight
-from flowai.gateway.telemetry.feedback import validate_score, with_call_fields
+from flowai.gateway.telemetry.feedback import call_not_found, validate_score, with_call_fields
 from flowai.providers import EmbedRequest
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Gateway:
             CallError: no model answered (`AllModelsFailedError`), or the request itself is at fault.
             ProjectError: a file of the project is wrong (only at the first call).
         """
-        return await self.complete_request(_completion_request(feature, variables, options))
+        return await self.complete_request(completion_request(feature, variables, options))
 
     def stream(
         self,
@@ -144,7 +144,7 @@ class Gateway:
         Raises:
             FlowaiError: as `complete`, before or between the chunks; never after the CompletionResult.
         """
-        return self.stream_request(_completion_request(feature, variables, options), on_break=on_break)
+        return self.stream_request(completion_request(feature, variables, options), on_break=on_break)
 
     async def complete_request(self, request: CompletionRequest) -> CompletionResult:
         """Return a complete answer; see `complete`."""
@@ -216,17 +216,11 @@ class Gateway:
         if (text is not None) != (verdict == "edited"):
             raise UsageError("`text` and the verdict `edited` require each other")
         runtime = await self._runtime()
-        event = FeedbackEvent(
-            call_id=call_id,
-            at=self._settings.now(),
-            origin=self._origin,
-            verdict=verdict,
-            text=text,
-            user_hash=user_hash(user),
-        )
+        at, author = self._settings.now(), user_hash(user)
+        event = FeedbackEvent(call_id=call_id, at=at, origin=self._origin, verdict=verdict, text=text, user_hash=author)
         call = await self._find_call(call_id)
         if must_exist and call is None:
-            raise _call_not_found(call_id)
+            raise call_not_found(call_id)
         runtime.event_writer.write(with_call_fields(event, call, runtime.reloader.snapshot.registry))
 
     async def score(
@@ -254,20 +248,12 @@ class Gateway:
             CallNotFoundError: unknown call, with `must_exist`.
             InfrastructureError: the event log cannot be written.
         """
-        event = validate_score(
-            ScoreEvent(
-                call_id=call_id,
-                at=self._settings.now(),
-                origin=self._origin,
-                name=name,
-                passed=passed,
-                score=score,
-                judge=judge,
-            )
-        )
+        at, origin = self._settings.now(), self._origin
+        event = ScoreEvent(call_id=call_id, at=at, origin=origin, name=name, passed=passed, score=score, judge=judge)
+        event = validate_score(event)
         runtime = await self._runtime()
         if must_exist and await self._find_call(call_id) is None:
-            raise _call_not_found(call_id)
+            raise call_not_found(call_id)
         runtime.event_writer.write(event)
 
     async def explain(self, call_id: str) -> Explanation:
@@ -287,7 +273,7 @@ class Gateway:
             )
         event = await self._find_call(call_id)
         if event is None:
-            raise _call_not_found(call_id)
+            raise call_not_found(call_id)
         return Explanation(event=event)
 
     async def reload(self) -> None:
@@ -403,24 +389,5 @@ class Gateway:
         return await asyncio.to_thread(runtime.find_call, call_id)
 
 
-def _call_not_found(call_id: str) -> CallNotFoundError:
-    return CallNotFoundError(
-        f"no call `{call_id}` in this process or in the log of today and yesterday",
-        hint="read older calls from the event log",
-    )
-
-
 def _closed_error() -> UsageError:
     return UsageError("the gateway is closed", hint="`async with gateway` or `open` opens it again")
-
-
-def _completion_request(
-    feature: str | None, variables: Mapping[str, Any] | None, options: CompletionOptions
-) -> CompletionRequest:
-    fields: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    if "messages" in fields:
-        fields["messages"] = tuple(fields["messages"])
-    try:
-        return CompletionRequest(feature=feature, variables=variables, **fields)
-    except TypeError as error:
-        raise UsageError(f"unknown argument of a call: {error}") from None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import msgspec
 
+from flowai.errors import UsageError
 from flowai.events import CacheStatus, CallEvent, Variant
 from flowai.registry import Serve
 from flowai.state import BreakerView
@@ -60,6 +61,19 @@ class CompletionOptions(TypedDict, total=False):
     session: str | None
     headers: Mapping[str, str] | None
     use_cache: bool
+
+
+def completion_request(
+    feature: str | None, variables: Mapping[str, Any] | None, options: CompletionOptions
+) -> CompletionRequest:
+    """Build a request from the arguments of `Gateway.complete`; raises UsageError for an unknown one."""
+    fields: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    if "messages" in fields:
+        fields["messages"] = tuple(fields["messages"])
+    try:
+        return CompletionRequest(feature=feature, variables=variables, **fields)
+    except TypeError as error:
+        raise UsageError(f"unknown argument of a call: {error}") from None
 
 
 class CompletionResult(msgspec.Struct, frozen=True, kw_only=True):

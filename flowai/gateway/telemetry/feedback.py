@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowai.errors import UsageError
+from flowai.errors import CallNotFoundError, UsageError
 from flowai.events import ScoreEvent
 
 if TYPE_CHECKING:
@@ -34,3 +34,11 @@ def validate_score(score: ScoreEvent) -> ScoreEvent:
         return msgspec.convert(msgspec.to_builtins(score), ScoreEvent)
     except (msgspec.ValidationError, TypeError) as error:
         raise UsageError(f"invalid score: {error}", hint="`name` is the judged property; `score` is 0 to 1") from None
+
+
+def call_not_found(call_id: str) -> CallNotFoundError:
+    """Build the error for a call that is neither of this process nor in the log of today and yesterday."""
+    return CallNotFoundError(
+        f"no call `{call_id}` in this process or in the log of today and yesterday",
+        hint="read older calls from the event log",
+    )
