@@ -60,13 +60,18 @@ class _FailureRule:
     """Statuses under which the text counts, and the codes too unless `codes_at_any_status`; None is an error object
     inside a stream."""
     codes_at_any_status: bool = True
+    is_of_account: bool = False
+    """It is about the account or the model: the text does not count where the error object names a parameter, whose
+    value it may quote."""
 
-    def matches(self, status: int | None, codes: frozenset[str], message: str) -> bool:
+    def matches(self, answer: ErrorAnswer) -> bool:
         """Return whether an answer is of this kind."""
-        is_status = status in self.statuses
-        if codes & self.codes and (is_status or self.codes_at_any_status):
+        is_status = answer.status in self.statuses
+        if self.codes & answer.codes and (is_status or self.codes_at_any_status):
             return True
-        return is_status and self.pattern is not None and self.pattern.search(message) is not None
+        if not is_status or self.pattern is None or (self.is_of_account and answer.names_parameter):
+            return False
+        return self.pattern.search(answer.message) is not None
 
 
 def _words(*patterns: str) -> re.Pattern[str]:
@@ -75,6 +80,7 @@ def _words(*patterns: str) -> re.Pattern[str]:
 
 _CREDIT = _FailureRule(
     kind=AuthError,
+    is_of_account=True,
     codes=frozenset({"insufficient_quota", "insufficient_balance", "billing_hard_limit_reached", "billing_not_active"}),
     pattern=_words(
         "credit balance is too low",
@@ -130,6 +136,7 @@ _RULES: tuple[_FailureRule, ...] = (
     _CREDIT,
     _FailureRule(
         kind=AuthError,
+        is_of_account=True,
         codes=frozenset({"api_key_invalid", "invalid_api_key", "unsupported_country_region_territory"}),
         pattern=_words(
             "(?:invalid|incorrect|missing|expired|wrong) (?:x-)?api[ _-]?key",
@@ -142,6 +149,7 @@ _RULES: tuple[_FailureRule, ...] = (
     ),
     _FailureRule(
         kind=ModelNotFoundError,
+        is_of_account=True,
         codes=frozenset({"model_not_found", "model_decommissioned", "invalid_model", "deploymentnotfound"}),
         pattern=_words(
             "model [^ ]{1,200} (?:does not exist|(?:is )?not found|has been (?:decommissioned|deprecated|retired))",
@@ -215,6 +223,17 @@ class ErrorAnswer:
         return ""
 
     @property
+    def names_parameter(self) -> bool:
+        """True when the error object blames a parameter of the request."""
+        return _text(self.error.get("param")) not in ("", "model")
+
+    @property
+    def stream_status(self) -> int | None:
+        """The HTTP status that an error object inside a stream has as its code; None without one."""
+        code = _text(self.error.get("code"))
+        return int(code) if self.status is None and re.fullmatch("[45][0-9][0-9]", code) else None
+
+    @property
     def is_explained(self) -> bool:
         """True when an error object with a message or a code came."""
         return bool(self.message or self.codes)
@@ -244,8 +263,7 @@ def specific_kind(answer: ErrorAnswer) -> type[CallError] | None:
     """Return the class that the error object names; None if only the status decides."""
     if _is_moderation(answer):
         return ContentFilteredError
-    codes, message = answer.codes, answer.message
-    kind = next((rule.kind for rule in _RULES if rule.matches(answer.status, codes, message)), None)
+    kind = next((rule.kind for rule in _RULES if rule.matches(answer)), None)
     return kind or (_stream_kind(answer) if answer.status is None and answer.error else None)
 
 
@@ -259,8 +277,8 @@ def kind_by_status(answer: ErrorAnswer) -> type[CallError]:
 
 def is_out_of_credit(answer: ErrorAnswer) -> bool:
     """Return whether the account has no credit or quota left."""
-    is_payment_required = answer.status == 402 or "billing_error" in answer.codes  # noqa: PLR2004 - HTTP's own
-    return is_payment_required or _CREDIT.matches(answer.status, answer.codes, answer.message)
+    is_payment_required = 402 in (answer.status, answer.stream_status)  # noqa: PLR2004 - HTTP's own
+    return is_payment_required or "billing_error" in answer.codes or _CREDIT.matches(answer)
 
 
 def is_provider_fault(status: int | None) -> bool:
@@ -275,9 +293,11 @@ def _is_moderation(answer: ErrorAnswer) -> bool:
 
 
 def _stream_kind(answer: ErrorAnswer) -> type[CallError]:
-    code = _text(answer.error.get("code"))
-    if re.fullmatch("[45][0-9][0-9]", code):
-        return kind_by_status(ErrorAnswer(status=int(code), error=answer.error))
+    status = answer.stream_status
+    if status is not None:
+        kind = kind_by_status(ErrorAnswer(status=status, error=answer.error))
+        # without a status of its own, an InvalidRequestError is the caller's
+        return ServerError if kind is InvalidRequestError and status not in CALLER_STATUSES else kind
     return next((_STREAM_TYPES[name] for name in answer.codes if name in _STREAM_TYPES), ServerError)
 
 

@@ -160,7 +160,7 @@ def explain_malformed(error: MalformedStreamError, *, endpoint: Endpoint, redact
     answer = ErrorAnswer(error=error.body or {})
     kind = MalformedAnswerError if error.body is None else specific_kind(answer) or kind_by_status(answer)
     failure = build_error(kind, clean(error.what), answer, endpoint, redactor, None)
-    failure.is_provider_fault = not error.is_complete
+    failure.is_provider_fault = not error.is_complete and is_provider_fault(answer.stream_status)
     return failure
 
 

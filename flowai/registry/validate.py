@@ -162,8 +162,9 @@ class _Validator:
 
     def check_breaker(self) -> None:
         policy = self._registry.policies.breaker
-        if policy.open_s > policy.max_open_s:
-            expected = "expected a range that begins with the shorter time"
+        is_range = ".." in policy.open
+        if is_range and not 0 < policy.open_s <= policy.max_open_s:
+            expected = "expected a range that begins with the shorter time, above 0s, such as `15s..5m`"
             raise self._error(f"found `{policy.open}`, {expected}", "policies", "breaker", "open")
 
     def check_stages(self) -> None:

@@ -24,7 +24,8 @@ from flowai.errors import (
     UnreachableError,
 )
 from flowai.providers import Endpoint
-from flowai.providers.failures import connection_error, http_error, retry_after_s
+from flowai.providers.failures import connection_error, explain_malformed, http_error, retry_after_s
+from flowai.providers.openai.stream_parser import MalformedStreamError
 from flowai.redaction import Redactor
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -269,3 +270,32 @@ def test_a_timeout_is_one_and_an_unknown_exception_is_not_ours() -> None:
     late = connection_error(TimeoutError(), endpoint=ENDPOINT, elapsed_s=1, redactor=Redactor())
     assert type(late) is TimedOutError
     assert connection_error(RuntimeError("a bug"), endpoint=ENDPOINT, elapsed_s=1, redactor=Redactor()) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "is_fault"),
+    [
+        ({"code": 402, "message": "Insufficient credits"}, AuthError, False),
+        ({"code": 413, "message": "too large"}, ServerError, False),
+        ({"code": 429, "message": "slow down"}, RateLimitedError, True),
+        ({"code": 502, "message": "upstream"}, ServerError, True),
+        ({"code": 400, "message": "bad"}, InvalidRequestError, False),
+        ({"code": 403, "message": "flagged", "metadata": {"reasons": ["x"]}}, ContentFilteredError, False),
+        ({"type": "overloaded_error", "message": "Overloaded"}, ServerError, True),
+        ({"type": "invalid_request_error", "message": "bad"}, InvalidRequestError, True),
+    ],
+)
+def test_an_error_object_inside_a_stream_is_judged_alike(
+    body: dict[str, Any], kind: type[CallError], *, is_fault: bool
+) -> None:
+    caught = explain_malformed(MalformedStreamError("x", body=body), endpoint=ENDPOINT, redactor=Redactor())
+    assert type(caught) is kind
+    assert caught.status is None
+    assert caught.is_provider_fault == is_fault
+    assert getattr(caught, "is_out_of_credit", False) == (body.get("code") == 402)
+
+
+@pytest.mark.parametrize("quoted", ["API key not valid", "credit balance is too low", "model `x` does not exist"])
+def test_a_parameter_that_quotes_another_failure_is_the_caller_s(quoted: str) -> None:
+    caught = refused(400, error(f"Invalid value: '{quoted}'", param="tools[0].name"))
+    assert type(caught) is InvalidRequestError

@@ -73,6 +73,22 @@ def test_a_wrong_key_answered_with_400_is_an_authentication_error() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "status", "quoted", "kind"),
+    [
+        ("BadRequestError", 400, '{"type":"error","error":{"message":"Your credit balance is too low"}}', AuthError),
+        ("APIError", 403, '{"error":{"message":"no","code":403,"metadata":{"reasons":["x"]}}}', ContentFilteredError),
+        ("BadRequestError", 400, '{"error":{"message":"bad value"}}', InvalidRequestError),
+        ("BadRequestError", 400, '{"a": 1}', InvalidRequestError),
+        ("BadRequestError", 400, "{", InvalidRequestError),
+    ],
+)
+def test_an_error_object_that_litellm_quotes_counts(name: str, status: int, quoted: str, kind: type[CallError]) -> None:
+    caught = translated(like_litellm(name, f"litellm.{name}: SomeException - {quoted}", status))
+    assert type(caught) is kind
+    assert caught.status == status
+
+
+@pytest.mark.parametrize(
     ("error", "kind"),
     [
         (like_litellm("ContentPolicyViolationError", "no", 400), ContentFilteredError),

@@ -51,6 +51,17 @@ def test_durations_and_times_to_live_are_seconds(tmp_path: Path) -> None:
     assert registry.policies.breaker.window_s == 60
 
 
+@pytest.mark.parametrize(
+    ("text", "open_s", "max_open_s"),
+    [("5m", 300, 300), ("15s..5m", 15, 300), ("1.5s..2h", 1.5, 7200), ("9s..9s", 9, 9)],
+)
+def test_a_breaker_is_open_for_a_time_or_for_a_range(
+    tmp_path: Path, text: str, open_s: float, max_open_s: float
+) -> None:
+    policy = load(project_of(tmp_path, SIX + f"policies: {{breaker: {{open: {text}}}}}\n")).policies.breaker
+    assert (policy.open_s, policy.max_open_s) == (open_s, max_open_s)
+
+
 def test_server_keys_and_limits_are_loaded(tmp_path: Path) -> None:
     key = f"web: {{tenant: acme, sha256: {'ab' * 32}}}"
     text = SIX + f"serve: {{keys: {{{key}}}, max_body_bytes: 2048, body_timeout: 5s}}\n"

@@ -40,6 +40,24 @@ WRONG = [
         "empty file", "", "registry.yaml:1", "found nothing, expected a map", "begin with the line `schema_version: 1`"
     ),
     Wrong("a list", "- a\n", "registry.yaml:1", "found a list"),
+    Wrong(
+        "breaker range, longer time first",
+        SIX + "policies: {breaker: {open: 5m..15s}}\n",
+        "registry.yaml:6: policies.breaker.open",
+        "found `5m..15s`, expected a range that begins with the shorter time, above 0s, such as `15s..5m`",
+    ),
+    Wrong(
+        "breaker range from zero",
+        SIX + "policies: {breaker: {open: 0s..5m}}\n",
+        "registry.yaml:6: policies.breaker.open",
+        "found `0s..5m`, expected a range that begins with the shorter time, above 0s",
+    ),
+    Wrong(
+        "breaker time without unit",
+        SIX + "policies: {breaker: {open: 15..300}}\n",
+        "registry.yaml:6: policies.breaker.open",
+        "found the text `15..300`, expected a duration such as `5m`, or a range such as `15s..5m`",
+    ),
     Wrong("bad syntax", "a: [1\n", "registry.yaml:2", "not valid YAML"),
     Wrong("duplicate", SIX + "features: {}\n", "registry.yaml:6: features", "duplicate key"),
     Wrong("no version", "models: {}\n", "registry.yaml:1", "missing key `schema_version`, expected `1`"),

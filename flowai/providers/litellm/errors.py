@@ -104,7 +104,18 @@ def _error_object(chain: tuple[BaseException, ...], response: object) -> Mapping
         content = getattr(response, "content", None)
     except Exception:  # noqa: BLE001 - httpx raises where a stream was not read
         content = None
-    return decode_error_object(content) if isinstance(content, bytes) else {}
+    found = decode_error_object(content) if isinstance(content, bytes) else {}
+    return found or _quoted_object(str(chain[0]))
+
+
+def _quoted_object(text: str) -> Mapping[str, Any]:
+    """Return the error object that LiteLLM quotes in its own message; empty without one that has a message."""
+    try:
+        decoded, _ = json.JSONDecoder().raw_decode(text, text.index("{"))
+    except (ValueError, RecursionError):
+        return {}
+    found = error_object(decoded)
+    return found if ErrorAnswer(error=found).message else {}
 
 
 def _response(chain: tuple[BaseException, ...]) -> object:

@@ -23,7 +23,7 @@ class CharacterJoiner:
 
     def feed(self, text: str) -> str:
         """Return the next piece with whole characters; the first half of one is held back until the next piece."""
-        if not self._half and _SURROGATE.search(text) is None:
+        if not self._half and (text.isascii() or _SURROGATE.search(text) is None):
             return text
         text, self._half = self._half + text, ""
         if _HIGH_HALF.search(text):
