@@ -21,6 +21,8 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from flowai.providers.openai.response_format import response_format
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextvars import ContextVar
@@ -184,17 +186,9 @@ class LiteLLMAdapter:
             arguments.pop(name, None)  # flowai decides whether to stream
         if arguments.get("tools"):  # otherwise LiteLLM checks them for MCP servers, with a package it does not install
             arguments["_skip_mcp_handler"] = True
-        if request.response_format is not None:
-            arguments["response_format"] = request.response_format
-        if request.response_schema is not None:
-            arguments["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {
-                    "name": "answer",
-                    "schema": request.response_schema,
-                    "strict": is_strict(request.response_schema),
-                },
-            }
+        wanted_format = response_format(request)
+        if wanted_format is not None:
+            arguments["response_format"] = wanted_format
         return arguments
 
     def address(self, endpoint: Endpoint) -> dict[str, Any]:
@@ -340,24 +334,6 @@ def _internal_call_flag() -> ContextVar[bool] | None:
     except ImportError:
         return None
     return getattr(_internal_context, "is_internal_call", None)
-
-
-def is_strict(schema: Any) -> bool:  # noqa: ANN401 - JSON is anything
-    """Return whether a schema is valid in OpenAI's strict mode: closed objects, all properties required.
-
-    Source:
-        OpenAI, "Structured Outputs", section "Supported schemas".
-    """
-    if isinstance(schema, list):
-        return all(is_strict(item) for item in schema)
-    if not isinstance(schema, dict):
-        return True
-    if schema.get("type") == "object" or "properties" in schema:
-        names = schema.get("properties", {})
-        is_closed = schema.get("additionalProperties") is False
-        if not is_closed or set(schema.get("required", ())) != set(names):
-            return False
-    return all(is_strict(value) for value in schema.values())
 
 
 def token_counts(usage: Any) -> tuple[int | None, int | None]:  # noqa: ANN401 - LiteLLM's own

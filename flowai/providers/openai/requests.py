@@ -62,7 +62,9 @@ def embedding_request(request: EmbedRequest, provider: DirectProvider) -> WireRe
     return _wire_request(provider, "/embeddings", body, None)
 
 
-def _chat_body(params: Mapping[str, Any], messages: tuple[ChatMessage, ...], provider: DirectProvider) -> dict[str, Any] | None:
+def _chat_body(
+    params: Mapping[str, Any], messages: tuple[ChatMessage, ...], provider: DirectProvider
+) -> dict[str, Any] | None:
     """Return the body, without the fields for streaming; None if it has a feature that is not known for certain."""
     family = provider.family
     if family is None:
@@ -115,7 +117,7 @@ def _wire_request(
 ) -> WireRequest | None:
     try:
         encoded = msgspec.json.encode(body)
-    except (TypeError, ValueError, OverflowError, RecursionError):  # lone surrogates, for instance: LiteLLM refuses them
+    except (TypeError, ValueError, OverflowError, RecursionError):  # lone surrogates, for instance
         return None
     headers = provider.headers
     if extra_headers:
