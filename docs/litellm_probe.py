@@ -64,7 +64,9 @@ class LiteLLMProbe:
         self._runner = asyncio.Runner()  # LiteLLM builds a new client for each event loop
         self._runner.get_loop().set_default_executor(_InlineExecutor())
 
-    def chat(self, model: str, messages: list[Any], *, base: str | None = LOOPBACK, **params: Any) -> SentRequest | None:
+    def chat(
+        self, model: str, messages: list[Any], *, base: str | None = LOOPBACK, **params: Any
+    ) -> SentRequest | None:
         """Return the request of a streamed chat; None if LiteLLM refuses it or sends none."""
         if params.get("tools"):
             params["_skip_mcp_handler"] = True

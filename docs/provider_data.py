@@ -12,9 +12,11 @@ import hashlib
 import json
 import os
 import random
+import re
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,13 +56,22 @@ SOURCES = (
 )
 SAMPLES = samples()
 FEATURES = frozenset(SAMPLES)
-RANDOM_COUNT = 40
+RANDOM_COUNT = 30
 """Random requests for each family, to find features that do not go together."""
 _NOT_ABOUT_REQUESTS = ("SSL_", "PYTHON", "PYDANTIC", "AIOHTTP", "LITELLM_USER_AGENT", "LITELLM_HTTP2", "LITELLM_RUST")
 _NOT_ABOUT_REQUESTS += ("DISABLE_AIOHTTP", "OPENAI_ADMIN_KEY", "OPENAI_WEBHOOK")
 _ACCOUNT_VARIABLES = frozenset({"OPENAI_ORGANIZATION", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"})
 """LiteLLM sends them to all servers with OpenAI's protocol; flowai only to OpenAI."""
-_ODD_NAMES = {"a/xyz": "/", "xyz:free": ":", "x#y": "#", "a@b": "@", "a b": " ", "XYZ-7B.gguf": ".", "x_y": "_", "x+y": "+"}
+_ODD_NAMES = {
+    "a/xyz": "/",
+    "xyz:free": ":",
+    "x#y": "#",
+    "a@b": "@",
+    "a b": " ",
+    "XYZ-7B.gguf": ".",
+    "x_y": "_",
+    "x+y": "+",
+}
 
 
 class Target:
@@ -113,18 +124,22 @@ class Target:
 
     def action(self, feature: str, family: ModelFamily) -> ModelFamily | None:
         """Return the family with this feature; None if LiteLLM must send it."""
-        rows = [(sample, _with_usage_option(self.litellm(sample), self.record)) for sample in SAMPLES[feature]]
+        rows = []
+        for sample in SAMPLES[feature]:
+            theirs = _with_usage_option(self.litellm(sample), self.record)
+            if theirs is None:
+                return None
+            rows.append((sample, theirs))
         name = feature.split(":")[1] if feature.startswith("extra:") else feature.partition(":")[0]
         rename = family.rename
         candidates = [family, msgspec.structs.replace(family, drop=family.drop | {feature})]
         if feature.startswith("developer:"):
             candidates.append(msgspec.structs.replace(family, roles={"developer": "system"}))
-        theirs = rows[0][1]
-        new = set() if theirs is None else theirs.body.keys() - rows[0][0].params.keys() - self._plain_fields()
+        new = rows[0][1].body.keys() - rows[0][0].params.keys() - self._plain_fields()
         if len(new) == 1 and name in rows[0][0].params:
             candidates.append(msgspec.structs.replace(family, rename={**rename, name: new.pop()}))
         for candidate in candidates:
-            if all(theirs is not None and theirs == self.flowai(sample, candidate) for sample, theirs in rows):
+            if all(theirs == self.flowai(sample, candidate) for sample, theirs in rows):
                 return candidate
         return None
 
@@ -163,7 +178,9 @@ def family_of(target: Target) -> ModelFamily | None:
 
 def _with_conflicts(target: Target, family: ModelFamily) -> ModelFamily:
     """Return a family with the features that do not go together, found by requests with many at once."""
-    while (failed := next((one for one in _covering(target, family) if not target.is_equal(one, family)), None)) is not None:
+    while (
+        failed := next((one for one in _covering(target, family) if not target.is_equal(one, family)), None)
+    ) is not None:
         family = _with_conflict(target, failed, family)
     choices = random.Random(7)  # noqa: S311 - the same requests each time
     for _ in range(RANDOM_COUNT):
@@ -261,9 +278,36 @@ def name_parts(litellm: Any, name: str) -> list[str]:  # noqa: ANN401 - LiteLLM'
     folders = [root / one for one in ("litellm_core_utils", "llms/openai", "llms/base_llm", "llms/openai_like")]
     files = [root / "main.py", root / "utils.py", *(file for one in folders for file in one.rglob("*.py"))]
     files += (root / "llms" / name.replace("-", "_")).rglob("*.py")
-    return sorted({part.lower() for file in files for part in _parts_in(file) if 1 < len(part) <= MAX_PART_LENGTH})
+    found = {part.lower() for file in files for part in _parts_in(file) if 1 < len(part) <= MAX_PART_LENGTH}
+    return sorted(found.union(_MORE_PARTS))
 
 
+_MORE_PARTS = (
+    "claude-sonnet-5",
+    "command-a",
+    "deepseek-r1",
+    "gemini-3-pro",
+    "glm-5",
+    "gpt-4.1",
+    "gpt-5.9",
+    "gpt-7",
+    "grok-5",
+)
+_MORE_PARTS += (
+    "kimi-k2",
+    "llama-4",
+    "magistral",
+    "minimax-m2",
+    "o1",
+    "o3",
+    "o4",
+    "o5",
+    "qwen3",
+    "reasoner",
+    "sonar",
+    "thinking",
+)
+"""Kinds of names that LiteLLM recognises by patterns."""
 MAX_PART_LENGTH = 40
 _PARTS: dict[Path, set[str]] = {}
 
@@ -272,24 +316,23 @@ def _parts_in(file: Path) -> set[str]:
     if file not in _PARTS:
         found = set()
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Compare) and _mentions_model(node):
-                found |= _texts_in(node)
-            elif isinstance(node, ast.Call) and _is_search(node.func):
+            if isinstance(node, ast.Compare) and any(_is_model(one) for one in (node.left, *node.comparators)):
+                found |= {text for one in (node.left, *node.comparators) for text in _texts_in(one)}
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _is_model(node.func.value):
                 found |= {text for argument in node.args for text in _texts_in(argument)}
-            elif isinstance(node, ast.AnnAssign | ast.Assign) and isinstance(node.value, ast.Tuple | ast.List | ast.Set):
-                found |= _texts_in(node.value) if _mentions_model(node) or "MARKER" in ast.unparse(node) else set()
+            elif isinstance(node, ast.AnnAssign | ast.Assign) and "MARKER" in ast.unparse(node).partition("=")[0]:
+                found |= _texts_in(node)
         _PARTS[file] = found
     return _PARTS[file]
 
 
-def _is_search(function: ast.expr) -> bool:
-    names = {"startswith", "endswith", "find", "removeprefix", "match", "search"}
-    return isinstance(function, ast.Attribute) and function.attr in names and _mentions_model(function)
-
-
-def _mentions_model(node: ast.AST) -> bool:
+def _is_model(node: ast.expr) -> bool:
+    """Return whether an expression is a model's name, or made of one."""
     names = (getattr(one, "id", None) or getattr(one, "attr", "") for one in ast.walk(node))
-    return any("model" in str(name).lower() for name in names)
+    return any(_MODEL_VARIABLE.search(str(name).lower()) for name in names)
+
+
+_MODEL_VARIABLE = re.compile(r"^_?(bare_|base_|full_)?model(_?(name|lower|id|normalized|key))?$|normalized|short_name")
 
 
 def _texts_in(node: ast.AST) -> set[str]:
@@ -444,8 +487,8 @@ def _effects(after: SentRequest | None, before: SentRequest | None, value: str) 
 class FamilyTable:
     """Families found so far, by name."""
 
-    def __init__(self) -> None:
-        self.families: dict[str, ModelFamily] = {}
+    def __init__(self, usual: dict[str, ModelFamily]) -> None:
+        self.families = dict(usual)
 
     def find(self, target: Target) -> str:
         """Return the family of a model, a new one if it belongs to none of those found so far."""
@@ -463,7 +506,9 @@ class FamilyTable:
         return name
 
 
-def with_models(probe: LiteLLMProbe, table: FamilyTable, name: str, record: ProviderRecord, *, custom: bool) -> ProviderRecord:
+def with_models(
+    probe: LiteLLMProbe, table: FamilyTable, name: str, record: ProviderRecord, *, custom: bool
+) -> ProviderRecord:
     """Return a provider's record with the families of its models."""
 
     def target(model: str) -> Target:
@@ -484,7 +529,8 @@ def with_models(probe: LiteLLMProbe, table: FamilyTable, name: str, record: Prov
         unclear = _unclear_parts(target, table.families[default], name_parts(probe.litellm, name))
     record = msgspec.structs.replace(record, unclear=tuple(unclear))
     listed = {
-        family: tuple(model for model in names if family_name(record, model) != family) for family, names in models.items()
+        family: tuple(model for model in names if family_name(record, model) != family)
+        for family, names in models.items()
     }
     embeds = all(target(model).embeds() for model in _embedding_models(probe.litellm, name))
     return msgspec.structs.replace(
@@ -603,9 +649,21 @@ def provider_names(litellm: Any) -> list[str]:  # noqa: ANN401 - LiteLLM's own
     return sorted({*litellm.openai_compatible_providers, *JSONProviderRegistry.list_providers(), *_ALSO} - _NOT_ASKED)
 
 
-_ALSO = ("cloudflare", "codestral", "cometapi", "compactifai", "custom_openai", "mistral", "openai", "openrouter", "ovhcloud")
+_ALSO = (
+    "cloudflare",
+    "codestral",
+    "cometapi",
+    "compactifai",
+    "custom_openai",
+    "mistral",
+    "openai",
+    "openrouter",
+    "ovhcloud",
+)
 _ALSO += ("vercel_ai_gateway",)
-_NOT_ASKED = frozenset({"azure_ai", "bedrock_mantle", "chatgpt", "databricks", "github_copilot", "snowflake", "vertex_ai"})
+_NOT_ASKED = frozenset(
+    {"azure_ai", "bedrock_mantle", "chatgpt", "databricks", "github_copilot", "snowflake", "vertex_ai"}
+)
 """Providers that sign in, or whose requests depend on more than a key and an address."""
 
 
@@ -614,12 +672,14 @@ def build(names: Iterable[str] = ()) -> ProviderData:
     litellm = LiteLLMProbe().litellm
     families: dict[str, ModelFamily] = {}
     providers: dict[str, ProviderRecord] = {}
-    asked = list(names) or sorted(provider_names(litellm), key=lambda name: (name != "openai", name))
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        for name, (records, found) in zip(asked, pool.map(_built, asked), strict=True):
+    asked = sorted(names or provider_names(litellm), key=lambda name: (-len(known_models(litellm, name)), name))
+    usual = _usual_families()
+    with ProcessPoolExecutor(PROCESS_COUNT, mp_context=get_context("spawn")) as pool:
+        for name, (records, found) in zip(asked, pool.map(partial(_built, usual), asked), strict=True):
             renamed = {own: _merged(families, own, family) for own, family in found.items()}
             providers |= {key: _with_families(record, renamed) for key, record in records.items()}
             sys.stderr.write(f"{name}: {len(records)} records, {len(families)} families\n")
+            sys.stderr.flush()
     used = {family for record in providers.values() for family in (record.family, *record.models)}
     return ProviderData(
         litellm=fingerprint(),
@@ -630,9 +690,19 @@ def build(names: Iterable[str] = ()) -> ProviderData:
     )
 
 
-def _built(name: str) -> tuple[dict[str, ProviderRecord], dict[str, ModelFamily]]:
+PROCESS_COUNT = 6
+
+
+def _usual_families() -> dict[str, ModelFamily]:
+    """Return the family of most servers with OpenAI's protocol, which is tried first."""
+    with environment():
+        family = family_of(Target(LiteLLMProbe(), "lm_studio", ProviderRecord(), UNKNOWN_MODEL, custom=True))
+    return {} if family is None else {"usual": family}
+
+
+def _built(usual: dict[str, ModelFamily], name: str) -> tuple[dict[str, ProviderRecord], dict[str, ModelFamily]]:
     """Return a provider's records and their families; runs in a process of its own."""
-    table = FamilyTable()
+    table = FamilyTable(usual)
     return build_provider(LiteLLMProbe(), table, name), table.families
 
 

@@ -113,7 +113,7 @@ class PriceTable:
     def _raw_row(self, model: str) -> msgspec.Raw | None:
         if self._rows is None:
             self._rows = _read(self._file or _packaged())
-        return next((row for name in (model, model.partition("/")[2]) if (row := self._rows.get(name)) is not None), None)
+        return self._rows.get(model) or self._rows.get(model.partition("/")[2])
 
 
 class _Rule(msgspec.Struct):

@@ -138,12 +138,7 @@ def _wire_request(
 ) -> WireRequest | None:
     try:
         encoded = msgspec.json.encode(body)
-    except (
-        TypeError,
-        ValueError,
-        OverflowError,
-        RecursionError,
-    ):  # lone surrogates, for instance: LiteLLM refuses them
+    except (TypeError, ValueError, OverflowError, RecursionError):  # lone surrogates, for instance
         return None
     headers = provider.headers
     if extra_headers:
