@@ -16,6 +16,8 @@ from flowai.gateway.gateway import Gateway
 from flowai.prompts.lockfile import LockedRelease, PromptLock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from support.scripted_replies import Asked
 
 
@@ -136,8 +138,8 @@ def test_a_call_in_flight_keeps_its_version(project: Sample) -> None:
     assert asyncio.run(asked()) == ("Prompt v1.", "v1")
 
 
-def accepts(key: str) -> Callable[[Any], Reply]:
-    def answer(asked: Any) -> Reply:
+def accepts(key: str) -> Callable[[Asked], Reply]:
+    def answer(asked: Asked) -> Reply:
         return Reply() if asked.headers["authorization"] == f"bearer {key}" else Reply(status=401)
 
     return answer
