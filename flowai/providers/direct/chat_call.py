@@ -1,4 +1,4 @@
-"""One chat call: sends the request, reads the answer within its time limits, streamed or not."""
+"""Runs one chat call: sends the request and reads the answer within its time limits, streamed or not."""
 
 from __future__ import annotations
 
