@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = "http://127.0.0.1:9/v1"
 KEY = "probe-key"
-MAX_S = 20.0
+MAX_S = 300.0
 _USUAL_HEADERS = frozenset({"accept", "accept-encoding", "connection", "content-length", "host", "user-agent"})
 
 

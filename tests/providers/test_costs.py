@@ -37,7 +37,14 @@ def random_usage(choices: random.Random) -> dict[str, Any]:
     usage["total_tokens"] = prompt + completion + choices.choice((0, 0, 7))
     usage["prompt_tokens_details"] = {
         name: choices.choice((0, 0, 1, prompt // 3, prompt // 2, prompt, None))
-        for name in ("cached_tokens", "audio_tokens", "image_tokens", "text_tokens", "cache_creation_tokens", "video_tokens")
+        for name in (
+            "cached_tokens",
+            "audio_tokens",
+            "image_tokens",
+            "text_tokens",
+            "cache_creation_tokens",
+            "video_tokens",
+        )
         if choices.random() < 0.4
     }
     usage["completion_tokens_details"] = {
@@ -46,7 +53,10 @@ def random_usage(choices: random.Random) -> dict[str, Any]:
         if choices.random() < 0.4
     }
     if choices.random() < 0.1:
-        usage["prompt_tokens_details"]["cached_tokens_details"] = {"audio_tokens": prompt // 5, "text_tokens": prompt // 5}
+        usage["prompt_tokens_details"]["cached_tokens_details"] = {
+            "audio_tokens": prompt // 5,
+            "text_tokens": prompt // 5,
+        }
     if choices.random() < 0.1:
         usage["prompt_cache_hit_tokens"] = prompt // 2
     if choices.random() < 0.1:
@@ -60,7 +70,9 @@ def random_usage(choices: random.Random) -> dict[str, Any]:
 def litellms_cost_usd(litellm: Any, model: str, usage: dict[str, Any], tier: str | None) -> float | None:
     try:
         parts = litellm.cost_per_token(
-            model=model, usage_object=litellm.Usage(**copy.deepcopy(usage)), service_tier=None if tier == "auto" else tier
+            model=model,
+            usage_object=litellm.Usage(**copy.deepcopy(usage)),
+            service_tier=None if tier == "auto" else tier,
         )
     except litellm.exceptions.ModelNotMappedError:
         return None
@@ -96,7 +108,9 @@ def test_costs_equal_litellms(litellm: Any, provider: str) -> None:
     assert not failures, "\n".join(failures[:5])
 
 
-@pytest.mark.parametrize("model", ["openai/gpt-4o-mini", "groq/llama-3.3-70b-versatile", "openai/text-embedding-3-small"])
+@pytest.mark.parametrize(
+    "model", ["openai/gpt-4o-mini", "groq/llama-3.3-70b-versatile", "openai/text-embedding-3-small"]
+)
 def test_usual_models_have_a_cost(model: str) -> None:
     assert PRICES.can_compute_cost(model)
     cost = PRICES.cost_usd(model, {"prompt_tokens": 1_000, "completion_tokens": 10, "total_tokens": 1_010})
