@@ -1,7 +1,7 @@
 """Writes `flowai/providers/providers.json`: asks the installed LiteLLM how it sends each feature of a request.
 
-A feature is sent without LiteLLM only if the request that flowai builds equals LiteLLM's, for each of its samples. It takes
-minutes, so that `docs/generate.py` runs it only when LiteLLM, the samples or the code that builds requests have changed.
+A feature is sent without LiteLLM only if flowai's request equals LiteLLM's, for each of its samples. This takes
+minutes: `docs/generate.py` does it only when LiteLLM, the samples or the code that builds requests have changed.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ SOURCES = (
 )
 SAMPLES = samples()
 FEATURES = frozenset(SAMPLES)
-RANDOM_COUNT = 30
+RANDOM_COUNT = 15
 """Random requests for each family, to find features that do not go together."""
 _NOT_ABOUT_REQUESTS = ("SSL_", "PYTHON", "PYDANTIC", "AIOHTTP", "LITELLM_USER_AGENT", "LITELLM_HTTP2", "LITELLM_RUST")
 _NOT_ABOUT_REQUESTS += ("DISABLE_AIOHTTP", "OPENAI_ADMIN_KEY", "OPENAI_WEBHOOK")
@@ -123,25 +123,19 @@ class Target:
         return ours is not None and _with_usage_option(self.litellm(sample), self.record) == ours
 
     def action(self, feature: str, family: ModelFamily) -> ModelFamily | None:
-        """Return the family with this feature; None if LiteLLM must send it."""
-        rows = []
-        for sample in SAMPLES[feature]:
-            theirs = _with_usage_option(self.litellm(sample), self.record)
-            if theirs is None:
-                return None
-            rows.append((sample, theirs))
+        """Return the family with this feature, as its first sample shows it; None if LiteLLM must send it."""
+        sample = SAMPLES[feature][0]
+        theirs = _with_usage_option(self.litellm(sample), self.record)
+        if theirs is None:
+            return None
         name = feature.split(":")[1] if feature.startswith("extra:") else feature.partition(":")[0]
-        rename = family.rename
         candidates = [family, msgspec.structs.replace(family, drop=family.drop | {feature})]
         if feature.startswith("developer:"):
             candidates.append(msgspec.structs.replace(family, roles={"developer": "system"}))
-        new = rows[0][1].body.keys() - rows[0][0].params.keys() - self._plain_fields()
-        if len(new) == 1 and name in rows[0][0].params:
-            candidates.append(msgspec.structs.replace(family, rename={**rename, name: new.pop()}))
-        for candidate in candidates:
-            if all(theirs == self.flowai(sample, candidate) for sample, theirs in rows):
-                return candidate
-        return None
+        new = theirs.body.keys() - sample.params.keys() - self._plain_fields()
+        if len(new) == 1 and name in sample.params:
+            candidates.append(msgspec.structs.replace(family, rename={**family.rename, name: new.pop()}))
+        return next((one for one in candidates if theirs == self.flowai(sample, one)), None)
 
     def _plain_fields(self) -> set[str]:
         return {"model", "messages", "stream", "stream_options", *self.record.body}
@@ -262,7 +256,7 @@ def _covering(target: Target, family: ModelFamily) -> Iterator[Sample]:
         waiting = left
 
 
-def known_models(litellm: Any, name: str) -> list[str]:  # noqa: ANN401 - LiteLLM's own
+def known_models(litellm: Any, name: str) -> list[str]:
     """Return the models of a provider in LiteLLM's price table."""
     names = {
         key.removeprefix(f"{name}/")
@@ -272,7 +266,7 @@ def known_models(litellm: Any, name: str) -> list[str]:  # noqa: ANN401 - LiteLL
     return sorted(names)
 
 
-def name_parts(litellm: Any, name: str) -> list[str]:  # noqa: ANN401 - LiteLLM's own
+def name_parts(litellm: Any, name: str) -> list[str]:
     """Return the texts that LiteLLM's code looks for in models' names."""
     root = Path(litellm.__file__).parent
     folders = [root / one for one in ("litellm_core_utils", "llms/openai", "llms/base_llm", "llms/openai_like")]
@@ -386,7 +380,7 @@ class RecordBuilder:
             model_prefix=prefix,
             usage_option="stream_options" in plain.body or self._uses_openai_client(),
         )
-        return self._with_variables(record, plain)
+        return self._with_variables(record)
 
     def _uses_openai_client(self) -> bool:
         """Return whether LiteLLM sends the provider's requests by OpenAI's client, as flowai then does with usage."""
@@ -400,14 +394,14 @@ class RecordBuilder:
             request = self._plain(base=base)
         return request is not None and request.url == base.rstrip("/") + "/chat/completions"
 
-    def _with_variables(self, record: ProviderRecord, plain: SentRequest) -> ProviderRecord:
+    def _with_variables(self, record: ProviderRecord) -> ProviderRecord:
         with environment(), variables_read() as names:
             self._plain()
             self._plain(base=None, api_key=None)
         names = [name for name in names if not name.startswith(_NOT_ABOUT_REQUESTS)]
         kinds: dict[str, list[str]] = {}
         for name in names:
-            for kind in self._kinds(name, plain):
+            for kind in self._kinds(name):
                 kinds.setdefault(kind, []).append(name)
         headers = {
             _TITLES.get(kind.removeprefix("header "), kind.removeprefix("header ")): self._in_order(kind, found)
@@ -426,7 +420,7 @@ class RecordBuilder:
             steering_variables=tuple(sorted(set(steering))),
         )
 
-    def _kinds(self, variable: str, plain: SentRequest) -> set[str]:
+    def _kinds(self, variable: str) -> set[str]:
         """Return the roles of an environment variable: `url`, `key`, `header NAME`, `steering`."""
         if variable in _ACCOUNT_VARIABLES and self.name != "openai":
             return set()
@@ -489,6 +483,7 @@ class FamilyTable:
 
     def __init__(self, usual: dict[str, ModelFamily]) -> None:
         self.families = dict(usual)
+        self._refined: dict[str, list[str]] = {}
 
     def find(self, target: Target) -> str:
         """Return the family of a model, a new one if it belongs to none of those found so far."""
@@ -498,21 +493,31 @@ class FamilyTable:
         found = family_of(target)
         if found is None:
             return THROUGH_LITELLM
+        return self._named(target, found)
+
+    def refined(self, target: Target, name: str) -> str:
+        """Return a family like the one named, as far as it holds for a model at its provider's own address."""
+        for one in (name, *self._refined.get(name, ())):
+            if _is_like(target, self.families[one]):
+                return one
+        if not target.is_equal(SAMPLES["user:text"][0], self.families[name]):
+            return THROUGH_LITELLM
+        found = self._named(target, _with_conflicts(target, self.families[name]))
+        self._refined.setdefault(name, []).append(found)
+        return found
+
+    def _named(self, target: Target, family: ModelFamily) -> str:
         suffix = "" if target.model == UNKNOWN_MODEL else f"/{target.model}"
-        name = f"{target.name}{suffix}"
-        if name in self.families:  # it differs at another address
-            name += CUSTOM if target.base is not None else "@own"
-        self.families[name] = found
+        name = f"{target.name}{suffix}" + ("@own" if target.base is None else "")
+        self.families[name] = family
         return name
 
 
-def with_models(
-    probe: LiteLLMProbe, table: FamilyTable, name: str, record: ProviderRecord, *, custom: bool
-) -> ProviderRecord:
-    """Return a provider's record with the families of its models."""
+def with_models(probe: LiteLLMProbe, table: FamilyTable, name: str, record: ProviderRecord) -> ProviderRecord:
+    """Return a provider's record with the families of its models, at another address than its own."""
 
     def target(model: str) -> Target:
-        return Target(probe, name, record, model, custom=custom)
+        return Target(probe, name, record, model, custom=True)
 
     default = table.find(target(UNKNOWN_MODEL))
     record = msgspec.structs.replace(record, family=default)
@@ -528,14 +533,8 @@ def with_models(
     if default != THROUGH_LITELLM:
         unclear = _unclear_parts(target, table.families[default], name_parts(probe.litellm, name))
     record = msgspec.structs.replace(record, unclear=tuple(unclear))
-    listed = {
-        family: tuple(model for model in names if family_name(record, model) != family)
-        for family, names in models.items()
-    }
     embeds = all(target(model).embeds() for model in _embedding_models(probe.litellm, name))
-    return msgspec.structs.replace(
-        record, models={family: names for family, names in sorted(listed.items()) if names}, embeddings=embeds
-    )
+    return _with_listed(msgspec.structs.replace(record, embeddings=embeds), models)
 
 
 def _is_like(target: Target, family: ModelFamily | None) -> bool:
@@ -549,10 +548,10 @@ def _widest(target: Target, family: ModelFamily) -> list[Sample]:
     return sorted(_covering(target, family), key=lambda sample: -len(_features(sample)))
 
 
-def _signature(litellm: Any, name: str, model: str) -> Any:  # noqa: ANN401 - LiteLLM's own
+def _signature(litellm: Any, name: str, model: str) -> Any:
     """Return what LiteLLM's decisions about a model depend on."""
-    from litellm.types.utils import LlmProviders  # noqa: TID251 - it is asked, not used
-    from litellm.utils import ProviderConfigManager  # noqa: TID251 - it is asked, not used
+    from litellm.types.utils import LlmProviders
+    from litellm.utils import ProviderConfigManager
 
     row = litellm.model_cost.get(f"{name}/{model}") or litellm.model_cost.get(model) or {}
     try:
@@ -577,7 +576,7 @@ _DECIDING_KEYS = frozenset(
 )
 
 
-def _unclear_parts(target: Any, family: ModelFamily, parts: list[str]) -> list[str]:  # noqa: ANN401 - a function
+def _unclear_parts(target: Any, family: ModelFamily, parts: list[str]) -> list[str]:
     """Return the parts of names that change how LiteLLM sends a request of a provider's unknown models."""
     requests = _widest(target(UNKNOWN_MODEL), family)[:MAX_COVERING]
 
@@ -608,19 +607,19 @@ MAX_COVERING = 2
 """Requests that are tried for each part of a name, and for models that should be alike."""
 
 
-def _embedding_models(litellm: Any, name: str) -> list[str]:  # noqa: ANN401 - LiteLLM's own
+def _embedding_models(litellm: Any, name: str) -> list[str]:
     known = known_models(litellm, name)
     rows = {model: litellm.model_cost.get(f"{name}/{model}") or litellm.model_cost.get(model) or {} for model in known}
     return [UNKNOWN_MODEL, *(model for model, row in rows.items() if row.get("mode") == "embedding")]
 
 
 def build_provider(probe: LiteLLMProbe, table: FamilyTable, name: str) -> dict[str, ProviderRecord]:
-    """Return a provider's record, and a second one if its requests differ at another address; none if it has neither."""
+    """Return a provider's record, and a second one if its requests differ at another address."""
     record = RecordBuilder(probe, name).build()
     if record is None:
         return {}
     with environment():
-        custom = with_models(probe, table, name, record, custom=True)
+        custom = with_models(probe, table, name, record)
         records = {name: custom}
         if record.base_url:
             own = _own_address(probe, table, name, record, custom)
@@ -631,20 +630,34 @@ def build_provider(probe: LiteLLMProbe, table: FamilyTable, name: str) -> dict[s
 def _own_address(
     probe: LiteLLMProbe, table: FamilyTable, name: str, record: ProviderRecord, custom: ProviderRecord
 ) -> ProviderRecord:
-    """Return the record for a provider's own address; the one for others if samples of its families are equal there."""
-    for family in {custom.family, *custom.models} - {THROUGH_LITELLM}:
-        model = next((one for one in custom.models.get(family, ())), UNKNOWN_MODEL)
-        target = Target(probe, name, record, model, custom=False)
-        if not is_of_family(target, table.families[family]):
-            return with_models(probe, table, name, record, custom=False)
+    """Return the record for a provider's own address: the families found at another one, as far as they hold here."""
+    models: dict[str, list[str]] = {}
+
+    def family_at(model: str, custom_family: str) -> str:
+        if custom_family == THROUGH_LITELLM:
+            return THROUGH_LITELLM
+        return table.refined(Target(probe, name, record, model, custom=False), custom_family)
+
+    for model in known_models(probe.litellm, name):
+        models.setdefault(family_at(model, family_name(custom, model)), []).append(model)
+    own = msgspec.structs.replace(custom, family=family_at(UNKNOWN_MODEL, custom.family), models={})
     if custom.embeddings and not Target(probe, name, record, UNKNOWN_MODEL, custom=False).embeds():
-        return msgspec.structs.replace(custom, embeddings=False)
-    return custom
+        own = msgspec.structs.replace(own, embeddings=False)
+    return _with_listed(own, models)
 
 
-def provider_names(litellm: Any) -> list[str]:  # noqa: ANN401 - LiteLLM's own
+def _with_listed(record: ProviderRecord, models: dict[str, list[str]]) -> ProviderRecord:
+    """Return a record that lists the models whose family does not follow from their names."""
+    listed = {
+        family: tuple(model for model in names if family_name(record, model) != family)
+        for family, names in models.items()
+    }
+    return msgspec.structs.replace(record, models={family: names for family, names in sorted(listed.items()) if names})
+
+
+def provider_names(litellm: Any) -> list[str]:
     """Return the prefixes of LiteLLM's providers that may have OpenAI's protocol."""
-    from litellm.llms.openai_like.json_loader import JSONProviderRegistry  # noqa: TID251 - it is asked, not used
+    from litellm.llms.openai_like.json_loader import JSONProviderRegistry
 
     return sorted({*litellm.openai_compatible_providers, *JSONProviderRegistry.list_providers(), *_ALSO} - _NOT_ASKED)
 
@@ -675,11 +688,9 @@ def build(names: Iterable[str] = ()) -> ProviderData:
     asked = sorted(names or provider_names(litellm), key=lambda name: (-len(known_models(litellm, name)), name))
     usual = _usual_families()
     with ProcessPoolExecutor(PROCESS_COUNT, mp_context=get_context("spawn")) as pool:
-        for name, (records, found) in zip(asked, pool.map(partial(_built, usual), asked), strict=True):
+        for records, found in pool.map(partial(_built, usual), asked):
             renamed = {own: _merged(families, own, family) for own, family in found.items()}
             providers |= {key: _with_families(record, renamed) for key, record in records.items()}
-            sys.stderr.write(f"{name}: {len(records)} records, {len(families)} families\n")
-            sys.stderr.flush()
     used = {family for record in providers.values() for family in (record.family, *record.models)}
     return ProviderData(
         litellm=fingerprint(),
@@ -703,7 +714,10 @@ def _usual_families() -> dict[str, ModelFamily]:
 def _built(usual: dict[str, ModelFamily], name: str) -> tuple[dict[str, ProviderRecord], dict[str, ModelFamily]]:
     """Return a provider's records and their families; runs in a process of its own."""
     table = FamilyTable(usual)
-    return build_provider(LiteLLMProbe(), table, name), table.families
+    records = build_provider(LiteLLMProbe(), table, name)
+    sys.stderr.write(f"{name}: {len(records)} records, {len(table.families)} families\n")
+    sys.stderr.flush()
+    return records, table.families
 
 
 def _merged(families: dict[str, ModelFamily], name: str, family: ModelFamily) -> str:
@@ -723,7 +737,7 @@ def _with_families(record: ProviderRecord, renamed: dict[str, str]) -> ProviderR
     return msgspec.structs.replace(record, family=renamed.get(record.family, record.family), models=models)
 
 
-def _models_without_prefix(litellm: Any) -> list[str]:  # noqa: ANN401 - LiteLLM's own
+def _models_without_prefix(litellm: Any) -> list[str]:
     found = []
     for model in known_models(litellm, "openai"):
         if "/" in model:
@@ -741,8 +755,13 @@ def fingerprint() -> str:
     """Return LiteLLM's version and a hash of the sources on which the data depends."""
     from importlib.metadata import version
 
-    content = b"".join((ROOT / name).read_bytes() for name in SOURCES)
-    return f"{version('litellm')} {hashlib.sha256(content).hexdigest()[:16]}"
+    code = "".join(ast.dump(ast.parse((ROOT / name).read_text(encoding="utf-8"))) for name in SOURCES)
+    return f"{version('litellm')} {hashlib.sha256(code.encode()).hexdigest()[:16]}"
+
+
+def is_current() -> bool:
+    """Return whether the data file was written with the installed LiteLLM and the code at hand."""
+    return msgspec.json.decode(DATA_FILE.read_bytes(), type=ProviderData).litellm == fingerprint()
 
 
 def written(data: ProviderData) -> str:
@@ -762,7 +781,7 @@ def written(data: ProviderData) -> str:
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
-def _compact(value: Any) -> str:  # noqa: ANN401 - a record
+def _compact(value: Any) -> str:
     return msgspec.json.encode(value, order="sorted").decode()
 
 

@@ -30,23 +30,23 @@ MIN_REQUEST_COUNT = 200
 RANDOM_COUNT = 60
 OWN_HEADERS = {"accept", "accept-encoding", "connection", "content-length", "host", "user-agent"}
 """Headers of an HTTP client; beside them, OpenAI's client describes itself in `x-stainless-...`."""
+IMAGE = {"type": "image_url", "image_url": {"url": PIXEL}}
+TOOL_RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "3"}
 EVERYDAY = [
     Sample({"temperature": 0.2, "max_tokens": 50}, [{"role": "system", "content": "Be brief"}, HELLO]),
     Sample({"stop": ["END", "\n\n"], "top_p": 0.9}, [HELLO]),
     Sample({"seed": 7, "temperature": 0}, [HELLO]),
     Sample({"tools": [tool()], "tool_choice": "auto"}, [HELLO]),
     Sample({"response_format": schema_format(OPEN)}, [HELLO]),
-    Sample({}, [{"role": "user", "content": [{"type": "text", "text": "?"}, {"type": "image_url", "image_url": {"url": PIXEL}}]}]),
-    Sample({}, [HELLO, {"role": "assistant", "content": None, "tool_calls": [call()]}, {"role": "tool", "tool_call_id": "call_1", "content": "3"}]),
-]  # fmt: skip
+    Sample({}, [{"role": "user", "content": [{"type": "text", "text": "?"}, IMAGE]}]),
+    Sample({}, [HELLO, {"role": "assistant", "content": None, "tool_calls": [call()]}, TOOL_RESULT]),
+]
 ALL_EVERYDAY = ("custom_openai", "hosted_vllm", "llamafile", "lm_studio", "openai", "openrouter", "together_ai", "xai")
 """Providers of which every everyday request is sent without LiteLLM."""
 LEAST_EVERYDAY = {"deepseek": 6, "fireworks_ai": 6, "groq": 6, "mistral": 6, "perplexity": 4}
+TEXTS = ("\x00\x1f\x7f", "ü 日本 \U0001f389 \u2028", "a" * 500_000, '"\\/</script>', "\ud800")
 ODD = [
-    Sample({}, [{"role": "user", "content": text}])
-    for text in ("\x00\x1f\x7f", "ü 日本 🎉 \u2028 \ud83d\ude00".encode("utf-16", "surrogatepass").decode("utf-16"), "a" * 500_000, '"\\/</script>')
-] + [
-    Sample({}, [{"role": "user", "content": "\ud800"}]),
+    *(Sample({}, [{"role": "user", "content": text}]) for text in TEXTS),
     Sample({"foo": 1}, [HELLO]),
     Sample({"temperature": float("nan")}, [HELLO]),
     Sample({"seed": 2**70}, [HELLO]),
@@ -65,18 +65,8 @@ ODD = [
     Sample({}, [{"role": "function", "name": "f", "content": "1"}]),
     Sample({}, [{"content": "no role"}]),
 ]  # fmt: skip
-NAMES = (
-    "my-model",
-    "org/model",
-    "a/b:free",
-    "Modell-ü.gguf",
-    "gpt-4o",
-    "gpt-5",
-    "o3-mini",
-    "claude-sonnet-4-5",
-    "deepseek-r1",
-    "ft:gpt-4o:a::b",
-)
+NAMES = ("my-model", "org/model", "a/b:free", "Modell-ü.gguf", "gpt-4o", "gpt-5", "o3-mini", "claude-sonnet-4-5")
+NAMES += ("deepseek-r1", "ft:gpt-4o:a::b")
 
 
 class LiteLLM:
