@@ -149,6 +149,18 @@ def test_an_empty_account_calls_a_person_and_no_other_model_of_the_account() -> 
     assert [cause for cause, _ in world.fallback.alerts] == ["credit"]
 
 
+@pytest.mark.parametrize(
+    ("error", "next_model"), [(no_fault(TimedOutError), "b:ok"), (no_fault(AuthError, status=400), "b:same_provider")]
+)
+def test_a_short_limit_says_nothing_of_the_provider_and_a_wrong_key_does(error: CallError, next_model: str) -> None:
+    world = World()
+    world.models.will("a", error)
+    world.models.will("b", "good")
+    world.models.will("c", "good")
+    world.complete(candidate("a", provider="p"), candidate("b", provider="p"), candidate("c", provider="q"))
+    assert world.said[1] == next_model
+
+
 def test_a_back_off_is_the_model_s_and_its_siblings_are_called() -> None:
     world = World()
     world.models.will("a", fails(RateLimitedError, status=429, retry_after_s=60.0))

@@ -216,6 +216,8 @@ def test_fleet_operations_need_the_shared_store() -> None:
         with pytest.raises(InfrastructureError):
             await guarded.clear_overlay("")
         with pytest.raises(InfrastructureError):
+            await guarded.reset_breaker("alpha")
+        with pytest.raises(InfrastructureError):
             await guarded.heartbeat(BEAT, lifetime_s=10)
         with pytest.raises(InfrastructureError):
             await guarded.heartbeats("")

@@ -79,9 +79,11 @@ def action_for(error: FlowaiError, *, is_primary: bool, fallback_on_filtered: bo
         return FailureAction() if _may_continue(error, is_primary, fallback_on_filtered) else action
     if isinstance(error, AuthError) and error.is_out_of_credit:
         return replace(action, alert="credit")
-    if not error.is_provider_fault:
-        return replace(action, counts_for_breaker=False, skips_provider=False)
-    return action
+    if error.is_provider_fault:
+        return action
+    # a limit that was too short for one model may be long enough for a faster one of the same provider
+    skips_provider = action.skips_provider and not isinstance(error, TimedOutError)
+    return replace(action, counts_for_breaker=False, skips_provider=skips_provider)
 
 
 def _may_continue(error: CallError, is_primary: bool, fallback_on_filtered: bool) -> bool:  # noqa: FBT001 - private
