@@ -156,9 +156,9 @@ class LiteLLMAdapter:
             arguments.pop(name, None)  # flowai decides whether to stream
         if arguments.get("tools"):  # otherwise LiteLLM checks them for MCP servers, with a package it does not install
             arguments["_skip_mcp_handler"] = True
-        wanted_format = response_format(request)
-        if wanted_format is not None:
-            arguments["response_format"] = wanted_format
+        answer_format = response_format(request)
+        if answer_format is not None:
+            arguments["response_format"] = answer_format
         return arguments
 
     def address(self, endpoint: Endpoint) -> dict[str, Any]:
