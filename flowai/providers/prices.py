@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,6 +148,7 @@ def _packaged() -> Path | None:
     return None if spec is None or spec.origin is None else Path(spec.origin).with_name(_TABLE_FILE)
 
 
+@cache
 def _read(file: Path | None) -> dict[str, msgspec.Raw]:
     if file is None or not file.is_file():
         return {}
