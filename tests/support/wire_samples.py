@@ -10,7 +10,10 @@ from flowai.providers.openai.chat_features import EFFORTS, EXTRA_PARAMETERS
 if TYPE_CHECKING:
     import random
 
-PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+PIXEL = (
+    "data:image/png;base64,"
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 HELLO = {"role": "user", "content": "Hello"}
 CLOSED = {
     "type": "object",
