@@ -21,13 +21,16 @@ import subprocess
 import sys
 import time
 import warnings
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway_project import bare_aiohttp
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from flowai.providers import Client
 
     OneCall = Callable[[int], Awaitable[object]]
 
@@ -79,11 +82,21 @@ def _bare(base_url: str, *, stream: bool = False) -> OneCall:
     return one
 
 
-def _ours(base_url: str, *, stream: bool = False) -> OneCall:
-    from flowai.providers import Endpoint, Request, create_client
+@asynccontextmanager
+async def _client() -> AsyncIterator[Client]:
+    from flowai.providers import create_client
     from flowai.redaction import Redactor
 
-    client = create_client(redactor=Redactor())  # the loop ends with the process: nothing closes it
+    client = create_client(redactor=Redactor())
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+def _ours(client: Client, base_url: str, *, stream: bool = False) -> OneCall:
+    from flowai.providers import Endpoint, Request
+
     endpoint = Endpoint(name="m", model=MODEL, provider="openai", api_base=base_url, api_key=KEY)
 
     async def one(index: int) -> object:
@@ -107,11 +120,13 @@ async def _calls(one: OneCall, count: int) -> tuple[float, float]:
 
 
 async def _in_one_process(base_url: str) -> list[tuple[str, str, str, str, str]]:
-    async with bare_aiohttp(base_url) as aiohttp_call:
-        table = await _beside("one call, whole", _ours(base_url), "bare aiohttp", aiohttp_call)
-    table += await _beside("one call, whole", _ours(base_url), "bare LiteLLM", _bare(base_url))
-    pieces = _ours(base_url, stream=True), _bare(base_url, stream=True)
-    return table + await _beside("one call, piece by piece", pieces[0], "bare LiteLLM", pieces[1])
+    async with _client() as client:
+        whole, pieces = _ours(client, base_url), _ours(client, base_url, stream=True)
+        async with bare_aiohttp(base_url) as aiohttp_call:
+            table = await _beside("one call, whole", whole, "bare aiohttp", aiohttp_call)
+        table += await _beside("one call, whole", whole, "bare LiteLLM", _bare(base_url))
+        bare_pieces = _bare(base_url, stream=True)
+        return table + await _beside("one call, piece by piece", pieces, "bare LiteLLM", bare_pieces)
 
 
 async def _beside(what: str, ours: OneCall, peer: str, its: OneCall) -> list[tuple[str, str, str, str, str]]:
@@ -150,6 +165,14 @@ def _row(
     return table
 
 
+async def _many_calls(who: str, base_url: str) -> None:
+    if who == "bare":
+        await _calls(_bare(base_url), PROCESS_CALLS_COUNT)
+        return
+    async with _client() as client:
+        await _calls(_ours(client, base_url), PROCESS_CALLS_COUNT)
+
+
 def main() -> None:
     """Print the rows as Markdown, or be one of the measured processes."""
     parser = argparse.ArgumentParser()
@@ -161,8 +184,7 @@ def main() -> None:
             print("| " + " | ".join(row) + " |")
         return
     wall_s = time.perf_counter()
-    one = (_ours if options.who == "ours" else _bare)(options.base_url)
-    asyncio.run(_calls(one, PROCESS_CALLS_COUNT))  # the loop ends with us: nothing closes a client
+    asyncio.run(_many_calls(options.who, options.base_url))
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps([time.process_time(), time.perf_counter() - wall_s, peak_mb]))
 

@@ -2,8 +2,8 @@
 
 The bare aiohttp call sends the same request and parses the same streamed answer, and does nothing else. All ask the
 same loopback provider, which answers at once, one call after the other in one process, in interleaved bursts; medians
-of pairs, CPU beside wall time. The gateway renders a prompt, reads the shared state, writes an event to the log on disk;
-no cache answers. LiteLLM's router has two deployments, no retries, no cooldowns.
+of pairs, CPU beside wall time. The gateway renders a prompt, reads the shared state, writes an event to the log on
+disk; no cache answers. LiteLLM's router has two deployments, no retries, no cooldowns.
 Targets: CPU at most 3x that of the bare aiohttp call, and at most 0.25x that of bare LiteLLM.
 Memory: resident, before and after many calls, most of them answered by the exact cache, 10,000 by the provider.
 """

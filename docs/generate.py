@@ -275,6 +275,31 @@ def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
+def direct_providers() -> str:
+    """Return the table of providers that are called without LiteLLM."""
+    from flowai.providers.catalog import CUSTOM, ProviderCatalog
+
+    data = ProviderCatalog().data
+    rows = []
+    for name, record in data.providers.items():
+        if name.endswith(CUSTOM):
+            continue
+        family = data.families.get(record.family)
+        through = "all chats" if family is None else _feature_names(family.litellm)
+        address = f"`{record.base_url}`" if record.base_url else "`api_base`"
+        keys = " ".join(f"`{variable}`" for variable in record.key_variables) or "-"
+        rows.append((f"`{name}`", address, keys, through, "yes" if record.embeddings else "-"))
+    return _table(("prefix", "address", "key", "through LiteLLM", "embeddings"), rows)
+
+
+def _feature_names(features: frozenset[str]) -> str:
+    """Return the parameters and roles of features, without their values."""
+    names = {
+        feature.partition(":")[2] if feature.startswith("extra:") else feature.partition(":")[0] for feature in features
+    }
+    return ", ".join(f"`{name}`" for name in sorted(names)) or "-"
+
+
 def verdict_simulation() -> str:
     """Return the table of simulated verdicts, as the benchmark wrote it."""
     results = (ROOT / "benchmarks" / "results.md").read_text(encoding="utf-8")
@@ -284,6 +309,7 @@ def verdict_simulation() -> str:
 
 GENERATORS: dict[str, Callable[[], str]] = {
     "command-help": command_help,
+    "direct-providers": direct_providers,
     "exit-codes": exit_codes,
     "registry-fields": registry_fields,
     "faults": faults,
@@ -302,7 +328,20 @@ def generated_files() -> dict[Path, str]:
     """Return every file that holds something generated, as it should be."""
     pages = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
     filled = {page: REGION.sub(_filled, page.read_text(encoding="utf-8")) for page in pages}
-    return {**filled, **schema_files()}
+    return {**filled, **schema_files(), **provider_file()}
+
+
+def provider_file() -> dict[Path, str]:
+    """Return the text of the providers' data file, built anew if LiteLLM or its own code has changed.
+
+    That takes minutes; a check compares only what the file was built with.
+    """
+    sys.path.insert(0, str(ROOT / "docs"))
+    provider_data = importlib.import_module("provider_data")
+    if provider_data.is_current():
+        return {provider_data.DATA_FILE: provider_data.DATA_FILE.read_text(encoding="utf-8")}
+    is_check = "--check" in sys.argv[1:]
+    return {provider_data.DATA_FILE: "" if is_check else provider_data.written(provider_data.build())}
 
 
 def _filled(region: re.Match[str]) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = "http://127.0.0.1:9/v1"
 KEY = "probe-key"
-MAX_S = 20.0
+MAX_S = 300.0
 _USUAL_HEADERS = frozenset({"accept", "accept-encoding", "connection", "content-length", "host", "user-agent"})
 
 
@@ -57,14 +57,16 @@ class LiteLLMProbe:
         os.environ.update(LITELLM_LOCAL_MODEL_COST_MAP="True", LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS="True")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import litellm  # noqa: TID251 - it is asked, not used
+            import litellm
         litellm.suppress_debug_info = True
         logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
         self.litellm: Any = litellm
         self._runner = asyncio.Runner()  # LiteLLM builds a new client for each event loop
         self._runner.get_loop().set_default_executor(_InlineExecutor())
 
-    def chat(self, model: str, messages: list[Any], *, base: str | None = LOOPBACK, **params: Any) -> SentRequest | None:
+    def chat(
+        self, model: str, messages: list[Any], *, base: str | None = LOOPBACK, **params: Any
+    ) -> SentRequest | None:
         """Return the request of a streamed chat; None if LiteLLM refuses it or sends none."""
         if params.get("tools"):
             params["_skip_mcp_handler"] = True
@@ -77,7 +79,7 @@ class LiteLLMProbe:
             self.litellm.aembedding, model=model, input=texts, encoding_format="float", api_base=base, api_key=KEY
         )
 
-    def _sent(self, function: Any, **arguments: Any) -> SentRequest | None:  # noqa: ANN401 - LiteLLM's own
+    def _sent(self, function: Any, **arguments: Any) -> SentRequest | None:
         arguments = {name: value for name, value in arguments.items() if value is not None}
         with _intercepted(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -127,7 +129,7 @@ def variables_read() -> Iterator[list[str]]:
     mapping: Any = type(os.environ)
     before = mapping.__getitem__
 
-    def recorded(self: Any, name: str) -> str:  # noqa: ANN401 - the environment
+    def recorded(self: Any, name: str) -> str:
         if name not in names:
             names.append(name)
         value: str = before(self, name)

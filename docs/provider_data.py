@@ -1,7 +1,7 @@
 """Writes `flowai/providers/providers.json`: asks the installed LiteLLM how it sends each feature of a request.
 
-A feature is sent without LiteLLM only if the request that flowai builds equals LiteLLM's, for each of its samples. It takes
-minutes, so that `docs/generate.py` runs it only when LiteLLM, the samples or the code that builds requests have changed.
+A feature is sent without LiteLLM only if flowai's request equals LiteLLM's, for each of its samples. This takes
+minutes: `docs/generate.py` does it only when LiteLLM, the samples or the code that builds requests have changed.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import hashlib
 import json
 import os
 import random
+import re
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,13 +56,22 @@ SOURCES = (
 )
 SAMPLES = samples()
 FEATURES = frozenset(SAMPLES)
-RANDOM_COUNT = 40
+RANDOM_COUNT = 15
 """Random requests for each family, to find features that do not go together."""
 _NOT_ABOUT_REQUESTS = ("SSL_", "PYTHON", "PYDANTIC", "AIOHTTP", "LITELLM_USER_AGENT", "LITELLM_HTTP2", "LITELLM_RUST")
 _NOT_ABOUT_REQUESTS += ("DISABLE_AIOHTTP", "OPENAI_ADMIN_KEY", "OPENAI_WEBHOOK")
 _ACCOUNT_VARIABLES = frozenset({"OPENAI_ORGANIZATION", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"})
 """LiteLLM sends them to all servers with OpenAI's protocol; flowai only to OpenAI."""
-_ODD_NAMES = {"a/xyz": "/", "xyz:free": ":", "x#y": "#", "a@b": "@", "a b": " ", "XYZ-7B.gguf": ".", "x_y": "_", "x+y": "+"}
+_ODD_NAMES = {
+    "a/xyz": "/",
+    "xyz:free": ":",
+    "x#y": "#",
+    "a@b": "@",
+    "a b": " ",
+    "XYZ-7B.gguf": ".",
+    "x_y": "_",
+    "x+y": "+",
+}
 
 
 class Target:
@@ -112,21 +123,19 @@ class Target:
         return ours is not None and _with_usage_option(self.litellm(sample), self.record) == ours
 
     def action(self, feature: str, family: ModelFamily) -> ModelFamily | None:
-        """Return the family with this feature; None if LiteLLM must send it."""
-        rows = [(sample, _with_usage_option(self.litellm(sample), self.record)) for sample in SAMPLES[feature]]
+        """Return the family with this feature, as its first sample shows it; None if LiteLLM must send it."""
+        sample = SAMPLES[feature][0]
+        theirs = _with_usage_option(self.litellm(sample), self.record)
+        if theirs is None:
+            return None
         name = feature.split(":")[1] if feature.startswith("extra:") else feature.partition(":")[0]
-        rename = family.rename
         candidates = [family, msgspec.structs.replace(family, drop=family.drop | {feature})]
         if feature.startswith("developer:"):
             candidates.append(msgspec.structs.replace(family, roles={"developer": "system"}))
-        theirs = rows[0][1]
-        new = set() if theirs is None else theirs.body.keys() - rows[0][0].params.keys() - self._plain_fields()
-        if len(new) == 1 and name in rows[0][0].params:
-            candidates.append(msgspec.structs.replace(family, rename={**rename, name: new.pop()}))
-        for candidate in candidates:
-            if all(theirs is not None and theirs == self.flowai(sample, candidate) for sample, theirs in rows):
-                return candidate
-        return None
+        new = theirs.body.keys() - sample.params.keys() - self._plain_fields()
+        if len(new) == 1 and name in sample.params:
+            candidates.append(msgspec.structs.replace(family, rename={**family.rename, name: new.pop()}))
+        return next((one for one in candidates if theirs == self.flowai(sample, one)), None)
 
     def _plain_fields(self) -> set[str]:
         return {"model", "messages", "stream", "stream_options", *self.record.body}
@@ -163,7 +172,9 @@ def family_of(target: Target) -> ModelFamily | None:
 
 def _with_conflicts(target: Target, family: ModelFamily) -> ModelFamily:
     """Return a family with the features that do not go together, found by requests with many at once."""
-    while (failed := next((one for one in _covering(target, family) if not target.is_equal(one, family)), None)) is not None:
+    while (
+        failed := next((one for one in _covering(target, family) if not target.is_equal(one, family)), None)
+    ) is not None:
         family = _with_conflict(target, failed, family)
     choices = random.Random(7)  # noqa: S311 - the same requests each time
     for _ in range(RANDOM_COUNT):
@@ -245,7 +256,7 @@ def _covering(target: Target, family: ModelFamily) -> Iterator[Sample]:
         waiting = left
 
 
-def known_models(litellm: Any, name: str) -> list[str]:  # noqa: ANN401 - LiteLLM's own
+def known_models(litellm: Any, name: str) -> list[str]:
     """Return the models of a provider in LiteLLM's price table."""
     names = {
         key.removeprefix(f"{name}/")
@@ -255,15 +266,42 @@ def known_models(litellm: Any, name: str) -> list[str]:  # noqa: ANN401 - LiteLL
     return sorted(names)
 
 
-def name_parts(litellm: Any, name: str) -> list[str]:  # noqa: ANN401 - LiteLLM's own
+def name_parts(litellm: Any, name: str) -> list[str]:
     """Return the texts that LiteLLM's code looks for in models' names."""
     root = Path(litellm.__file__).parent
     folders = [root / one for one in ("litellm_core_utils", "llms/openai", "llms/base_llm", "llms/openai_like")]
     files = [root / "main.py", root / "utils.py", *(file for one in folders for file in one.rglob("*.py"))]
     files += (root / "llms" / name.replace("-", "_")).rglob("*.py")
-    return sorted({part.lower() for file in files for part in _parts_in(file) if 1 < len(part) <= MAX_PART_LENGTH})
+    found = {part.lower() for file in files for part in _parts_in(file) if 1 < len(part) <= MAX_PART_LENGTH}
+    return sorted(found.union(_MORE_PARTS))
 
 
+_MORE_PARTS = (
+    "claude-sonnet-5",
+    "command-a",
+    "deepseek-r1",
+    "gemini-3-pro",
+    "glm-5",
+    "gpt-4.1",
+    "gpt-5.9",
+    "gpt-7",
+    "grok-5",
+)
+_MORE_PARTS += (
+    "kimi-k2",
+    "llama-4",
+    "magistral",
+    "minimax-m2",
+    "o1",
+    "o3",
+    "o4",
+    "o5",
+    "qwen3",
+    "reasoner",
+    "sonar",
+    "thinking",
+)
+"""Kinds of names that LiteLLM recognises by patterns."""
 MAX_PART_LENGTH = 40
 _PARTS: dict[Path, set[str]] = {}
 
@@ -272,24 +310,23 @@ def _parts_in(file: Path) -> set[str]:
     if file not in _PARTS:
         found = set()
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Compare) and _mentions_model(node):
-                found |= _texts_in(node)
-            elif isinstance(node, ast.Call) and _is_search(node.func):
+            if isinstance(node, ast.Compare) and any(_is_model(one) for one in (node.left, *node.comparators)):
+                found |= {text for one in (node.left, *node.comparators) for text in _texts_in(one)}
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _is_model(node.func.value):
                 found |= {text for argument in node.args for text in _texts_in(argument)}
-            elif isinstance(node, ast.AnnAssign | ast.Assign) and isinstance(node.value, ast.Tuple | ast.List | ast.Set):
-                found |= _texts_in(node.value) if _mentions_model(node) or "MARKER" in ast.unparse(node) else set()
+            elif isinstance(node, ast.AnnAssign | ast.Assign) and "MARKER" in ast.unparse(node).partition("=")[0]:
+                found |= _texts_in(node)
         _PARTS[file] = found
     return _PARTS[file]
 
 
-def _is_search(function: ast.expr) -> bool:
-    names = {"startswith", "endswith", "find", "removeprefix", "match", "search"}
-    return isinstance(function, ast.Attribute) and function.attr in names and _mentions_model(function)
-
-
-def _mentions_model(node: ast.AST) -> bool:
+def _is_model(node: ast.expr) -> bool:
+    """Return whether an expression is a model's name, or made of one."""
     names = (getattr(one, "id", None) or getattr(one, "attr", "") for one in ast.walk(node))
-    return any("model" in str(name).lower() for name in names)
+    return any(_MODEL_VARIABLE.search(str(name).lower()) for name in names)
+
+
+_MODEL_VARIABLE = re.compile(r"^_?(bare_|base_|full_)?model(_?(name|lower|id|normalized|key))?$|normalized|short_name")
 
 
 def _texts_in(node: ast.AST) -> set[str]:
@@ -343,7 +380,7 @@ class RecordBuilder:
             model_prefix=prefix,
             usage_option="stream_options" in plain.body or self._uses_openai_client(),
         )
-        return self._with_variables(record, plain)
+        return self._with_variables(record)
 
     def _uses_openai_client(self) -> bool:
         """Return whether LiteLLM sends the provider's requests by OpenAI's client, as flowai then does with usage."""
@@ -357,14 +394,14 @@ class RecordBuilder:
             request = self._plain(base=base)
         return request is not None and request.url == base.rstrip("/") + "/chat/completions"
 
-    def _with_variables(self, record: ProviderRecord, plain: SentRequest) -> ProviderRecord:
+    def _with_variables(self, record: ProviderRecord) -> ProviderRecord:
         with environment(), variables_read() as names:
             self._plain()
             self._plain(base=None, api_key=None)
         names = [name for name in names if not name.startswith(_NOT_ABOUT_REQUESTS)]
         kinds: dict[str, list[str]] = {}
         for name in names:
-            for kind in self._kinds(name, plain):
+            for kind in self._kinds(name):
                 kinds.setdefault(kind, []).append(name)
         headers = {
             _TITLES.get(kind.removeprefix("header "), kind.removeprefix("header ")): self._in_order(kind, found)
@@ -383,7 +420,7 @@ class RecordBuilder:
             steering_variables=tuple(sorted(set(steering))),
         )
 
-    def _kinds(self, variable: str, plain: SentRequest) -> set[str]:
+    def _kinds(self, variable: str) -> set[str]:
         """Return the roles of an environment variable: `url`, `key`, `header NAME`, `steering`."""
         if variable in _ACCOUNT_VARIABLES and self.name != "openai":
             return set()
@@ -444,8 +481,9 @@ def _effects(after: SentRequest | None, before: SentRequest | None, value: str) 
 class FamilyTable:
     """Families found so far, by name."""
 
-    def __init__(self) -> None:
-        self.families: dict[str, ModelFamily] = {}
+    def __init__(self, usual: dict[str, ModelFamily]) -> None:
+        self.families = dict(usual)
+        self._refined: dict[str, list[str]] = {}
 
     def find(self, target: Target) -> str:
         """Return the family of a model, a new one if it belongs to none of those found so far."""
@@ -455,19 +493,31 @@ class FamilyTable:
         found = family_of(target)
         if found is None:
             return THROUGH_LITELLM
+        return self._named(target, found)
+
+    def refined(self, target: Target, name: str) -> str:
+        """Return a family like the one named, as far as it holds for a model at its provider's own address."""
+        for one in (name, *self._refined.get(name, ())):
+            if _is_like(target, self.families[one]):
+                return one
+        if not target.is_equal(SAMPLES["user:text"][0], self.families[name]):
+            return THROUGH_LITELLM
+        found = self._named(target, _with_conflicts(target, self.families[name]))
+        self._refined.setdefault(name, []).append(found)
+        return found
+
+    def _named(self, target: Target, family: ModelFamily) -> str:
         suffix = "" if target.model == UNKNOWN_MODEL else f"/{target.model}"
-        name = f"{target.name}{suffix}"
-        if name in self.families:  # it differs at another address
-            name += CUSTOM if target.base is not None else "@own"
-        self.families[name] = found
+        name = f"{target.name}{suffix}" + ("@own" if target.base is None else "")
+        self.families[name] = family
         return name
 
 
-def with_models(probe: LiteLLMProbe, table: FamilyTable, name: str, record: ProviderRecord, *, custom: bool) -> ProviderRecord:
-    """Return a provider's record with the families of its models."""
+def with_models(probe: LiteLLMProbe, table: FamilyTable, name: str, record: ProviderRecord) -> ProviderRecord:
+    """Return a provider's record with the families of its models, at another address than its own."""
 
     def target(model: str) -> Target:
-        return Target(probe, name, record, model, custom=custom)
+        return Target(probe, name, record, model, custom=True)
 
     default = table.find(target(UNKNOWN_MODEL))
     record = msgspec.structs.replace(record, family=default)
@@ -483,13 +533,8 @@ def with_models(probe: LiteLLMProbe, table: FamilyTable, name: str, record: Prov
     if default != THROUGH_LITELLM:
         unclear = _unclear_parts(target, table.families[default], name_parts(probe.litellm, name))
     record = msgspec.structs.replace(record, unclear=tuple(unclear))
-    listed = {
-        family: tuple(model for model in names if family_name(record, model) != family) for family, names in models.items()
-    }
     embeds = all(target(model).embeds() for model in _embedding_models(probe.litellm, name))
-    return msgspec.structs.replace(
-        record, models={family: names for family, names in sorted(listed.items()) if names}, embeddings=embeds
-    )
+    return _with_listed(msgspec.structs.replace(record, embeddings=embeds), models)
 
 
 def _is_like(target: Target, family: ModelFamily | None) -> bool:
@@ -503,10 +548,10 @@ def _widest(target: Target, family: ModelFamily) -> list[Sample]:
     return sorted(_covering(target, family), key=lambda sample: -len(_features(sample)))
 
 
-def _signature(litellm: Any, name: str, model: str) -> Any:  # noqa: ANN401 - LiteLLM's own
+def _signature(litellm: Any, name: str, model: str) -> Any:
     """Return what LiteLLM's decisions about a model depend on."""
-    from litellm.types.utils import LlmProviders  # noqa: TID251 - it is asked, not used
-    from litellm.utils import ProviderConfigManager  # noqa: TID251 - it is asked, not used
+    from litellm.types.utils import LlmProviders
+    from litellm.utils import ProviderConfigManager
 
     row = litellm.model_cost.get(f"{name}/{model}") or litellm.model_cost.get(model) or {}
     try:
@@ -531,7 +576,7 @@ _DECIDING_KEYS = frozenset(
 )
 
 
-def _unclear_parts(target: Any, family: ModelFamily, parts: list[str]) -> list[str]:  # noqa: ANN401 - a function
+def _unclear_parts(target: Any, family: ModelFamily, parts: list[str]) -> list[str]:
     """Return the parts of names that change how LiteLLM sends a request of a provider's unknown models."""
     requests = _widest(target(UNKNOWN_MODEL), family)[:MAX_COVERING]
 
@@ -562,19 +607,19 @@ MAX_COVERING = 2
 """Requests that are tried for each part of a name, and for models that should be alike."""
 
 
-def _embedding_models(litellm: Any, name: str) -> list[str]:  # noqa: ANN401 - LiteLLM's own
+def _embedding_models(litellm: Any, name: str) -> list[str]:
     known = known_models(litellm, name)
     rows = {model: litellm.model_cost.get(f"{name}/{model}") or litellm.model_cost.get(model) or {} for model in known}
     return [UNKNOWN_MODEL, *(model for model, row in rows.items() if row.get("mode") == "embedding")]
 
 
 def build_provider(probe: LiteLLMProbe, table: FamilyTable, name: str) -> dict[str, ProviderRecord]:
-    """Return a provider's record, and a second one if its requests differ at another address; none if it has neither."""
+    """Return a provider's record, and a second one if its requests differ at another address."""
     record = RecordBuilder(probe, name).build()
     if record is None:
         return {}
     with environment():
-        custom = with_models(probe, table, name, record, custom=True)
+        custom = with_models(probe, table, name, record)
         records = {name: custom}
         if record.base_url:
             own = _own_address(probe, table, name, record, custom)
@@ -585,27 +630,53 @@ def build_provider(probe: LiteLLMProbe, table: FamilyTable, name: str) -> dict[s
 def _own_address(
     probe: LiteLLMProbe, table: FamilyTable, name: str, record: ProviderRecord, custom: ProviderRecord
 ) -> ProviderRecord:
-    """Return the record for a provider's own address; the one for others if samples of its families are equal there."""
-    for family in {custom.family, *custom.models} - {THROUGH_LITELLM}:
-        model = next((one for one in custom.models.get(family, ())), UNKNOWN_MODEL)
-        target = Target(probe, name, record, model, custom=False)
-        if not is_of_family(target, table.families[family]):
-            return with_models(probe, table, name, record, custom=False)
+    """Return the record for a provider's own address: the families found at another one, as far as they hold here."""
+    models: dict[str, list[str]] = {}
+
+    def family_at(model: str, custom_family: str) -> str:
+        if custom_family == THROUGH_LITELLM:
+            return THROUGH_LITELLM
+        return table.refined(Target(probe, name, record, model, custom=False), custom_family)
+
+    for model in known_models(probe.litellm, name):
+        models.setdefault(family_at(model, family_name(custom, model)), []).append(model)
+    own = msgspec.structs.replace(custom, family=family_at(UNKNOWN_MODEL, custom.family), models={})
     if custom.embeddings and not Target(probe, name, record, UNKNOWN_MODEL, custom=False).embeds():
-        return msgspec.structs.replace(custom, embeddings=False)
-    return custom
+        own = msgspec.structs.replace(own, embeddings=False)
+    return _with_listed(own, models)
 
 
-def provider_names(litellm: Any) -> list[str]:  # noqa: ANN401 - LiteLLM's own
+def _with_listed(record: ProviderRecord, models: dict[str, list[str]]) -> ProviderRecord:
+    """Return a record that lists the models whose family does not follow from their names."""
+    listed = {
+        family: tuple(model for model in names if family_name(record, model) != family)
+        for family, names in models.items()
+    }
+    return msgspec.structs.replace(record, models={family: names for family, names in sorted(listed.items()) if names})
+
+
+def provider_names(litellm: Any) -> list[str]:
     """Return the prefixes of LiteLLM's providers that may have OpenAI's protocol."""
-    from litellm.llms.openai_like.json_loader import JSONProviderRegistry  # noqa: TID251 - it is asked, not used
+    from litellm.llms.openai_like.json_loader import JSONProviderRegistry
 
     return sorted({*litellm.openai_compatible_providers, *JSONProviderRegistry.list_providers(), *_ALSO} - _NOT_ASKED)
 
 
-_ALSO = ("cloudflare", "codestral", "cometapi", "compactifai", "custom_openai", "mistral", "openai", "openrouter", "ovhcloud")
+_ALSO = (
+    "cloudflare",
+    "codestral",
+    "cometapi",
+    "compactifai",
+    "custom_openai",
+    "mistral",
+    "openai",
+    "openrouter",
+    "ovhcloud",
+)
 _ALSO += ("vercel_ai_gateway",)
-_NOT_ASKED = frozenset({"azure_ai", "bedrock_mantle", "chatgpt", "databricks", "github_copilot", "snowflake", "vertex_ai"})
+_NOT_ASKED = frozenset(
+    {"azure_ai", "bedrock_mantle", "chatgpt", "databricks", "github_copilot", "snowflake", "vertex_ai"}
+)
 """Providers that sign in, or whose requests depend on more than a key and an address."""
 
 
@@ -614,12 +685,12 @@ def build(names: Iterable[str] = ()) -> ProviderData:
     litellm = LiteLLMProbe().litellm
     families: dict[str, ModelFamily] = {}
     providers: dict[str, ProviderRecord] = {}
-    asked = list(names) or sorted(provider_names(litellm), key=lambda name: (name != "openai", name))
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        for name, (records, found) in zip(asked, pool.map(_built, asked), strict=True):
+    asked = sorted(names or provider_names(litellm), key=lambda name: (-len(known_models(litellm, name)), name))
+    usual = _usual_families()
+    with ProcessPoolExecutor(PROCESS_COUNT, mp_context=get_context("spawn")) as pool:
+        for records, found in pool.map(partial(_built, usual), asked):
             renamed = {own: _merged(families, own, family) for own, family in found.items()}
             providers |= {key: _with_families(record, renamed) for key, record in records.items()}
-            sys.stderr.write(f"{name}: {len(records)} records, {len(families)} families\n")
     used = {family for record in providers.values() for family in (record.family, *record.models)}
     return ProviderData(
         litellm=fingerprint(),
@@ -630,10 +701,23 @@ def build(names: Iterable[str] = ()) -> ProviderData:
     )
 
 
-def _built(name: str) -> tuple[dict[str, ProviderRecord], dict[str, ModelFamily]]:
+PROCESS_COUNT = 6
+
+
+def _usual_families() -> dict[str, ModelFamily]:
+    """Return the family of most servers with OpenAI's protocol, which is tried first."""
+    with environment():
+        family = family_of(Target(LiteLLMProbe(), "lm_studio", ProviderRecord(), UNKNOWN_MODEL, custom=True))
+    return {} if family is None else {"usual": family}
+
+
+def _built(usual: dict[str, ModelFamily], name: str) -> tuple[dict[str, ProviderRecord], dict[str, ModelFamily]]:
     """Return a provider's records and their families; runs in a process of its own."""
-    table = FamilyTable()
-    return build_provider(LiteLLMProbe(), table, name), table.families
+    table = FamilyTable(usual)
+    records = build_provider(LiteLLMProbe(), table, name)
+    sys.stderr.write(f"{name}: {len(records)} records, {len(table.families)} families\n")
+    sys.stderr.flush()
+    return records, table.families
 
 
 def _merged(families: dict[str, ModelFamily], name: str, family: ModelFamily) -> str:
@@ -653,7 +737,7 @@ def _with_families(record: ProviderRecord, renamed: dict[str, str]) -> ProviderR
     return msgspec.structs.replace(record, family=renamed.get(record.family, record.family), models=models)
 
 
-def _models_without_prefix(litellm: Any) -> list[str]:  # noqa: ANN401 - LiteLLM's own
+def _models_without_prefix(litellm: Any) -> list[str]:
     found = []
     for model in known_models(litellm, "openai"):
         if "/" in model:
@@ -671,8 +755,13 @@ def fingerprint() -> str:
     """Return LiteLLM's version and a hash of the sources on which the data depends."""
     from importlib.metadata import version
 
-    content = b"".join((ROOT / name).read_bytes() for name in SOURCES)
-    return f"{version('litellm')} {hashlib.sha256(content).hexdigest()[:16]}"
+    code = "".join(ast.dump(ast.parse((ROOT / name).read_text(encoding="utf-8"))) for name in SOURCES)
+    return f"{version('litellm')} {hashlib.sha256(code.encode()).hexdigest()[:16]}"
+
+
+def is_current() -> bool:
+    """Return whether the data file was written with the installed LiteLLM and the code at hand."""
+    return msgspec.json.decode(DATA_FILE.read_bytes(), type=ProviderData).litellm == fingerprint()
 
 
 def written(data: ProviderData) -> str:
@@ -692,7 +781,7 @@ def written(data: ProviderData) -> str:
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
-def _compact(value: Any) -> str:  # noqa: ANN401 - a record
+def _compact(value: Any) -> str:
     return msgspec.json.encode(value, order="sorted").decode()
 
 

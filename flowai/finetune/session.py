@@ -106,7 +106,7 @@ def open_session(
         warnings.append(f"{len(leaks.too_short):,} texts of evaluations are too short to be searched for")
     log = open_decision_log(workspace.project, feature)
     warnings.extend(damage_warnings(log))
-    known = secret_values(workspace.registry, workspace.environ)
+    known = secret_values(workspace.registry, workspace.environ, workspace.project.root)
     others = (PresidioFinder(),) if is_presidio_installed() else ()
     cleaning = Cleaning(
         leaks=leaks,

@@ -10,6 +10,7 @@ from flowai.errors import FlowaiError
 from flowai.gateway.snapshot import load_snapshot
 from flowai.prompts.library import PROMPT_SUFFIX
 from flowai.redaction import Redactor
+from flowai.registry.keys import key_files
 from flowai.storage.files import read_fingerprints
 
 if TYPE_CHECKING:
@@ -33,8 +34,11 @@ class HotReloader:
         """What models cost; read once for all who ask."""
         self.error: str | None = None
         """What is wrong with the files as they are now; None while they are served."""
-        self._fingerprints = self._fingerprint_files()
+        self._key_files: tuple[str, ...] = ()
+        fingerprints = self._fingerprint_files()
         self.snapshot = load_snapshot(project, environ, env=env, prices=prices)
+        self._key_files = self._find_key_files()
+        self._fingerprints = {**fingerprints, **read_fingerprints(self._key_files)}
 
     async def refresh(self) -> bool:
         """Read the files again if one has changed; return whether the snapshot or the error changed.
@@ -52,11 +56,16 @@ class HotReloader:
             error = str(failure)
         if await asyncio.to_thread(self._fingerprint_files) != fingerprints:
             return False  # written while it was read: the next refresh reads it again
-        self.snapshot, self.error, self._fingerprints = snapshot, error, fingerprints
+        self.snapshot, self.error = snapshot, error
+        self._key_files = self._find_key_files()
+        self._fingerprints = {**fingerprints, **read_fingerprints(self._key_files)}
         return True
 
     def _read(self) -> Snapshot:
         return load_snapshot(self._project, self._environ, env=self._env, prices=self.prices, previous=self.snapshot)
+
+    def _find_key_files(self) -> tuple[str, ...]:
+        return tuple(map(str, key_files(self.snapshot.registry, self._project.root)))
 
     def _fingerprint_files(self) -> dict[str, FileFingerprint]:
         """Fingerprint all files that a snapshot may depend on, including prompts that are wrong or missing."""
@@ -66,6 +75,7 @@ class HotReloader:
             *map(str, registries),
             *map(str, (project.dotenv, project.prompts_lock)),
             *_files_under(project.prompts),
+            *self._key_files,
         )
         return read_fingerprints(files)
 

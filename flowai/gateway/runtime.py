@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from flowai.cache.embedder import Embedder
     from flowai.cache.response_cache import ResponseCache
+    from flowai.errors import AuthError
     from flowai.events import Origin
     from flowai.providers import Client, Endpoint
     from flowai.redaction import Redactor
@@ -166,6 +167,15 @@ class GatewayRuntime:
         if now_s - self._alerted_at_s.get(key, -ALERT_REPEAT_S) >= ALERT_REPEAT_S:
             self._alerted_at_s[key] = now_s
             self.event_writer.add(event)
+
+    def alert_refused_key(self, error: AuthError) -> None:
+        """Write the alert of a key that was refused while another key of its model takes over."""
+        message = f"{error}; another key of the model is used"
+        self.alert(
+            AlertEvent(
+                at=self._settings.now(), cause="auth", message=message, provider=error.provider, model=error.model
+            )
+        )
 
     def status(self) -> GatewayStatus:
         """Return the gateway's current status."""
@@ -293,14 +303,19 @@ async def open_runtime(start: str | Path, env: str | None, origin: Origin, setti
     state_address = fill(registry.state, snapshot.environ, owner="`state`")
     shared_state = open_state(state_address, project.root, clock_s=wall_s)
     state = FallbackStateStore(shared_state, InMemoryStateStore(wall_s), wall_s)
-    client = settings.connect(redactor, shared_process=origin == "library")
+    runtimes: list[GatewayRuntime] = []  # the client comes before its gateway
+    client = settings.connect(
+        redactor,
+        shared_process=origin == "library",
+        on_key_refused=lambda error: runtimes[0].alert_refused_key(error),  # noqa: PLW0108 - it is empty until then
+    )
     embedder, semantic_error = _embedder(reloader, client)
     cache = open_response_cache(
         state=state_address, directory=project.cache, embedder=embedder, rng=settings.rng, semantic_error=semantic_error
     )
     process = f"{origin}-{settings.new_id()[:12]}"
     now = settings.now()
-    return GatewayRuntime(
+    runtime = GatewayRuntime(
         reloader=reloader,
         state=state,
         client=client,
@@ -322,6 +337,8 @@ async def open_runtime(start: str | Path, env: str | None, origin: Origin, setti
         ),
         settings=replace(settings, trace=settings.trace or _span_recorder(redactor)),
     )
+    runtimes.append(runtime)
+    return runtime
 
 
 def _ignore_event(_: CallEvent) -> None:

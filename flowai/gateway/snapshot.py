@@ -242,7 +242,7 @@ def load_snapshot(
         environ=variables,
         prompts=prompts,
         prices=prices,
-        redactor=Redactor(secret_values(registry, variables)),
+        redactor=Redactor(secret_values(registry, variables, project.root)),
         warnings=tuple(warnings),
     )
     active = snapshot.active_release(None)

@@ -13,8 +13,6 @@ from urllib.parse import urlsplit
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from flowai.providers.client import Endpoint
 
 DATA_FILE = Path(__file__).with_name("providers.json")
@@ -102,7 +100,7 @@ class DirectProvider(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Hold the key: never shown, logged or recorded."""
     model: str
     """The model's name in the body."""
-    body: Mapping[str, Any]
+    body: dict[str, Any]
     """Fields of every chat request."""
     usage_option: bool
     """Whether `stream_options` is sent."""

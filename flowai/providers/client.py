@@ -32,6 +32,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Base URL; None for the provider's own."""
     api_key: str | None = None
     """Never shown, logged, hashed or recorded."""
+    spare_keys: tuple[str, ...] = ()
+    """Further keys, in the order in which to try them when one is refused."""
     file: str | None = None
     """Absolute path of the GGUF file of a `local/...` model; None for others."""
     price: Price | None = None

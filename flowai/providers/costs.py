@@ -1,4 +1,4 @@
-"""Computes the cost of a call from a row of LiteLLM's price table, as LiteLLM does for providers with OpenAI's protocol."""
+"""Computes the cost of a call from a row of LiteLLM's price table, as LiteLLM does where the protocol is OpenAI's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,13 @@ TIER_SUFFIXES = {
 }
 """Ends of the prices of a service tier."""
 _OTHER_ENDS = ("_balanced", "_batches", "_decisions", "_fast", "_flex", "_priority", "_ultrafast")
-UNCERTAIN_PRICES = ("off_peak_pricing", "tiered_pricing", "cost_per_second", "output_cost_per_second", "input_cost_per_second")
+UNCERTAIN_PRICES = (
+    "cost_per_second",
+    "input_cost_per_second",
+    "off_peak_pricing",
+    "output_cost_per_second",
+    "tiered_pricing",
+)
 """Prices that depend on the time, on tables, or on the length of a call: LiteLLM computes them."""
 
 

@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from flowai.errors import AuthError
     from flowai.providers.client import Client, EmbedRequest, Request
     from flowai.redaction import Redactor
 
 
-def create_client(
+def create_client(  # noqa: PLR0913 - what a command chooses, and what it listens to
     *,
     redactor: Redactor,
     replay: Path | None = None,
@@ -22,6 +23,7 @@ def create_client(
     call_on_miss: bool = False,
     on_called: Callable[[Request | EmbedRequest], None] = lambda _: None,
     on_ready: Callable[[str, float], None] = lambda _name, _load_s: None,
+    on_key_refused: Callable[[AuthError], None] = lambda _: None,
     shared_process: bool = False,
 ) -> Client:
     """Build the client of a command; close it with `aclose`, in the event loop that used it.
@@ -33,6 +35,7 @@ def create_client(
         call_on_miss: in a replay, call models for requests that are not recorded, and add the answers.
         on_called: in a replay, called with each request that is sent to a model because it is not recorded.
         on_ready: called with each loaded local model: its name in the registry, and the load time in seconds.
+        on_key_refused: called with the error of a key that was refused, when another key of the model follows.
         shared_process: whether other code in this process may use LiteLLM; False for flowai's commands.
 
     Raises:
@@ -44,7 +47,7 @@ def create_client(
     from flowai.providers.endpoint_price import OwnPriceClient
 
     if replay is None:
-        live = _provider_client(redactor, on_ready, shared_process=shared_process)
+        live = _provider_client(redactor, on_ready, on_key_refused, shared_process=shared_process)
         return OwnPriceClient(live if record is None else _recording(live, record, redactor, add=False))
     from flowai.providers.replay import ReplayClient
 
@@ -52,15 +55,22 @@ def create_client(
         return OwnPriceClient(ReplayClient(replay))
     if replay.is_dir():
         raise UsageError(f"`{replay}` is a directory", hint="`--on-miss call` adds to one recording: name its file")
-    live = _provider_client(redactor, on_ready, shared_process=shared_process)
+    live = _provider_client(redactor, on_ready, on_key_refused, shared_process=shared_process)
     adding = _recording(live, replay, redactor, add=True)
     return OwnPriceClient(ReplayClient(replay, on_miss=adding, on_called=on_called))
 
 
-def _provider_client(redactor: Redactor, on_ready: Callable[[str, float], None], *, shared_process: bool) -> Client:
+def _provider_client(
+    redactor: Redactor,
+    on_ready: Callable[[str, float], None],
+    on_key_refused: Callable[[AuthError], None],
+    *,
+    shared_process: bool,
+) -> Client:
     # late: they import asyncio, which cached runs do not need
     from flowai.providers.anthropic.client import MessagesClient
     from flowai.providers.direct.client import OpenAIClient
+    from flowai.providers.key_rotation import KeyRotationClient
     from flowai.providers.litellm.client import LiteLLMClient
     from flowai.providers.local.client import LocalClient
     from flowai.providers.prices import PriceTable
@@ -69,7 +79,8 @@ def _provider_client(redactor: Redactor, on_ready: Callable[[str, float], None],
     client = OpenAIClient(
         LiteLLMClient(redactor=redactor, shared_process=shared_process), redactor=redactor, prices=prices
     )
-    return LocalClient(MessagesClient(client, redactor=redactor, prices=prices), on_ready=on_ready)
+    messages = MessagesClient(client, redactor=redactor, prices=prices)
+    return LocalClient(KeyRotationClient(messages, on_refused=on_key_refused), on_ready=on_ready)
 
 
 def _recording(inner: Client, path: Path, redactor: Redactor, *, add: bool) -> Client:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,9 +115,7 @@ class PriceTable:
     def _raw_row(self, model: str) -> msgspec.Raw | None:
         if self._rows is None:
             self._rows = _read(self._file or _packaged())
-        return next(
-            (row for name in (model, model.partition("/")[2]) if (row := self._rows.get(name)) is not None), None
-        )
+        return self._rows.get(model) or self._rows.get(model.partition("/")[2])
 
 
 class _Rule(msgspec.Struct):
@@ -150,6 +149,7 @@ def _packaged() -> Path | None:
     return None if spec is None or spec.origin is None else Path(spec.origin).with_name(_TABLE_FILE)
 
 
+@cache
 def _read(file: Path | None) -> dict[str, msgspec.Raw]:
     if file is None or not file.is_file():
         return {}

@@ -49,8 +49,9 @@ class ModelEntry(RegistryRecord, frozen=True, kw_only=True):
     """LiteLLM's name (`openai/gpt-4o-mini`), or `local/NAME` for a GGUF file served on this machine."""
     api_base: str | None = None
     """Base URL of the endpoint; default the provider's own."""
-    api_key: str | None = None
-    """The key, as `${NAME}` or `os.environ/NAME`; default the provider's usual variable (`OPENAI_API_KEY`)."""
+    api_key: str | tuple[str, ...] | None = None
+    """The key, as `${NAME}`, `os.environ/NAME` or `file:PATH`, or a list of them: when one is refused, the next is
+    used. A file is read again when it changes. Default the provider's usual variable (`OPENAI_API_KEY`)."""
     provider: Name | None = None
     """Name of the provider; models with the same provider share a circuit breaker. Default LiteLLM's prefix, or the
     host of `api_base`."""
@@ -64,6 +65,13 @@ class ModelEntry(RegistryRecord, frozen=True, kw_only=True):
     transport: Transport = "auto"
     """How the model is called: `direct` over flowai's own connections, in OpenAI's protocol, with the parameters as
     written; `litellm`; or `auto`: directly where flowai knows that LiteLLM would send the same, else through it."""
+
+    @property
+    def key_texts(self) -> tuple[str, ...]:
+        """The texts of `api_key`, in order."""
+        if self.api_key is None:
+            return ()
+        return (self.api_key,) if isinstance(self.api_key, str) else self.api_key
 
 
 class Degrade(RegistryRecord, frozen=True, kw_only=True):

@@ -11,45 +11,21 @@ from flowai.errors import Place, RegistryError, UsageError, expected_one_of
 from flowai.providers import Endpoint, Price
 from flowai.providers.endpoint_price import FREE
 from flowai.redaction import names_a_secret
-from flowai.registry.environment import fill, missing_key, references
+from flowai.registry.environment import fill, references
 from flowai.registry.fields import LOCAL_PREFIX
+from flowai.registry.keys import USUAL_VARIABLES, keys_of, known_keys
 from flowai.registry.records import ModelPrice
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from flowai.project import Project
-    from flowai.registry.records import ModelEntry, Registry
+    from flowai.registry.records import Registry
 
 VERSION_VARIABLE = "AI_MODEL_VERSION"
 PACKAGE = "package:"
 TOKENS_PER_PRICE = 1_000_000
 """Prices of a registry are for this many tokens."""
-
-USUAL_VARIABLES: dict[str, tuple[str, ...]] = {
-    "ai21": ("AI21_API_KEY",),
-    "anthropic": ("ANTHROPIC_API_KEY",),
-    "azure": ("AZURE_API_KEY",),
-    "azure_ai": ("AZURE_AI_API_KEY",),
-    "cerebras": ("CEREBRAS_API_KEY",),
-    "cohere": ("COHERE_API_KEY", "CO_API_KEY"),
-    "cohere_chat": ("COHERE_API_KEY", "CO_API_KEY"),
-    "deepseek": ("DEEPSEEK_API_KEY",),
-    "fireworks_ai": ("FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY"),
-    "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-    "groq": ("GROQ_API_KEY",),
-    "huggingface": ("HF_TOKEN", "HUGGINGFACE_API_KEY"),
-    "mistral": ("MISTRAL_API_KEY",),
-    "nvidia_nim": ("NVIDIA_NIM_API_KEY",),
-    "openai": ("OPENAI_API_KEY",),
-    "openrouter": ("OPENROUTER_API_KEY",),
-    "perplexity": ("PERPLEXITYAI_API_KEY", "PERPLEXITY_API_KEY"),
-    "replicate": ("REPLICATE_API_KEY", "REPLICATE_API_TOKEN"),
-    "together_ai": ("TOGETHERAI_API_KEY", "TOGETHER_API_KEY", "TOGETHER_AI_API_KEY"),
-    "voyage": ("VOYAGE_API_KEY",),
-    "xai": ("XAI_API_KEY",),
-}
-"""Usual variables of each provider's key; errors name the first. Source: LiteLLM's provider pages."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,12 +93,14 @@ def endpoint_of(registry: Registry, model: str, environ: Mapping[str, str], *, r
     file = None
     if entry.file is not None:
         file = _weights(registry, model, fill(entry.file, environ, owner=owner, place=place), root)
+    keys = keys_of(registry, model, environ, root=root)
     return Endpoint(
         name=model,
         model=entry.model,
         provider=entry.provider or provider_name(entry.model, api_base),
         api_base=api_base,
-        api_key=_api_key(registry, model, entry, environ),
+        api_key=keys[0] if keys else None,
+        spare_keys=keys[1:],
         file=file,
         **_own_price(entry),
         transport=entry.transport,
@@ -180,19 +158,25 @@ def events_store(registry: Registry, project: Project) -> str | None:
     return registry.events
 
 
-def secret_values(registry: Registry, environ: Mapping[str, str]) -> set[str]:
+def secret_values(registry: Registry, environ: Mapping[str, str], root: Path) -> set[str]:
     """Return all known secrets, for redaction.
 
     These are the values of variables for keys and alerts, of providers' usual variables, and of variables with the
-    name of a secret.
+    name of a secret; and the keys in files.
+
+    Args:
+        registry: the registry.
+        environ: the variables, see `environment_of`.
+        root: base directory of relative key files.
     """
-    texts = [entry.api_key for entry in registry.models.values()]
-    texts += [registry.alerts.pagerduty, registry.alerts.webhook]
-    names = {name for text in texts if text for name in references(text)}
+    alerts = [text for text in (registry.alerts.pagerduty, registry.alerts.webhook) if text]
+    texts = [*alerts, *(text for entry in registry.models.values() for text in entry.key_texts)]
+    names = {name for text in texts for name in references(text)}
     names.update(name for usual in USUAL_VARIABLES.values() for name in usual)
     names.update(name for name in environ if name.upper().endswith("_KEY") or names_a_secret(name))
-    literal = {text for text in texts if text and not references(text)}
-    return literal | {environ[name] for name in names if environ.get(name)}
+    literal = {text for text in alerts if not references(text)}
+    literal.update(known_keys(registry, root))
+    return {text for text in literal if text} | {environ[name] for name in names if environ.get(name)}
 
 
 def provider_name(model: str, api_base: str | None) -> str:
@@ -215,21 +199,6 @@ def _own_price(entry: ModelEntry) -> dict[str, Any]:
     if entry.model.startswith(LOCAL_PREFIX):
         return {"price": FREE}
     return {"unpriced_is_free": entry.price is not None}
-
-
-def _api_key(registry: Registry, name: str, entry: ModelEntry, environ: Mapping[str, str]) -> str | None:
-    owner, place = f"model `{name}`", registry.places.get(name)
-    if entry.api_key is not None:
-        return fill(entry.api_key, environ, owner=owner, place=place)
-    if entry.api_base is not None:
-        return None  # a provider's usual key is never sent to another address
-    usual = USUAL_VARIABLES.get(entry.model.partition("/")[0], ())
-    for variable in usual:
-        if environ.get(variable):
-            return environ[variable]
-    if usual:
-        raise missing_key(usual[0], owner=owner, place=place)
-    return None
 
 
 def _weights(registry: Registry, model: str, file: str, root: Path) -> str:

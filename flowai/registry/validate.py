@@ -10,6 +10,7 @@ from flowai.providers.client import Endpoint
 from flowai.redaction import redact
 from flowai.registry.bindings import OWN_PARAMS
 from flowai.registry.fields import LOCAL_PREFIX, TIERS
+from flowai.registry.keys import KEY_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -81,12 +82,14 @@ class _Validator:
         if model.transport == "direct" and not is_local and not _is_direct(name, model):
             what = f"`transport: direct`, but `{model.model}` has another protocol than OpenAI's"
             raise self._error(what, "models", name, "transport", hint="remove it: LiteLLM calls every other provider")
-        key = model.api_key
-        if key is not None and "${" not in key and not key.startswith("os.environ/") and redact(key) != key:
-            hint = "set the key in `.env` or the environment, and write the variable's name here: `${OPENAI_API_KEY}`"
-            raise self._error(
-                "found a key itself, expected the name of a variable", "models", name, "api_key", hint=hint
-            )
+        if model.api_key == ():
+            raise self._error("found an empty list, expected one key or more", "models", name, "api_key")
+        for key in model.key_texts:
+            if not key.startswith(("os.environ/", KEY_FILE)) and "${" not in key and redact(key) != key:
+                hint = "set the key in `.env` or the environment, and write its name here: `${OPENAI_API_KEY}`"
+                raise self._error(
+                    "found a key itself, expected the name of a variable", "models", name, "api_key", hint=hint
+                )
 
     def check_embeddings(self) -> None:
         if self._registry.embeddings is not None:

@@ -59,7 +59,11 @@ class RegistrySource:
     @property
     def redactor(self) -> Redactor:
         """Redactor of the secrets in the registry and the variables."""
-        return Redactor() if self.registry is None else Redactor(secret_values(self.registry, self.environ))
+        return (
+            Redactor()
+            if self.registry is None
+            else Redactor(secret_values(self.registry, self.environ, self.project.root))
+        )
 
     def require_registry(self) -> Registry:
         """Return the registry.

@@ -154,7 +154,7 @@ def open_workspace(context: CommandContext, *, models: Iterable[str] = (), relea
         registry=registry,
         release=release,
         library=PromptLibrary(project),
-        redactor=Redactor(secret_values(registry, environ)),
+        redactor=Redactor(secret_values(registry, environ, project.root)),
         warnings=warnings,
     )
 

@@ -16,6 +16,8 @@ from flowai.gateway.gateway import Gateway
 from flowai.prompts.lockfile import LockedRelease, PromptLock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from support.scripted_replies import Asked
 
 
@@ -134,6 +136,47 @@ def test_a_call_in_flight_keeps_its_version(project: Sample) -> None:
             return answer.text, answer.release
 
     assert asyncio.run(asked()) == ("Prompt v1.", "v1")
+
+
+def accepts(key: str) -> Callable[[Asked], Reply]:
+    def answer(asked: Asked) -> Reply:
+        return Reply() if asked.headers["authorization"] == f"bearer {key}" else Reply(status=401)
+
+    return answer
+
+
+def test_a_key_file_is_read_again_when_it_changes(project: Sample) -> None:
+    project.write("key.txt", "key-one")
+    project.registry["models"]["main"]["api_key"] = "file:key.txt"
+    project.write()
+    provider = project.providers["main"]
+
+    async def served() -> None:
+        async with project.gateway() as gateway:
+            provider.answerer = accepts("key-one")
+            assert (await gateway.complete("chat", HELLO)).text == "hello world"
+            provider.answerer = accepts("key-two-of-another-length")
+            project.write("key.txt", "key-two-of-another-length")
+            await gateway.reload()
+            assert (await gateway.complete("chat", HELLO)).model == "main"
+
+    asyncio.run(served())
+    assert project.alerts == []
+
+
+def test_a_refused_key_is_replaced_by_the_next_with_one_alert(project: Sample) -> None:
+    project.registry["models"]["main"]["api_key"] = ["key-one", "key-two"]
+    project.write()
+    project.providers["main"].answerer = accepts("key-two")
+
+    async def served() -> list[str]:
+        async with project.gateway() as gateway:
+            return [(await gateway.complete("chat", HELLO)).model for _ in range(3)]
+
+    assert asyncio.run(served()) == ["main"] * 3
+    (alert,) = project.alerts
+    assert (alert.cause, alert.model) == ("auth", "main")
+    assert "key-one" not in alert.message
 
 
 def test_a_prompt_and_its_partials_are_read_again(project: Sample) -> None:

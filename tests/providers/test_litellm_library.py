@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flowai.providers.litellm.adapter import is_strict
+from flowai.providers.openai.response_format import is_strict
 
 HEAVY = ("litellm", "openai", "httpx", "aiohttp", "pydantic", "asyncio", "xllamacpp", "tiktoken")
 

@@ -82,6 +82,27 @@ def wait_until_gone(process_id: int) -> None:
 
 
 @pytest.mark.local_model
+def test_a_local_model_is_called_without_litellm(weights: Path) -> None:
+    script = f"""
+import asyncio, sys
+from flowai.providers import Endpoint, Request, create_client
+from flowai.redaction import Redactor
+
+async def session():
+    client = create_client(redactor=Redactor())
+    endpoint = Endpoint(name="m", model="local/m", provider="local", file={str(weights)!r})
+    message = {{"role": "user", "content": "hi"}}
+    answer = await client.complete(Request(endpoint=endpoint, messages=(message,), params={{"max_tokens": 2}}))
+    await client.aclose()
+    return answer.ttft_ms is not None, not {{"litellm", "openai", "httpx"}} & set(sys.modules)
+
+print(*asyncio.run(session()))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=200)
+    assert done.stdout.split() == ["True", "True"]
+
+
+@pytest.mark.local_model
 def test_a_local_model_answers_and_is_free(ask: Callable[..., Request]) -> None:
     ready: list[tuple[str, float]] = []
 

@@ -229,4 +229,38 @@ def test_every_api_key_value_is_collected_for_redaction(tmp_path: Path) -> None:
         "PATH": "no",
         "X_TOKEN": "",
     }
-    assert secret_values(registry_of(tmp_path, text), environ) == {"1", "2", "3", "4", "5", "literal-value"}
+    assert secret_values(registry_of(tmp_path, text), environ, tmp_path) == {"1", "2", "3", "4", "5", "literal-value"}
+
+
+def test_keys_come_from_lists_and_files(tmp_path: Path) -> None:
+    (tmp_path / "key.txt").write_text("key-in-a-file\n", encoding="utf-8")
+    text = "schema_version: 1\nmodels:\n  a: {model: openai/x, api_key: ['${FIRST}', 'file:key.txt']}\n"
+    registry = registry_of(tmp_path, text)
+    endpoint = endpoint_of(registry, "a", {"FIRST": "key-1"}, root=tmp_path)
+    assert (endpoint.api_key, endpoint.spare_keys) == ("key-1", ("key-in-a-file",))
+    assert "key-in-a-file" in secret_values(registry, {}, tmp_path)
+    assert "key-" not in repr(endpoint)
+
+
+@pytest.mark.parametrize("content", [None, "", " \n"])
+def test_a_key_file_that_is_missing_or_empty_is_an_error(content: str | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "key.txt").write_text(content, encoding="utf-8")
+    registry = registry_of(tmp_path, "schema_version: 1\nmodels:\n  a: {model: openai/x, api_key: 'file:key.txt'}\n")
+    with pytest.raises(MissingKeyError, match=r"key\.txt"):
+        endpoint_of(registry, "a", {}, root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("model", "variable"),
+    [
+        ("openai/gpt-4o", "OPENAI_IDENTITY_PROVIDER_ID"),
+        ("anthropic/claude-haiku-4-5", "ANTHROPIC_FEDERATION_RULE_ID"),
+        ("azure/gpt-4o", "AZURE_AD_TOKEN"),
+        ("bedrock/x", "PATH"),
+        ("vertex_ai/x", "PATH"),
+    ],
+)
+def test_a_provider_that_signs_in_without_a_key_needs_none(model: str, variable: str, tmp_path: Path) -> None:
+    registry = registry_of(tmp_path, f"schema_version: 1\nmodels:\n  a: {{model: {model}}}\n")
+    assert endpoint_of(registry, "a", {variable: "set"}, root=tmp_path).api_key is None

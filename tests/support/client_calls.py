@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from flowai.errors import CallError
-from flowai.providers.litellm.client import LiteLLMClient
 from flowai.providers.direct.client import OpenAIClient
+from flowai.providers.litellm.client import LiteLLMClient
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -10,7 +10,10 @@ from flowai.providers.openai.chat_features import EFFORTS, EXTRA_PARAMETERS
 if TYPE_CHECKING:
     import random
 
-PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+PIXEL = (
+    "data:image/png;base64,"
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 HELLO = {"role": "user", "content": "Hello"}
 CLOSED = {
     "type": "object",
@@ -196,7 +199,9 @@ MESSAGES: dict[str, list[list[dict[str, Any]]]] = {
     "user:image-detail": [[_image("https://example.org/a.png", detail="low")]],
     "user:image-data-detail": [[_image(PIXEL, detail="high")]],
     "order:user-twice": [[HELLO, HELLO]],
-    "order:assistant-twice": [[HELLO, {"role": "assistant", "content": "Hi"}, {"role": "assistant", "content": "?"}, HELLO]],
+    "order:assistant-twice": [
+        [HELLO, {"role": "assistant", "content": "Hi"}, {"role": "assistant", "content": "?"}, HELLO]
+    ],
     "order:system-twice": [[{"role": "system", "content": "A"}, {"role": "system", "content": "B"}, HELLO]],
     "order:developer-twice": [[{"role": "developer", "content": "A"}, {"role": "developer", "content": "B"}, HELLO]],
     "order:tool-twice": [[*_ASKED, _RESULT, {**_RESULT, "tool_call_id": "call_2"}]],

@@ -136,5 +136,5 @@ class SmokeClient:
                 self._address = await self._running.enter_async_context(running(gateway))
         return self._address
 
-    def _connect(self, redactor: Redactor, *, shared_process: bool) -> Client:
-        return create_client(redactor=redactor, on_ready=self._on_ready, shared_process=shared_process)
+    def _connect(self, redactor: Redactor, **options: Any) -> Client:  # noqa: ANN401 - `create_client`'s own
+        return create_client(redactor=redactor, on_ready=self._on_ready, **options)

@@ -1,4 +1,4 @@
-"""One chat call: sends the request, reads the answer within its time limits, streamed or not."""
+"""Runs one chat call: sends the request and reads the answer within its time limits, streamed or not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_VECTORS_BYTES = 256 * 1024 * 1024
 _REFUSALS = frozenset({400, 422})
 
 
-class RefusedError(Exception):
+class HttpAnswerError(Exception):
     """An HTTP answer that is an error.
 
     Args:
@@ -44,7 +44,7 @@ class RefusedError(Exception):
         self.body = bytes(body)
 
 
-FAILURES = (RefusedError, MalformedStreamError, RedirectError, *CONNECTION_ERRORS)
+FAILURES = (HttpAnswerError, MalformedStreamError, RedirectError, *CONNECTION_ERRORS)
 """Exceptions of a failed call."""
 
 
@@ -165,7 +165,7 @@ class ChatCall:
         body = self._error_body = bytearray()
         with suppress(*CONNECTION_ERRORS):  # the status matters most
             await _read_rest(body, response, MAX_JSON_BYTES)
-        error = RefusedError(response, body)
+        error = HttpAnswerError(response, body)
         mode = _fallback_mode(self._mode, error)
         request = None if mode is None else self._rebuild(mode)
         if mode is None or request is None:
@@ -196,7 +196,7 @@ class ChatCall:
     def _check_end(self, error: BaseException, limit: asyncio.Timeout) -> None:
         """Raise the error of a broken connection or a passed limit, unless only the end marker is missing."""
         if self._response is not None and self._error_body is not None:
-            raise RefusedError(self._response, self._error_body) from None
+            raise HttpAnswerError(self._response, self._error_body) from None
         if self.answer.finish_reason is not None:
             self.answer.check_complete()
             return
@@ -217,7 +217,7 @@ async def read_body(request: WireRequest, connections: Connections, *, is_local:
         if response.status >= _ERROR_STATUS:
             with suppress(*CONNECTION_ERRORS):
                 await _read_rest(body, response, MAX_JSON_BYTES)
-            raise RefusedError(response, body)
+            raise HttpAnswerError(response, body)
         await _read_rest(body, response, MAX_VECTORS_BYTES)
         if len(body) > MAX_VECTORS_BYTES:
             raise MalformedStreamError(f"the answer is longer than {MAX_VECTORS_BYTES:,} bytes")
@@ -232,7 +232,7 @@ async def _read_rest(body: bytearray, response: aiohttp.ClientResponse, max_byte
         body += data
 
 
-def _fallback_mode(mode: RequestMode, error: RefusedError) -> RequestMode | None:
+def _fallback_mode(mode: RequestMode, error: HttpAnswerError) -> RequestMode | None:
     """Return the mode for another try of a refused request; None if it was refused for another reason."""
     if error.status not in _REFUSALS or mode == "plain":
         return None

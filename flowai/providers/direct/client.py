@@ -221,12 +221,12 @@ class OpenAIClient:
         return self._prices.cost_usd(endpoint.model, usage) if usage and usage.get("total_tokens") else None
 
     def _call_error(self, error: Exception, endpoint: Endpoint, elapsed_s: float) -> CallError:
-        from flowai.providers.direct.chat_call import RefusedError
+        from flowai.providers.direct.chat_call import HttpAnswerError
         from flowai.providers.http.connections import RedirectError
         from flowai.providers.http.network_errors import network_error
 
         redactor = self._redactor
-        if isinstance(error, RefusedError):
+        if isinstance(error, HttpAnswerError):
             return http_error(
                 status=error.status,
                 headers=error.headers,

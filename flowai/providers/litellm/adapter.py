@@ -21,6 +21,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from flowai.providers.client import LOCAL_PROVIDER
+from flowai.providers.openai.response_format import response_format
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -155,17 +156,9 @@ class LiteLLMAdapter:
             arguments.pop(name, None)  # flowai decides whether to stream
         if arguments.get("tools"):  # otherwise LiteLLM checks them for MCP servers, with a package it does not install
             arguments["_skip_mcp_handler"] = True
-        if request.response_format is not None:
-            arguments["response_format"] = request.response_format
-        if request.response_schema is not None:
-            arguments["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {
-                    "name": "answer",
-                    "schema": request.response_schema,
-                    "strict": is_strict(request.response_schema),
-                },
-            }
+        answer_format = response_format(request)
+        if answer_format is not None:
+            arguments["response_format"] = answer_format
         return arguments
 
     def address(self, endpoint: Endpoint) -> dict[str, Any]:
@@ -239,24 +232,6 @@ class LiteLLMAdapter:
         except openai.OpenAIError:
             return False  # unknown provider: the call reports it
         return provider in _STREAMED_PROVIDERS or provider in self.module.openai_compatible_providers
-
-
-def is_strict(schema: Any) -> bool:  # noqa: ANN401 - JSON is anything
-    """Return whether a schema is valid in OpenAI's strict mode: closed objects, all properties required.
-
-    Source:
-        OpenAI, "Structured Outputs", section "Supported schemas".
-    """
-    if isinstance(schema, list):
-        return all(is_strict(item) for item in schema)
-    if not isinstance(schema, dict):
-        return True
-    if schema.get("type") == "object" or "properties" in schema:
-        names = schema.get("properties", {})
-        is_closed = schema.get("additionalProperties") is False
-        if not is_closed or set(schema.get("required", ())) != set(names):
-            return False
-    return all(is_strict(value) for value in schema.values())
 
 
 def token_counts(usage: Any) -> tuple[int | None, int | None]:  # noqa: ANN401 - LiteLLM's own

@@ -40,28 +40,11 @@ _SCHEMA_WORDS = {
 }
 _COMBINATORS = frozenset({"allOf", "anyOf", "const", "enum", "not", "oneOf"})
 _OWN_HEADERS = (
-    "accept",
-    "api-key",
-    "authorization",
-    "connection",
-    "content-",
-    "cookie",
-    "expect",
-    "host",
-    "http-referer",
+    *("accept", "api-key", "authorization", "connection", "content-", "cookie", "expect", "host", "http-referer"),
+    *("idempotency-", "keep-alive", "openai-", "proxy-", "te", "trailer", "transfer-", "upgrade", "user-agent"),
+    *("x-api-key", "x-pplx-", "x-novita-", "x-stainless-", "x-title"),
 )
-_OWN_HEADERS += (
-    "idempotency-",
-    "keep-alive",
-    "openai-",
-    "proxy-",
-    "te",
-    "trailer",
-    "transfer-",
-    "upgrade",
-    "user-agent",
-)
-_OWN_HEADERS += ("x-api-key", "x-stainless-", "x-title")
+"""Beginnings of headers that clients or LiteLLM set themselves."""
 _TEXT_PART = frozenset({"type", "text"})
 _TOOL_CALL = frozenset({"id", "type", "function"})
 _FUNCTION_CALL = frozenset({"name", "arguments"})
@@ -115,7 +98,7 @@ def add_message_features(features: set[str], messages: Iterable[ChatMessage]) ->
         features.add(UNKNOWN)
     elif last_role == "assistant":
         features.add("order:answer-last")
-    elif last_role != "user" and last_role != "tool":
+    elif last_role not in {"user", "tool"}:
         features.add("order:system-last")
 
 
@@ -162,9 +145,9 @@ def _part_kind(part: Any) -> str:  # noqa: ANN401 - JSON is anything
     url, detail = image.get("url"), image.get("detail", "auto")
     if type(url) is not str or type(detail) is not str or image.keys() - {"url", "detail"}:
         return UNKNOWN
-    kind = (
-        "image-data" if url.startswith("data:image/") else "image" if url.startswith(("https://", "http://")) else "?"
-    )
+    if not url.startswith(("data:image/", "https://", "http://")):
+        return UNKNOWN
+    kind = "image-data" if url.startswith("data:") else "image"
     return f"{kind}-detail" if "detail" in image else kind
 
 

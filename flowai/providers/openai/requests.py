@@ -40,9 +40,9 @@ def chat_request(
         usage: whether a streamed answer ends with its token counts.
     """
     params = request.params
-    wanted_format = response_format(request)
-    if wanted_format is not None:
-        params = {**params, "response_format": wanted_format}
+    answer_format = response_format(request)
+    if answer_format is not None:
+        params = {**params, "response_format": answer_format}
     body = _chat_body(params, request.messages, provider)
     if body is None:
         return None
@@ -59,9 +59,9 @@ def request_as_written(
 ) -> WireRequest | None:
     """Build a chat request without LiteLLM's translations, for `transport: direct`; None if it is not valid JSON."""
     params = {name: value for name, value in request.params.items() if value is not None}
-    wanted_format = response_format(request)
-    if wanted_format is not None:
-        params["response_format"] = wanted_format
+    answer_format = response_format(request)
+    if answer_format is not None:
+        params["response_format"] = answer_format
     body = {"model": provider.model, "messages": request.messages, **provider.body}
     extra_headers = params.pop("extra_headers", None)
     body.update(params.pop("extra_body", None) or {})
@@ -138,12 +138,7 @@ def _wire_request(
 ) -> WireRequest | None:
     try:
         encoded = msgspec.json.encode(body)
-    except (
-        TypeError,
-        ValueError,
-        OverflowError,
-        RecursionError,
-    ):  # lone surrogates, for instance: LiteLLM refuses them
+    except (TypeError, ValueError, OverflowError, RecursionError):  # lone surrogates, for instance
         return None
     headers = provider.headers
     if extra_headers:
