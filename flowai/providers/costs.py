@@ -132,7 +132,9 @@ def reported_cost_usd(usage: Mapping[str, Any]) -> float | None:
     reported = usage.get("cost")
     if isinstance(reported, dict):
         reported = reported.get("total_cost")
-    return float(reported) if type(reported) in {int, float} and 0 <= reported < inf else None
+    if isinstance(reported, bool) or not isinstance(reported, int | float) or not 0 <= reported < inf:
+        return None
+    return float(reported)
 
 
 def xai_cost_usd(row: Mapping[str, Any], usage: Mapping[str, Any]) -> float:

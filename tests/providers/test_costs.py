@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import random
 import warnings
 from typing import Any
@@ -24,6 +25,7 @@ UNLISTED = ("xyz", "xyz-7b", "gpt-5.9-mini", "claude-opus-9", "GPT-4O", "ft:gpt-
 
 @pytest.fixture(scope="module")
 def litellm() -> Any:
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # otherwise it downloads its prices
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import litellm  # noqa: TID251 - it is compared

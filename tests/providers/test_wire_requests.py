@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import warnings
 from contextlib import suppress
@@ -73,6 +74,7 @@ class LiteLLM:
     """The installed LiteLLM, which sends to the recording server."""
 
     def __init__(self, server: RecordingServer) -> None:
+        os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # otherwise it downloads its prices
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import litellm  # noqa: TID251 - it is compared

@@ -146,7 +146,7 @@ def _image(url: str, **more: Any) -> dict[str, Any]:
     return {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url, **more}}]}
 
 
-_ASKED = [HELLO, {"role": "assistant", "content": "Which city?", "tool_calls": [call()]}]
+_ASKED: list[dict[str, Any]] = [HELLO, {"role": "assistant", "content": "Which city?", "tool_calls": [call()]}]
 _RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "sunny"}
 
 
