@@ -194,7 +194,7 @@ class UserCounter:
             so_far, totals = _running(n, starts), _running(total, starts)
             has = so_far > 0
             mean = np.where(has, _rounded(totals / np.maximum(so_far, 1)), 0)
-            states = [has.astype(np.int64), (has & (totals > 0)).astype(np.int64), mean, mean * mean]
+            states = [has.astype(np.int64), (has & (totals > 0)).astype(np.int64), mean, _squares(mean)]
             sums = [np.add.reduceat(one[order], begins) for one in (*(_change(state, is_new) for state in states), n)]
             for key, *numbers, count in zip(places, *(one.tolist() for one in sums), strict=True):
                 if count:
@@ -203,7 +203,7 @@ class UserCounter:
             left, which = np.unique(
                 owner[gone] // unit_count << _HOUR_BITS | out_us[gone] // HOUR_US, return_inverse=True
             )
-            losses = np.zeros((len(states), len(left)), dtype=np.int64)
+            losses = np.zeros((len(states), len(left)), dtype=states[-1].dtype)
             for loss, state in zip(losses, states, strict=True):
                 np.subtract.at(loss, which, state[gone])
             for key, numbers in zip(left.tolist(), losses.T.tolist(), strict=True):
@@ -276,6 +276,13 @@ def _change(values: Ints, is_new: Flags) -> Ints:
     """Return the differences to the row before, of the same owner."""
     changes: Ints = values - np.where(is_new, 0, np.concatenate(([0], values[:-1])))
     return changes
+
+
+def _squares(values: Ints) -> Ints:
+    """Return the squares; of large values (calls of a dollar and more) as objects, as their sums need more bits."""
+    largest = int(np.abs(values).max(initial=0))
+    wide = values if largest**2 * len(values) < NEVER else values.astype(object)
+    return wide * wide
 
 
 def _rounded(values: NDArray[np.float64]) -> Ints:
