@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.analytics.call_table import FEEDBACK_PRECEDENCE, FIRST_POSITIVE, cost_sql
-from flowai.analytics.event_query import ANSWERED, IS_FEEDBACK, IS_SCORE, literal, moment
+from flowai.analytics.call_table import IS_SAVED, LAST_FEEDBACK, LAST_SCORE, accepted_sql, cost_sql, opinions_sql
+from flowai.analytics.event_query import ANSWERED, literal, moment
 from flowai.comparison.baseline_limits import LIMITED_BY, MICRO_USD
-from flowai.comparison.sampling import least_sampled
+from flowai.comparison.sampling import min_sampled_hash
 from flowai.comparison.spec import counted_sql, one_of_sql
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _scans(schedules: Mapping[str, SamplingSchedule]) -> list[str]:
     """
     levels = list(zip(*(one.halvings_us for one in schedules.values()), strict=False))
     # times from which on users are sampled only if their hash is not below a number, in every arm
-    cuts = [(least_sampled(level), max(levels[level - 1])) for level in range(2, len(levels) + 1, 2)]
+    cuts = [(min_sampled_hash(level), max(levels[level - 1])) for level in range(2, len(levels) + 1, 2)]
     if not cuts:
         return ["TRUE"]
     ends = [f' AND "at" < {moment(end_us)}' for _, end_us in cuts[1:]] + [""]
@@ -137,26 +137,18 @@ def build_opinions(log: Log, spec: ComparisonSpec) -> None:
 
     Of several the last one counts; of equal times the stronger one.
     """
+    is_known = f"at_us <= {spec.now_us} AND hash(call_id) IN (SELECT call FROM facts)"  # noqa: S608 - numbers of ours
     log.fetch(f"""
         CREATE OR REPLACE TEMP TABLE opinions AS
-        WITH given AS MATERIALIZED (
-            SELECT hash(call_id) AS call, at_us AS given_us,
-                list_position({list(FEEDBACK_PRECEDENCE)}, verdict) AS rank, NULL::BOOLEAN AS passed
-            FROM lines WHERE {IS_FEEDBACK} AND at_us <= {spec.now_us} AND hash(call_id) IN (SELECT call FROM facts)
-            UNION ALL
-            SELECT hash(call_id), at_us, NULL, passed FROM lines
-            WHERE {IS_SCORE} AND name = 'hallucination' AND at_us <= {spec.now_us}
-                AND hash(call_id) IN (SELECT call FROM facts)
-        ), ready AS (
+        WITH given AS MATERIALIZED ({opinions_sql(is_known)}), ready AS (
             SELECT call, side, stage, feature, unit, dropped_us, at_us, error_rate AS has_failed,
                 greatest(facts.known_us, at_us + {spec.feedback_us}) AS known_us,
                 in_sample AND greatest(facts.known_us, at_us + {spec.feedback_us})
                     < coalesce(dropped_us, {1 << 62}) AS in_sample
             FROM facts WHERE is_judged
         ), last AS (
-            SELECT call, NOT max(given_us * 8 + rank) % 8 >= {FIRST_POSITIVE} AS acceptance,
-                coalesce(bool_or(rank = {len(FEEDBACK_PRECEDENCE)}), FALSE) AS saved,
-                max(given_us * 2 + (NOT passed)::INTEGER) % 2 = 1 AS hallucination
+            SELECT call, NOT {accepted_sql(LAST_FEEDBACK)} AS acceptance, coalesce({IS_SAVED}, FALSE) AS saved,
+                {LAST_SCORE} % 2 = 1 AS hallucination
             FROM given JOIN ready USING (call) WHERE given_us < at_us + {spec.feedback_us} GROUP BY call
         )
         SELECT ready.*, acceptance, hallucination,

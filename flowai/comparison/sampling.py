@@ -35,7 +35,7 @@ class SamplingSchedule:
     def dropped_sql(self) -> str:
         """SQL over `key`, a hash of the user: the time from which the user is not sampled any more, or NULL."""
         whens = " ".join(
-            f"WHEN key < {least_sampled(level + 1)} THEN {moment_us}"
+            f"WHEN key < {min_sampled_hash(level + 1)} THEN {moment_us}"
             for level, moment_us in enumerate(self.halvings_us)
         )
         return f"CASE {whens} END::BIGINT" if whens else "NULL::BIGINT"
@@ -50,7 +50,7 @@ class SamplingSchedule:
         return SamplingSchedule(halvings_us=tuple(at_us for at_us in self.halvings_us if at_us < moment_us))
 
 
-def least_sampled(halvings_count: int) -> int:
+def min_sampled_hash(halvings_count: int) -> int:
     """Return the least hash of a user that is still sampled after some halvings: half of the users had less each time.
 
     Comparisons, unlike single bits, are checked while Parquet is read.

@@ -150,7 +150,7 @@ class UserCounter:
             if METRIC_KINDS[name].is_frequent:
                 parts = [place[present], place[failing]]
             else:
-                came = present[_is_first(owner[present], len(owners))]
+                came = present[_first_rows(owner[present], len(owners))]
                 has_failed = np.zeros(len(owners), dtype=bool)
                 has_failed[owner[failing]] = True
                 left = came[~has_failed[owner[came]]]
@@ -173,12 +173,12 @@ class UserCounter:
         arm = rows.stage[here] * len(rows.sides) + rows.side[here]
         groups, group = group_rows((arm * unit_count + rows.unit[here]) * hour_count + hour - first_hour)
         owner, hour_of = np.divmod(groups, hour_count)
-        is_new = _is_new(owner)
+        is_new = _run_starts(owner)
         is_last = np.concatenate((is_new[1:], [True]))
         starts = np.maximum.accumulate(np.where(is_new, np.arange(len(groups)), 0))
         place = owner // unit_count * hour_count + hour_of
         order, place = sorted_rows(place)
-        begins = np.flatnonzero(_is_new(place))
+        begins = np.flatnonzero(_run_starts(place))
         places = place[begins].tolist()
         out_us = np.full(len(groups), NEVER)
         np.minimum.at(out_us, group, rows.dropped_us[here])
@@ -233,7 +233,7 @@ def sorted_rows(keys: Ints) -> tuple[Ints, Ints]:
 def group_rows(keys: Ints) -> tuple[Ints, Ints]:
     """Return the different keys, 0 or more, in ascending order, and the index of each row's key in them."""
     order, in_order = sorted_rows(keys)
-    is_new = _is_new(in_order)
+    is_new = _run_starts(in_order)
     group = np.empty(len(keys), dtype=np.int64)
     group[order] = np.cumsum(is_new) - 1
     return in_order[is_new], group
@@ -241,18 +241,18 @@ def group_rows(keys: Ints) -> tuple[Ints, Ints]:
 
 def runs_of(in_order: Ints) -> tuple[Ints, Ints]:
     """Return where each run of equal values begins, and where it ends."""
-    begins: Ints = np.flatnonzero(_is_new(in_order))
+    begins: Ints = np.flatnonzero(_run_starts(in_order))
     return begins, np.append(begins[1:], len(in_order))[: len(begins)]
 
 
-def _is_new(in_order: Ints) -> Flags:
+def _run_starts(in_order: Ints) -> Flags:
     """Return by row whether its value differs from that of the row before; the first one's does."""
     is_new = np.ones(len(in_order), dtype=bool)
     np.not_equal(in_order[1:], in_order[:-1], out=is_new[1:])
     return is_new
 
 
-def _is_first(owner: Ints, count: int) -> Flags:
+def _first_rows(owner: Ints, count: int) -> Flags:
     """Return by row whether it is the first of its owner; there are `count` owners."""
     rows, first = np.arange(len(owner)), np.empty(count, dtype=np.int64)
     first[owner[::-1]] = rows[::-1]

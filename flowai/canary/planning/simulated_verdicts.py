@@ -81,7 +81,7 @@ def judge_simulated(
     at_ends: list[CanaryVerdict] = []
     doubts: list[str] = []
     for hour_us in range((first_us // HOUR_US + 1) * HOUR_US, spec.now_us + 1, HOUR_US):
-        if hour_us not in ends_us and not looks.may_decide(hour_us, is_rolled_back=rollback_us is not None):
+        if hour_us not in ends_us and not looks.is_decisive(hour_us, is_rolled_back=rollback_us is not None):
             continue
         then = comparison.as_of(hour_us)
         verdict, reasons, statuses = verdict_of(then, then.findings(), ())
@@ -133,7 +133,7 @@ class _DecisiveLooks:
         ]
         self._safe_enough = -math.log(rules.alpha)
 
-    def may_decide(self, hour_us: int, *, is_rolled_back: bool) -> bool:
+    def is_decisive(self, hour_us: int, *, is_rolled_back: bool) -> bool:
         if not is_rolled_back and any(series.at(hour_us)[1] >= enough for series, enough in self._worse):
             return True
         stage = bisect_left(self._begins_us, hour_us) - 1
