@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import numpy as np  # noqa: TID251 - columns of simulated calls
 
 from flowai.canary.planning.simulated_counts import count_simulated
-from flowai.canary.planning.simulated_verdicts import judge_simulated, rollout_spec
+from flowai.canary.planning.simulated_verdicts import find_rollback, judge_simulated, rollout_spec
 from flowai.comparison.blocks import ArmPair
 from flowai.comparison.evidence import Comparison, DecisionRules
 from flowai.comparison.metrics import METRICS
+from flowai.comparison.spec import HOUR_US
 from flowai.registry.policies import CanaryPolicy
 from flowai.simulation.generator import simulate_calls
 from flowai.simulation.scenario import Arm, Bots, CacheTraffic, FeatureTraffic, Outage, Scenario
@@ -117,6 +118,7 @@ class Outcomes:
     runs: int = 0
     rolled_back: int = 0
     promoted: int = 0
+    """Like `invalid`, not counted where a rollout is played up to its rollback only."""
     invalid: int = 0
     """Rollouts with the verdict `invalid` at the end of a stage."""
     worse: Counter[str] = field(default_factory=Counter)
@@ -284,9 +286,14 @@ def rules_of(guardrails: tuple[Metric, ...]) -> DecisionRules:
 def play(case: Case, seeds: range) -> Outcomes:
     """Simulate and judge the rollouts of some seeds."""
     outcomes, rules = Outcomes(), rules_of(case.guardrails)
+    begin_us, hours = case.scenario.spans()[0].since_us, case.scenario.hours / 8
     for seed in seeds:
-        calls = simulate_calls(case.scenario, seed)
-        result = judge_simulated(calls, case.scenario, rules)
+        if case.kind == "detection":
+            result = find_rollback(case.scenario, seed, rules, hours=hours)
+            if result.rollback_us is not None:  # the next one may take as long
+                hours = 1.5 * (result.rollback_us - begin_us) / HOUR_US
+        else:
+            result = judge_simulated(simulate_calls(case.scenario, seed), case.scenario, rules)
         outcomes.runs += 1
         outcomes.rolled_back += result.rollback_us is not None
         outcomes.promoted += bool(result.promoted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.analytics.event_query import IS_FEEDBACK
+from flowai.analytics.event_query import IS_FEEDBACK, IS_SCORE
 from flowai.analytics.records import NANO_USD
 
 if TYPE_CHECKING:
@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 FEEDBACK_PRECEDENCE = ("edited", "rejected", "thumbs_down", "accepted", "thumbs_up", "saved")
 """Verdicts in order of precedence, weaker ones first; an edited answer was not accepted unchanged."""
 
-FIRST_POSITIVE = 4
+_FIRST_POSITIVE = 4
+_RANK = f"list_position({list(FEEDBACK_PRECEDENCE)}, verdict)"
+LAST_FEEDBACK = "max(given_us * 8 + rank)"
+"""SQL over `given_us` and `rank` of a call's feedback: time and verdict of the last one as a number; of equal times the
+stronger verdict counts."""
+LAST_SCORE = "max(given_us * 2 + (NOT passed)::INTEGER)"
+"""The same over `given_us` and `passed` of a call's scores; of equal times the one that failed counts."""
+IS_SAVED = f"bool_or(rank = {len(FEEDBACK_PRECEDENCE)})"
+"""SQL over `rank` of a call's feedback: the answer was saved."""
 PART_ROWS = 300_000
 """Calls that are joined or deduplicated at once: about 30 MB."""
 
@@ -59,16 +67,33 @@ def _repeated_lines(lines: int, kept: int, calls: int) -> dict[ProblemKind, int]
     return {kind: count for kind, count in counts.items() if count}
 
 
-def join_feedback(log: Log, is_in_time: str) -> None:
+def opinions_sql(condition: str = "TRUE") -> str:
+    """Return SQL for feedback and hallucination scores of `lines`: `call`, `given_us`, `rank` and `passed`.
+
+    A line has a `rank` or has `passed`. `condition` is SQL over a line.
+    """
+    return f"""
+        SELECT hash(call_id) AS call, at_us AS given_us, {_RANK} AS rank, NULL::BOOLEAN AS passed
+        FROM lines WHERE {IS_FEEDBACK} AND {condition}
+        UNION ALL
+        SELECT hash(call_id), at_us, NULL, passed FROM lines
+        WHERE {IS_SCORE} AND name = 'hallucination' AND {condition}
+    """  # noqa: S608 - names and numbers of ours
+
+
+def accepted_sql(last_feedback: str) -> str:
+    """Return SQL for "the answer was accepted", from SQL for `LAST_FEEDBACK`."""
+    return f"{last_feedback} % 8 >= {_FIRST_POSITIVE}"
+
+
+def join_feedback(log: Log) -> None:
     """Build `calls` from `call_lines` and the last feedback of each call; of equal times the stronger verdict counts.
 
-    The join runs in parts, so that memory does not grow with the log. `is_in_time` is an SQL condition on `feedback_us`
-    and `at_us` under which feedback counts.
+    The join runs in parts, so that memory does not grow with the log.
     """
     log.fetch(f"""
         CREATE TABLE feedback AS
-        SELECT hash(call_id) AS call, at_us AS feedback_us, list_position({list(FEEDBACK_PRECEDENCE)}, verdict) AS rank
-        FROM lines
+        SELECT hash(call_id) AS call, at_us AS given_us, {_RANK} AS rank FROM lines
         WHERE {IS_FEEDBACK} AND rank IS NOT NULL
     """)  # noqa: S608 - words of ours
     log.fetch(
@@ -79,9 +104,8 @@ def join_feedback(log: Log, is_in_time: str) -> None:
         log.fetch(f"""
             INSERT INTO calls
             WITH portion AS (SELECT * FROM call_lines WHERE {part}), last AS (
-                SELECT call, max(feedback_us * 8 + rank) % 8 >= {FIRST_POSITIVE} AS accepted,
-                    bool_or(rank = {len(FEEDBACK_PRECEDENCE)}) AS saved
-                FROM (SELECT * FROM feedback WHERE {part}) JOIN portion USING (call) WHERE {is_in_time} GROUP BY call
+                SELECT call, {accepted_sql(LAST_FEEDBACK)} AS accepted, {IS_SAVED} AS saved
+                FROM (SELECT * FROM feedback WHERE {part}) JOIN portion USING (call) GROUP BY call
             ) SELECT portion.*, accepted, saved FROM portion LEFT JOIN last USING (call)
         """)  # noqa: S608 - numbers and conditions of ours
 

@@ -50,8 +50,10 @@ class TimeRange:
 class Log:
     """An open event log. Its table `lines` has the requested columns, `at` and `at_us`."""
 
-    def __init__(self, connection: DuckDBPyConnection) -> None:
+    def __init__(self, connection: DuckDBPyConnection, *, has_parquet: bool) -> None:
         self._connection = connection
+        self.has_parquet = has_parquet
+        """Some lines are in Parquet, where a condition on a single column is checked before others are decoded."""
 
     def fetch(self, query: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Run a query and return its rows; an unreadable log or a full disk to spill to is an InfrastructureError."""
@@ -111,7 +113,7 @@ def open_log(directories: Path | Sequence[Path], columns: Sequence[str], time_ra
         try:
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute("SET enable_progress_bar = false")  # the bar would be drawn on stdout, into the JSON
-            log = Log(connection)
+            log = Log(connection, has_parquet=bool(files.parquet))
             _make_lines(log, files, column_names, time_range)
             yield log
         finally:

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from flowai.analytics.call_table import FEEDBACK_PRECEDENCE, bucket, deduplicate_lines, join_feedback, parts_of
-from flowai.analytics.event_query import ANSWERED, IS_CALL, IS_SCORE, PROBLEMS
+from flowai.analytics.call_table import (
+    FEEDBACK_PRECEDENCE,
+    LAST_FEEDBACK,
+    LAST_SCORE,
+    bucket,
+    deduplicate_lines,
+    join_feedback,
+    opinions_sql,
+    parts_of,
+)
+from flowai.analytics.event_query import ANSWERED, IS_CALL, PROBLEMS
 from flowai.analytics.records import NANO_USD, DataProblem, ReportRecord
 from flowai.statistics.histogram import bucket_quantile
 from flowai.timestamps import format_us
@@ -192,7 +201,7 @@ def _load_calls(log: Log, time_range: TimeRange, columns: str, now_us: int) -> d
             AND at_us <= {now_us}
     """)  # noqa: S608 - names and numbers of ours
     again = deduplicate_lines(log)
-    join_feedback(log, "TRUE")
+    join_feedback(log)
     _count_judgements(log, now_us)
     return again
 
@@ -205,13 +214,13 @@ def _count_judgements(log: Log, now_us: int) -> None:
     up, down = (FEEDBACK_PRECEDENCE.index(word) + 1 for word in ("thumbs_up", "thumbs_down"))
     log.fetch(f"""
         CREATE TEMP TABLE thumbs AS
-        SELECT call, max(feedback_us * 8 + rank) % 8 = {up} AS is_up
+        SELECT call, {LAST_FEEDBACK} % 8 = {up} AS is_up
         FROM feedback WHERE rank IN ({up}, {down}) GROUP BY call
     """)  # noqa: S608 - numbers of ours
     log.fetch(f"""
         CREATE TEMP TABLE checks AS
-        SELECT hash(call_id) AS call, max(at_us * 2 + (NOT passed)::INTEGER) % 2 = 1 AS hallucinated
-        FROM lines WHERE {IS_SCORE} AND name = 'hallucination' AND at_us <= {now_us} GROUP BY call
+        SELECT call, {LAST_SCORE} % 2 = 1 AS hallucinated FROM ({opinions_sql(f"at_us <= {now_us}")})
+        WHERE passed IS NOT NULL GROUP BY call
     """)  # noqa: S608 - as above
 
 

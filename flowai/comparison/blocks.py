@@ -134,15 +134,16 @@ def accumulate_failures(
     worse = RatioEProcess("worse", tolerated_ratio=tolerated_ratio, failures_only=True)
     series = EvidenceSeries(worse=worse)
     at_risk: dict[int, list[int]] = {}
+    arms = [(0, pair.candidate), *((1, side) for side in pair.baselines)]
     for change in changes:
         end_us = change.at_us + CELL_US
         if end_us > until_us:
             continue
         users = at_risk.setdefault(change.stage, [0, 0])
         failures = [0, 0]
-        for arm, sides in enumerate(((pair.candidate,), pair.baselines)):
-            for side in sides:
-                came, failed, left = change.sides.get(side, (0, 0, 0))
+        for arm, side in arms:
+            if side in change.sides:
+                came, failed, left = change.sides[side]
                 users[arm] += came - left
                 failures[arm] += failed
         if sum(failures) and min(users) > 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flowai.analytics.event_query import literal
-from flowai.comparison.metrics import DELAYED_METRICS, RATIO_METRICS
+from flowai.comparison.metrics import RATIO_METRICS
 from flowai.comparison.sampling import common_schedule
 from flowai.comparison.spec import BORDER_US, HOUR_US, one_of_sql
 
@@ -28,17 +28,14 @@ _MISSING = -128
 _TYPES = ("TINYINT", "BIGINT")
 
 
-def count_users(log: Log, spec: ComparisonSpec, schedules: Mapping[str, SamplingSchedule], counts: Counts) -> None:
-    """Count the users of `facts` and `opinions`."""
+def count_users(log: Log, spec: ComparisonSpec, table: str, metrics: Sequence[Metric], counts: Counts) -> None:
+    """Count the users of `facts` or `opinions`."""
     from flowai.comparison.user_arrays import UserCounter  # numpy takes a while to load
 
-    _count_arrivals(log, spec, schedules, counts)
-    for table in ("facts", "opinions"):
-        metrics = [name for name in spec.metrics if (name in DELAYED_METRICS) == (table == "opinions")]
-        counter = UserCounter(counts=counts)
-        for rows, values in _parts(log, spec, table, metrics):
-            counter.add(rows, values)
-        counter.finish()
+    counter = UserCounter(counts=counts)
+    for rows, values in _parts(log, spec, table, metrics):
+        counter.add(rows, values)
+    counter.finish()
 
 
 def _parts(
@@ -54,13 +51,15 @@ def _parts(
     columns = ", ".join(f"coalesce({name}::{_TYPES[name in RATIO_METRICS]}, {_MISSING}) AS {name}" for name in metrics)
     ((row_count,),) = log.fetch(f"SELECT count(*) FROM {table}")  # noqa: S608 - names of ours
     part_count = max(1, -(-int(row_count) // _PART_CALLS))
+    # in order of the parts, so that a part is read without the others
+    log.fetch(f"""
+        CREATE TEMP TABLE parts AS
+        SELECT ((unit >> 32) % {part_count})::INTEGER AS part, (CASE side {side} END)::BIGINT AS side,
+            stage::BIGINT AS stage, unit, known_us, in_sample, coalesce(dropped_us, {NEVER}) AS dropped_us, {columns}
+        FROM {table} WHERE side IN ({", ".join(literal(name) for name in sides)}) ORDER BY part
+    """)  # noqa: S608 - names and numbers of ours
     for part in range(part_count):
-        arrays = log.fetch_arrays(f"""
-            SELECT (CASE side {side} END)::BIGINT AS side, stage::BIGINT AS stage, unit, known_us, in_sample,
-                coalesce(dropped_us, {NEVER}) AS dropped_us, {columns}
-            FROM {table} WHERE side IN ({", ".join(literal(name) for name in sides)})
-                AND (unit >> 32) % {part_count} = {part}
-        """)  # noqa: S608 - names and numbers of ours
+        arrays = log.fetch_arrays(f"SELECT * EXCLUDE part FROM parts WHERE part = {part}")  # noqa: S608 - as above
         rows = CallRows(
             sides=sides,
             stage_count=len(spec.stages),
@@ -76,9 +75,10 @@ def _parts(
             for name in metrics
         }
         yield rows, values
+    log.fetch("DROP TABLE parts")
 
 
-def _count_arrivals(log: Log, spec: ComparisonSpec, schedules: Mapping[str, SamplingSchedule], counts: Counts) -> None:
+def count_arrivals(log: Log, spec: ComparisonSpec, schedules: Mapping[str, SamplingSchedule], counts: Counts) -> None:
     """Count units by arm and stage; those who leave the sample are taken off again."""
     came = _hours(
         log,

@@ -31,7 +31,7 @@ HourlyCounts = dict[int, int]
 """Numbers by the start of an hour (microseconds since 1970)."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class TimeBucket:
     """Users in a time cell of five minutes."""
 
@@ -43,7 +43,7 @@ class TimeBucket:
     """By arm, users with a measurement who have not failed before, and those of them who fail."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class RiskChange:
     """Changes of the users at risk of their first failure, in a time cell of five minutes."""
 
@@ -90,6 +90,9 @@ class CallCounts:
     def ended_count(self) -> int:
         """Calls that reached a model and whose caller stayed."""
         return self.reached_count - self.cancelled_count
+
+
+_sums_of = attrgetter(*(one.name for one in fields(CallCounts)))
 
 
 @dataclass(slots=True)
@@ -161,11 +164,12 @@ class Counts:
 
     def for_stage(self, side: str, stage: int, feature: str | None = None) -> CallCounts:
         """Return the sums of an arm in a stage; of one feature or of all."""
-        added = CallCounts()
-        for (of_side, of_stage, of_feature, _), sums in self.calls.items():
-            if (of_side, of_stage) == (side, stage) and feature in (None, of_feature):
-                added.add(sums)
-        return added
+        parts = [
+            _sums_of(sums)
+            for (of_side, of_stage, of_feature, _), sums in self.calls.items()
+            if of_stage == stage and of_side == side and feature in (None, of_feature)
+        ]
+        return CallCounts(*map(sum, zip(*parts, strict=True)))
 
     def unit_count(self, side: str, stage: int) -> int:
         """Return the number of users of an arm in a stage, named or not; of a sample, estimated."""
@@ -263,7 +267,10 @@ def cumulated(by_hour: Mapping[int, UserSums]) -> Iterator[tuple[int, UserSums]]
     so_far = UserSums()
     for hour_us in sorted(by_hour):
         so_far.add(by_hour[hour_us])
-        yield hour_us + HOUR_US, replace(so_far)
+        yield (
+            hour_us + HOUR_US,
+            UserSums(so_far.user_count, so_far.affected_count, so_far.total, so_far.squares),
+        )
 
 
 def _until(hours: dict[int, _Value], moment_us: int) -> dict[int, _Value]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.analytics.call_table import FEEDBACK_PRECEDENCE, FIRST_POSITIVE, cost_sql
-from flowai.analytics.event_query import ANSWERED, IS_FEEDBACK, IS_SCORE, literal
+from flowai.analytics.call_table import IS_SAVED, LAST_FEEDBACK, LAST_SCORE, accepted_sql, cost_sql, opinions_sql
+from flowai.analytics.event_query import ANSWERED, literal, moment
 from flowai.comparison.baseline_limits import LIMITED_BY, MICRO_USD
+from flowai.comparison.sampling import min_sampled_hash
 from flowai.comparison.spec import counted_sql, one_of_sql
 
 if TYPE_CHECKING:
@@ -45,17 +46,46 @@ def build_facts(log: Log, spec: ComparisonSpec, schedules: Mapping[str, Sampling
             WHERE in_sample AND unit_hash IS NOT NULL AND {one_of_sql("side", sides.arms)}
         """)  # noqa: S608 - as above
         included = "(in_sample OR unit_hash IN (SELECT unit_hash FROM compared_users))"
-    log.fetch(f"""
-        CREATE OR REPLACE TEMP TABLE facts AS
-        SELECT hash(call_id) AS call, side, stage::UTINYINT AS stage, coalesce(feature, '') AS feature, at_us, known_us,
-            coalesce(unit_hash, hash(call_id)) AS unit, unit_hash IS NOT NULL AS is_named, key, in_sample, dropped_us,
-            counts, reaches AND counts AS is_judged,
-            CASE WHEN prompt_hash IS NOT NULL THEN hash(prompt_hash) END AS prompt,
-            {", ".join(f"{sql} AS {name}" for name, sql in _facts(counts).items())}
-        FROM (SELECT *, cache = 'miss' AS reaches, {counted_sql(spec)} AS counts FROM sampled_calls WHERE {included})
-    """)  # noqa: S608 - as above
+    arms = ", ".join(literal(side) for side in sorted(schedules)) or "''"
+    columns = f"""
+        hash(call_id) AS call, side::ENUM({arms}) AS side, stage::UTINYINT AS stage, coalesce(feature, '') AS feature,
+        at_us, known_us, coalesce(unit_hash, hash(call_id)) AS unit, unit_hash IS NOT NULL AS is_named, key, in_sample,
+        dropped_us, counts, reaches AND counts AS is_judged,
+        CASE WHEN prompt_hash IS NOT NULL THEN hash(prompt_hash) END AS prompt,
+        {", ".join(f"{sql} AS {name}" for name, sql in _facts(counts).items())}
+    """
+    # one scan after the other: several at once do not fit into memory
+    scans = _scans(schedules) if log.has_parquet and included == "in_sample" else ["TRUE"]
+    for index, scanned in enumerate(scans):
+        log.fetch(f"""
+            {"INSERT INTO facts" if index else "CREATE OR REPLACE TEMP TABLE facts AS"} SELECT {columns}
+            FROM (SELECT *, cache = 'miss' AS reaches, {counted_sql(spec)} AS counts FROM sampled_calls
+                WHERE {included} AND {scanned})
+        """)  # noqa: S608 - as above
     ((call_count, named_count),) = log.fetch("SELECT count(*), count(*) FILTER (is_named) FROM facts")
     counts.unit = "user" if named_count or not call_count else "call"
+
+
+def _scans(schedules: Mapping[str, SamplingSchedule]) -> list[str]:
+    """Return conditions on calls that divide them, and leave out most of those that are not sampled.
+
+    Conditions on single columns are checked while Parquet is read: other columns of most calls are not even decoded.
+    """
+    levels = list(zip(*(one.halvings_us for one in schedules.values()), strict=False))
+    # times from which on users are sampled only if their hash is not below a number, in every arm
+    cuts = [(min_sampled_hash(level), max(levels[level - 1])) for level in range(2, len(levels) + 1, 2)]
+    if not cuts:
+        return ["TRUE"]
+    ends = [f' AND "at" < {moment(end_us)}' for _, end_us in cuts[1:]] + [""]
+    first = moment(cuts[0][1])
+    return [
+        f'"at" < {first}',
+        f'"at" >= {first} AND is_sticky IS DISTINCT FROM TRUE',
+        *(
+            f'"at" >= {moment(begin_us)}{end} AND is_sticky AND (user_hash IS NULL OR hash(user_hash) >= {least})'
+            for (least, begin_us), end in zip(cuts, ends, strict=True)
+        ),
+    ]
 
 
 def _facts(counts: Counts) -> dict[Metric, str]:
@@ -81,7 +111,7 @@ def slow_sql(counts: Counts, metric: Metric) -> str:
 
 
 def _log_sql(column: str) -> str:
-    return f"CAST(round(ln(least(greatest({column}, 0.001), 1e9)) * {MILLION}) AS BIGINT)"
+    return f"CAST(round(ln(least(greatest({column}, 0.001), 1e9)) * {MILLION}) AS INTEGER)"
 
 
 def _limited(counts: Counts, metric: Metric, value: str) -> str:
@@ -107,26 +137,18 @@ def build_opinions(log: Log, spec: ComparisonSpec) -> None:
 
     Of several the last one counts; of equal times the stronger one.
     """
+    is_known = f"at_us <= {spec.now_us} AND hash(call_id) IN (SELECT call FROM facts)"  # noqa: S608 - numbers of ours
     log.fetch(f"""
         CREATE OR REPLACE TEMP TABLE opinions AS
-        WITH given AS MATERIALIZED (
-            SELECT hash(call_id) AS call, at_us AS given_us,
-                list_position({list(FEEDBACK_PRECEDENCE)}, verdict) AS rank, NULL::BOOLEAN AS passed
-            FROM lines WHERE {IS_FEEDBACK} AND at_us <= {spec.now_us} AND hash(call_id) IN (SELECT call FROM facts)
-            UNION ALL
-            SELECT hash(call_id), at_us, NULL, passed FROM lines
-            WHERE {IS_SCORE} AND name = 'hallucination' AND at_us <= {spec.now_us}
-                AND hash(call_id) IN (SELECT call FROM facts)
-        ), ready AS (
+        WITH given AS MATERIALIZED ({opinions_sql(is_known)}), ready AS (
             SELECT call, side, stage, feature, unit, dropped_us, at_us, error_rate AS has_failed,
                 greatest(facts.known_us, at_us + {spec.feedback_us}) AS known_us,
                 in_sample AND greatest(facts.known_us, at_us + {spec.feedback_us})
                     < coalesce(dropped_us, {1 << 62}) AS in_sample
             FROM facts WHERE is_judged
         ), last AS (
-            SELECT call, NOT max(given_us * 8 + rank) % 8 >= {FIRST_POSITIVE} AS acceptance,
-                coalesce(bool_or(rank = {len(FEEDBACK_PRECEDENCE)}), FALSE) AS saved,
-                max(given_us * 2 + (NOT passed)::INTEGER) % 2 = 1 AS hallucination
+            SELECT call, NOT {accepted_sql(LAST_FEEDBACK)} AS acceptance, coalesce({IS_SAVED}, FALSE) AS saved,
+                {LAST_SCORE} % 2 = 1 AS hallucination
             FROM given JOIN ready USING (call) WHERE given_us < at_us + {spec.feedback_us} GROUP BY call
         )
         SELECT ready.*, acceptance, hallucination,

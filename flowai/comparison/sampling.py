@@ -18,6 +18,8 @@ UNSAMPLED_CALLS = 50_000
 """Calls of an arm up to which all users are sampled; each doubling from there on halves the share. Ten million calls
 need no more than five times as many rows."""
 
+_HASH_BITS = 64
+
 MIN_IN_CELL = 30
 """The share is not halved where a cell would have fewer sampled calls than this: late harm must be detected soon."""
 
@@ -33,19 +35,27 @@ class SamplingSchedule:
     def dropped_sql(self) -> str:
         """SQL over `key`, a hash of the user: the time from which the user is not sampled any more, or NULL."""
         whens = " ".join(
-            f"WHEN key & {1 << level}::UBIGINT <> 0 THEN {moment_us}"
+            f"WHEN key < {min_sampled_hash(level + 1)} THEN {moment_us}"
             for level, moment_us in enumerate(self.halvings_us)
         )
         return f"CASE {whens} END::BIGINT" if whens else "NULL::BIGINT"
 
     @property
     def mask(self) -> int:
-        """The bits of a hash that must be 0 at the end."""
+        """The top bits of a hash that must be 1 at the end, as a number: of `mask + 1` users one is sampled."""
         return (1 << len(self.halvings_us)) - 1
 
     def as_of(self, moment_us: int) -> SamplingSchedule:
         """Return the schedule as it was known at a time."""
         return SamplingSchedule(halvings_us=tuple(at_us for at_us in self.halvings_us if at_us < moment_us))
+
+
+def min_sampled_hash(halvings_count: int) -> int:
+    """Return the least hash of a user that is still sampled after some halvings: half of the users had less each time.
+
+    Comparisons, unlike single bits, are checked while Parquet is read.
+    """
+    return (1 << _HASH_BITS) - (1 << (_HASH_BITS - halvings_count))
 
 
 def sampling_schedule(calls: Mapping[int, int]) -> SamplingSchedule:

@@ -51,6 +51,8 @@ OWN_TRAFFIC_SQL = """kind = 'call' AND list_contains(['library', 'serve'], origi
 _KNOWN_SQL = "at_us + CAST(latency_ms * 1000 AS BIGINT)"
 FELL_BACK_SQL = """(error_class IS NULL AND (coalesce(degraded, FALSE)
     OR coalesce(json_extract_string(attempts, '$[#-1].model') <> requested_model, FALSE)))"""
+CANCELLED_SQL = "coalesce(error_class = 'Cancelled', FALSE)"
+FAILED_SQL = "((error_class IS NOT NULL AND NOT is_cancelled) OR fell_back)"
 # without the condition, NULL would hash to a user
 _UNIT_SQL = """CASE WHEN is_sticky AND coalesce(user_hash, session) IS NOT NULL
     THEN hash(coalesce(user_hash, 'session ' || session)) END"""
@@ -185,8 +187,7 @@ def select_calls(log: Log, spec: ComparisonSpec) -> None:
         CREATE TEMP VIEW all_selected AS
         SELECT *, ({sides.expression}) AS side, {f"CASE {spans} END" if len(within) > 1 else "0"} AS stage,
             {_UNIT_SQL} AS unit_hash, {_KNOWN_SQL} AS known_us, {FELL_BACK_SQL} AS fell_back,
-            coalesce(error_class = 'Cancelled', FALSE) AS is_cancelled,
-            (error_class IS NOT NULL AND NOT is_cancelled) OR fell_back AS has_failed
+            {CANCELLED_SQL} AS is_cancelled, {FAILED_SQL} AS has_failed
         FROM lines WHERE {" AND ".join(conditions)}
     """)  # noqa: S608 - names and numbers of ours, names of others quoted
     log.fetch("CREATE TEMP VIEW selected AS SELECT * FROM all_selected")

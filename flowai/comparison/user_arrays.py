@@ -22,7 +22,7 @@ from flowai.comparison.metrics import METRIC_KINDS, RATIO_METRICS
 from flowai.comparison.spec import CELL_US, HOUR_US
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -36,6 +36,7 @@ NEVER = 1 << 62
 """A time after all others."""
 
 _HOUR_BITS = 32
+_KEY_BITS = 62
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,43 +72,64 @@ class UserCounter:
     """Counts users, a part of them at a time; no user is in two parts."""
 
     counts: Counts
-    _cells: dict[Metric, dict[tuple[int, int], dict[str, list[int]]]] = field(default_factory=dict)
-    """By metric, cell and stage, and arm: the numbers of `TimeBucket` or `RiskChange`."""
+    _sides: Sequence[str] = ()
+    _stage_count: int = 1
+    _cells: dict[Metric, list[tuple[Ints, int, Ints]]] = field(default_factory=dict)
+    """By metric: places (cell, stage and arm as one number), which number of `TimeBucket` or `RiskChange`, and it."""
 
     def add(self, rows: CallRows, values: Mapping[Metric, MetricValues]) -> None:
         """Add the calls of some users."""
+        self._sides, self._stage_count = rows.sides, rows.stage_count
         for name in values:
-            self._cells.setdefault(name, {})
+            self._cells.setdefault(name, [])
         if len(rows.unit):
             self._add_first_failures(rows, values)
             self._add_means(rows, values)
 
     def finish(self) -> None:
         """Put the cells into the counts, in order of time and stage."""
-        for name, cells in self._cells.items():
+        for name, parts in self._cells.items():
             if name in RATIO_METRICS:
                 continue
-            ordered = [(cell * CELL_US, stage, sorted(cells[cell, stage].items())) for cell, stage in sorted(cells)]
             if METRIC_KINDS[name].is_frequent:
                 self.counts.cells[name] = [
                     TimeBucket(stage=stage, at_us=at_us, sides={side: (n, k) for side, (n, k, _) in sides})
-                    for at_us, stage, sides in ordered
+                    for stage, at_us, sides in self._ordered(parts)
                 ]
             else:
                 self.counts.risks[name] = [
-                    RiskChange(stage=stage, at_us=at_us, sides={side: (n, k, left) for side, (n, k, left) in sides})
-                    for at_us, stage, sides in ordered
+                    RiskChange(stage=stage, at_us=at_us, sides=dict(sides))
+                    for stage, at_us, sides in self._ordered(parts)
                 ]
+
+    def _ordered(
+        self, parts: Sequence[tuple[Ints, int, Ints]]
+    ) -> Iterator[tuple[int, int, list[tuple[str, tuple[int, int, int]]]]]:
+        """Yield stage, start and numbers by arm of each cell."""
+        if not parts:
+            return
+        places, place = group_rows(np.concatenate([where for where, _, _ in parts]))
+        sums = np.zeros((3, len(places)), dtype=np.int64)
+        begin = 0
+        for where, which, numbers in parts:
+            # the places of a part differ from each other
+            sums[which, place[begin : begin + len(where)]] += numbers
+            begin += len(where)
+        slot, side = np.divmod(places, len(self._sides))
+        sides = list(zip([self._sides[one] for one in side.tolist()], zip(*sums.tolist(), strict=True), strict=True))
+        begins, ends = runs_of(slot)
+        for key, begin, end in zip(slot[begins].tolist(), begins.tolist(), ends.tolist(), strict=True):
+            cell, stage = divmod(key, self._stage_count)
+            yield stage, cell * CELL_US, sides[begin:end]
 
     def _add_first_failures(self, rows: CallRows, values: Mapping[Metric, MetricValues]) -> None:
         side_count, stage_count, unit_count = len(rows.sides), rows.stage_count, int(rows.unit.max()) + 1
         slot = rows.known_us // CELL_US * stage_count + rows.stage
         first_slot = int(slot.min()) // stage_count * stage_count
-        keys = ((slot - first_slot) * side_count + rows.side) * unit_count + rows.unit
-        groups, group = np.unique(keys, return_inverse=True)
-        place, unit = groups // unit_count, groups % unit_count
+        groups, group = group_rows(((slot - first_slot) * side_count + rows.side) * unit_count + rows.unit)
+        place, unit = np.divmod(groups, unit_count)
         at = place // side_count  # the slot, from the first on
-        owner = (at % stage_count * side_count + place % side_count) * unit_count + unit
+        owners, owner = group_rows((at % stage_count * side_count + place % side_count) * unit_count + unit)
         sampled = _any(group, rows.in_sample, len(groups))
         out_slot = np.full(len(groups), NEVER)
         is_dropped = rows.dropped_us < NEVER
@@ -119,32 +141,26 @@ class UserCounter:
             failed = _any(group, metric.measured & (metric.value > 0), len(groups))
             if name == "save_rate":  # a user who saves one of several answers has not failed to save
                 failed &= ~_any(group, metric.measured & (metric.value == 0), len(groups))
+            # groups are in order of time: the last number that is set is that of the first group
             first = np.full(unit_count, NEVER)
-            np.minimum.at(first, unit[failed], at[failed])
+            failures = np.flatnonzero(failed)[::-1]
+            first[unit[failures]] = at[failures]
             failing = np.flatnonzero(failed & sampled & (at == first[unit]))
             present = np.flatnonzero(measured & sampled & (at <= first[unit]))
             if METRIC_KINDS[name].is_frequent:
                 parts = [place[present], place[failing]]
             else:
-                # groups are in order of time: the first of an owner is where the user comes to be at risk
-                came = present[np.unique(owner[present], return_index=True)[1]]
-                left = came[~np.isin(owner[came], owner[failing])]
+                came = present[_first_rows(owner[present], len(owners))]
+                has_failed = np.zeros(len(owners), dtype=bool)
+                has_failed[owner[failing]] = True
+                left = came[~has_failed[owner[came]]]
                 left_at = np.minimum(first[unit[left]], out_slot[left]) // stage_count * stage_count
                 left, left_at = left[left_at < NEVER // 2], left_at[left_at < NEVER // 2]
-                parts = [
-                    place[came],
-                    place[failing],
-                    (left_at + at[left] % stage_count) * side_count + place[left] % side_count,
-                ]
-            self._add_cells(rows, name, parts, first_slot)
-
-    def _add_cells(self, rows: CallRows, metric: Metric, parts: Sequence[Ints], first_slot: int) -> None:
-        cells, side_count = self._cells[metric], len(rows.sides)
-        for which, part in enumerate(parts):
-            for key, number in zip(*(one.tolist() for one in np.unique(part, return_counts=True)), strict=True):
-                slot, side = divmod(key, side_count)
-                cell, stage = divmod(slot + first_slot, rows.stage_count)
-                cells.setdefault((cell, stage), {}).setdefault(rows.sides[side], [0, 0, 0])[which] += number
+                left_places = (left_at + at[left] % stage_count) * side_count + place[left] % side_count
+                parts = [place[came], place[failing], np.sort(left_places)]
+            for which, part in enumerate(parts):
+                begins, ends = runs_of(part)
+                self._cells[name].append((part[begins] + first_slot * side_count, which, ends - begins))
 
     def _add_means(self, rows: CallRows, values: Mapping[Metric, MetricValues]) -> None:
         here = np.flatnonzero(rows.in_sample)
@@ -155,16 +171,15 @@ class UserCounter:
         first_hour, last_hour = int(hour.min()), int(hour.max())
         hour_count = last_hour - first_hour + 1
         arm = rows.stage[here] * len(rows.sides) + rows.side[here]
-        groups, group = np.unique(
-            (arm * unit_count + rows.unit[here]) * hour_count + hour - first_hour, return_inverse=True
-        )
-        owner = groups // hour_count
-        is_new = np.concatenate(([True], owner[1:] != owner[:-1]))
+        groups, group = group_rows((arm * unit_count + rows.unit[here]) * hour_count + hour - first_hour)
+        owner, hour_of = np.divmod(groups, hour_count)
+        is_new = _run_starts(owner)
         is_last = np.concatenate((is_new[1:], [True]))
         starts = np.maximum.accumulate(np.where(is_new, np.arange(len(groups)), 0))
-        place = owner // unit_count * hour_count + groups % hour_count
-        order = np.argsort(place, kind="stable")
-        places, begins = np.unique(place[order], return_index=True)
+        place = owner // unit_count * hour_count + hour_of
+        order, place = sorted_rows(place)
+        begins = np.flatnonzero(_run_starts(place))
+        places = place[begins].tolist()
         out_us = np.full(len(groups), NEVER)
         np.minimum.at(out_us, group, rows.dropped_us[here])
         leaving = np.flatnonzero(is_last & (out_us < NEVER))
@@ -179,16 +194,16 @@ class UserCounter:
             so_far, totals = _running(n, starts), _running(total, starts)
             has = so_far > 0
             mean = np.where(has, _rounded(totals / np.maximum(so_far, 1)), 0)
-            states = [has.astype(np.int64), (has & (totals > 0)).astype(np.int64), mean, mean * mean]
+            states = [has.astype(np.int64), (has & (totals > 0)).astype(np.int64), mean, _squares(mean)]
             sums = [np.add.reduceat(one[order], begins) for one in (*(_change(state, is_new) for state in states), n)]
-            for index in np.flatnonzero(sums[-1]).tolist():
-                where, at = divmod(int(places[index]), hour_count)
-                self._add_sums(rows, name, where, at + first_hour, [int(one[index]) for one in sums[:-1]])
+            for key, *numbers, count in zip(places, *(one.tolist() for one in sums), strict=True):
+                if count:
+                    self._add_sums(rows, name, key // hour_count, key % hour_count + first_hour, numbers)
             gone = leaving[has[leaving]]
             left, which = np.unique(
                 owner[gone] // unit_count << _HOUR_BITS | out_us[gone] // HOUR_US, return_inverse=True
             )
-            losses = np.zeros((len(states), len(left)), dtype=np.int64)
+            losses = np.zeros((len(states), len(left)), dtype=states[-1].dtype)
             for loss, state in zip(losses, states, strict=True):
                 np.subtract.at(loss, which, state[gone])
             for key, numbers in zip(left.tolist(), losses.T.tolist(), strict=True):
@@ -197,7 +212,51 @@ class UserCounter:
     def _add_sums(self, rows: CallRows, metric: Metric, arm: int, hour: int, numbers: Sequence[int]) -> None:
         stage, side = divmod(arm, len(rows.sides))
         by_hour = self.counts.users.setdefault((metric, rows.sides[side], stage), {})
-        by_hour.setdefault(hour * HOUR_US, UserSums()).add(UserSums(*numbers))
+        so_far = by_hour.get(hour * HOUR_US)
+        if so_far is None:
+            by_hour[hour * HOUR_US] = UserSums(*numbers)
+        else:
+            so_far.add(UserSums(*numbers))
+
+
+def sorted_rows(keys: Ints) -> tuple[Ints, Ints]:
+    """Return the row numbers in order of their keys, 0 or more, then of their number; and the keys in this order."""
+    bits = len(keys).bit_length()
+    if not len(keys) or int(keys.max()).bit_length() + bits > _KEY_BITS:
+        order: Ints = np.argsort(keys, kind="stable")
+        return order, keys[order]
+    # keys and row numbers in the same integers: to sort values is several times as fast as to sort indices
+    packed = np.sort(keys << bits | np.arange(len(keys)))
+    return packed & (1 << bits) - 1, packed >> bits
+
+
+def group_rows(keys: Ints) -> tuple[Ints, Ints]:
+    """Return the different keys, 0 or more, in ascending order, and the index of each row's key in them."""
+    order, in_order = sorted_rows(keys)
+    is_new = _run_starts(in_order)
+    group = np.empty(len(keys), dtype=np.int64)
+    group[order] = np.cumsum(is_new) - 1
+    return in_order[is_new], group
+
+
+def runs_of(in_order: Ints) -> tuple[Ints, Ints]:
+    """Return where each run of equal values begins, and where it ends."""
+    begins: Ints = np.flatnonzero(_run_starts(in_order))
+    return begins, np.append(begins[1:], len(in_order))[: len(begins)]
+
+
+def _run_starts(in_order: Ints) -> Flags:
+    """Return by row whether its value differs from that of the row before; the first one's does."""
+    is_new = np.ones(len(in_order), dtype=bool)
+    np.not_equal(in_order[1:], in_order[:-1], out=is_new[1:])
+    return is_new
+
+
+def _first_rows(owner: Ints, count: int) -> Flags:
+    """Return by row whether it is the first of its owner; there are `count` owners."""
+    rows, first = np.arange(len(owner)), np.empty(count, dtype=np.int64)
+    first[owner[::-1]] = rows[::-1]
+    return np.asarray(first[owner] == rows)
 
 
 def _any(group: Ints, flags: Flags, count: int) -> Flags:
@@ -217,6 +276,13 @@ def _change(values: Ints, is_new: Flags) -> Ints:
     """Return the differences to the row before, of the same owner."""
     changes: Ints = values - np.where(is_new, 0, np.concatenate(([0], values[:-1])))
     return changes
+
+
+def _squares(values: Ints) -> Ints:
+    """Return the squares; of large values (calls of a dollar and more) as objects, as their sums need more bits."""
+    largest = int(np.abs(values).max(initial=0))
+    wide = values if largest**2 * len(values) < NEVER else values.astype(object)
+    return wide * wide
 
 
 def _rounded(values: NDArray[np.float64]) -> Ints:

@@ -51,7 +51,9 @@ def sample_ratio_mismatch(users: Mapping[str, int], stage: RolloutStage) -> floa
 
 def is_common(count: int, total: int) -> bool:
     """Return whether so many of a total are more than strays."""
-    return total > 0 and clopper_pearson(count, total, confidence=_STRAY_CONFIDENCE).low > MAX_STRAY_RATE
+    if count <= MAX_STRAY_RATE * total:  # the interval contains the share
+        return False
+    return clopper_pearson(count, total, confidence=_STRAY_CONFIDENCE).low > MAX_STRAY_RATE
 
 
 def validity_problems(counts: Counts, spec: ComparisonSpec) -> tuple[str, ...]:

@@ -46,9 +46,12 @@ _UNIFORM = (
 _NORMAL = ("latency", "ttft", "cost", "feedback_delay", "score_delay")
 
 
-def simulate_calls(scenario: Scenario, seed: int | None = None) -> SimulatedCalls:
-    """Simulate a rollout; `seed` (>= 0) replaces the scenario's. Equal seeds and scenarios have equal results."""
-    simulation = _Simulation(scenario, scenario.seed if seed is None else seed)
+def simulate_calls(scenario: Scenario, seed: int | None = None, *, until_us: int | None = None) -> SimulatedCalls:
+    """Simulate a rollout; `seed` (>= 0) replaces the scenario's. Equal seeds and scenarios have equal results.
+
+    With `until_us` (microseconds since 1970) later visits are left out: the calls recorded before it are the same.
+    """
+    simulation = _Simulation(scenario, scenario.seed if seed is None else seed, until_us)
     visits = simulation.visits
     rows, at_us = np.arange(len(visits.at_us)), visits.at_us
     parts = []
@@ -87,15 +90,18 @@ class _Circumstances:
 class _Simulation:
     """Visits, callers and processes of a rollout."""
 
-    def __init__(self, scenario: Scenario, seed: int) -> None:
+    def __init__(self, scenario: Scenario, seed: int, until_us: int | None) -> None:
         self._scenario = scenario
         self._seed = seed
         rng = np.random.default_rng([seed, MAX_RETRIES + 1])
         self.visits: Visits = draw_visits(scenario, rng)
         self._people: People = draw_people(scenario, rng, self.visits)
-        self._buckets = buckets_of_users(scenario, seed, self.visits)
         skew_us = scenario.clock_skew_s * _SECOND_US
         self._offsets_us = rng.uniform(-skew_us, skew_us, scenario.process_count).astype(np.int64)
+        self._drawn_count = len(self.visits.at_us)
+        if until_us is not None:
+            self.visits = self.visits.before(until_us - int(self._offsets_us.min()))
+        self._buckets = buckets_of_users(scenario, seed, self.visits)
 
     def attempt(
         self, attempt: int, rows: NDArray[np.int64], at_us: NDArray[np.int64]
@@ -144,12 +150,11 @@ class _Simulation:
     def _draw(self, attempt: int, rows: NDArray[np.int64]) -> _Draws:
         """Draw for all visits, so that the numbers of a visit do not depend on which others are repeated."""
         rng = np.random.default_rng([self._seed, attempt])
-        count = len(self.visits.at_us)
-        uniform = rng.random((len(_UNIFORM), count))
-        normal = rng.standard_normal((len(_NORMAL), count))
-        if attempt:
-            uniform, normal = uniform[:, rows], normal[:, rows]
-        return _Draws(uniform=dict(zip(_UNIFORM, uniform, strict=True)), normal=dict(zip(_NORMAL, normal, strict=True)))
+        count = self._drawn_count
+        return _Draws(
+            uniform={name: rng.random(count)[rows] for name in _UNIFORM},
+            normal={name: rng.standard_normal(count)[rows] for name in _NORMAL},
+        )
 
     def _variants(
         self, number: NDArray[np.int64], person: NDArray[np.int64], at_us: NDArray[np.int64]

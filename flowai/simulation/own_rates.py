@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,14 @@ def own_rates(ranks: NDArray[np.float64], mean: float, concentration: float | No
     """
     if concentration is None or not 0 < mean < 1:
         return np.full(len(ranks), mean)
+    cumulated, logits = _distribution(mean, concentration)
+    found = np.interp(ranks, cumulated, logits, left=-math.inf, right=math.inf)
+    return np.asarray(1 / (1 + np.exp(-found)))
+
+
+@lru_cache(maxsize=64)
+def _distribution(mean: float, concentration: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the distribution function at some logits of the rate, and these."""
     a, b = concentration * mean, concentration * (1 - mean)
     # over the logit of the rate the density is smooth, and its tails are exponential, however small a and b are
     logits = np.linspace(-_MAX_LOGIT, _MAX_LOGIT, _POINT_COUNT)
@@ -37,5 +46,4 @@ def own_rates(ranks: NDArray[np.float64], mean: float, concentration: float | No
     above = density[-1] / b
     cumulated = below + np.concatenate(([0.0], np.cumsum(steps)))
     cumulated /= cumulated[-1] + above
-    found = np.interp(ranks, cumulated, logits, left=-math.inf, right=math.inf)
-    return np.asarray(1 / (1 + np.exp(-found)))
+    return cumulated, logits

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,11 @@ class Visits:
     def named_count(self) -> int:
         """Number of callers with a name: users and bots."""
         return self.user_count + self.bot_count
+
+    def before(self, moment_us: int) -> Visits:
+        """Return the visits before a time."""
+        count = int(np.searchsorted(self.at_us, moment_us))
+        return replace(self, at_us=self.at_us[:count], person=self.person[:count], feature=self.feature[:count])
 
     @property
     def person_count(self) -> int:
@@ -134,7 +139,9 @@ def draw_people(scenario: Scenario, rng: np.random.Generator, visits: Visits) ->
     count = visits.person_count
     ranks = {name: rng.random(count) for name in (*PERSONAL_RATES, "always_failing_user_rate")}
     latency, cost = np.exp(scenario.user_sigma * rng.standard_normal((2, count)))
-    control, candidate = (_rates_under(arm, scenario, ranks, visits) for arm in (scenario.control, scenario.candidate))
+    control = _rates_under(scenario.control, scenario, ranks, visits)
+    is_equal = scenario.candidate == scenario.control
+    candidate = control if is_equal else _rates_under(scenario.candidate, scenario, ranks, visits)
     return People(control=control, candidate=candidate, latency_factor=latency, cost_factor=cost)
 
 

@@ -12,13 +12,12 @@ from flowai.statistics.intervals import (
     Interval,
     clopper_pearson,
     difference_interval,
-    newcombe,
     proportion_interval,
     quantile_ranks,
     wilson,
 )
 from flowai.statistics.kappa import CohenKappa, cohen_kappa
-from flowai.statistics.multiple_testing import e_bh, holm, split_alpha
+from flowai.statistics.multiple_testing import split_alpha
 from flowai.statistics.quantiles import quantile
 from flowai.statistics.sample_size import required_sample_size
 from flowai.statistics.srm import MISMATCH_ALPHA, srm_log_e_value, unexpected_arms
@@ -39,9 +38,6 @@ __all__ = [
     "clopper_pearson",
     "cohen_kappa",
     "difference_interval",
-    "e_bh",
-    "holm",
-    "newcombe",
     "proportion_interval",
     "quantile",
     "quantile_ranks",

@@ -127,8 +127,12 @@ class EProcess(ABC):
             share = weight / (weight + block.control_count)
             a, b = self._centres(share, past_failures, past_calls)
             stakes = self._stakes(share, a, b)
+            gains = _gains(share, a, b)
+            # calls that do not change the evidence are left out: there are many blocks
+            terms = [(count, gain) for count, gain in zip(_outcomes(block), gains, strict=True) if count and gain]
             self._log_bets = [
-                bet + _log_factor(block, share, stake, a, b) for bet, stake in zip(self._log_bets, stakes, strict=True)
+                bet + math.fsum([count * math.log1p(stake * gain) for count, gain in terms])
+                for bet, stake in zip(self._log_bets, stakes, strict=True)
             ]
         failures = block.candidate_failure_count + block.control_failure_count
         self._past[stream] = (past_failures + failures, past_calls + calls)
@@ -228,17 +232,16 @@ def _gains(share: float, a: float, b: float) -> tuple[float, float, float, float
 def _bounded(stakes: Sequence[float], share: float, a: float, b: float) -> list[float]:
     """Return the stakes, all of one sign, cut so that no factor falls below 1 - `_MAX_LOSS`."""
     sign = math.copysign(1.0, stakes[0])
-    worst = max(-sign * gain for gain in _gains(share, a, b))
-    largest = _MAX_LOSS / worst
+    gains = _gains(share, a, b)
+    largest = _MAX_LOSS / (-min(gains) if sign > 0 else max(gains))
     return [sign * min(abs(stake), largest) for stake in stakes]
 
 
-def _log_factor(block: Block, share: float, stake: float, a: float, b: float) -> float:
-    """Return the logarithm of the product over a block's calls."""
-    counts = (
+def _outcomes(block: Block) -> tuple[int, int, int, int]:
+    """Return the numbers of calls in the order of `_gains`."""
+    return (
         block.candidate_failure_count,
         block.candidate_count - block.candidate_failure_count,
         block.control_failure_count,
         block.control_count - block.control_failure_count,
     )
-    return math.fsum(count * math.log1p(stake * gain) for count, gain in zip(counts, _gains(share, a, b), strict=True))

@@ -11,8 +11,6 @@ from flowai.statistics.beta import beta_quantile, binomial_cdf
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flowai.statistics.evalues import Block
-
 SMALL_SAMPLE = 10
 """With fewer successes or failures, `proportion_interval` is exact."""
 
@@ -64,16 +62,6 @@ def proportion_interval(count: int, total: int, *, confidence: float = 0.95) -> 
     """Return `clopper_pearson` if there are fewer than 10 successes or failures, else `wilson`."""
     exact = min(count, total - count) < SMALL_SAMPLE
     return (clopper_pearson if exact else wilson)(count, total, confidence=confidence)
-
-
-def newcombe(block: Block, *, confidence: float = 0.95) -> Interval:
-    """Return the interval of a difference of failure rates, candidate minus control; an arm without calls may have any.
-
-    Source: Newcombe, Statistics in Medicine 17 (1998) 873, method 10 (hybrid score).
-    """
-    candidate = wilson(block.candidate_failure_count, block.candidate_count, confidence=confidence)
-    control = wilson(block.control_failure_count, block.control_count, confidence=confidence)
-    return difference_interval(candidate, control)
 
 
 def difference_interval(first: Interval, second: Interval) -> Interval:

@@ -12,5 +12,5 @@ if TYPE_CHECKING:
 def log_mixture(logs: Sequence[float], weights: Sequence[float]) -> float:
     """Return the logarithm of the weighted sum of exponentials; at least one weight is above 0."""
     largest = max(logs)
-    mixed = math.fsum(weight * math.exp(log - largest) for log, weight in zip(logs, weights, strict=True))
+    mixed = math.fsum([weight * math.exp(log - largest) for log, weight in zip(logs, weights, strict=True)])
     return largest + math.log(mixed)

@@ -93,7 +93,7 @@ def test_a_report_of_an_earlier_hour_has_the_bytes_of_a_report_at_that_hour(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_sampled: bool
 ) -> None:
     if is_sampled:
-        monkeypatch.setattr(sampling, "UNSAMPLED_CALLS", 300)
+        monkeypatch.setattr(sampling, "UNSAMPLED_CALLS", 400)
         monkeypatch.setattr(sampling, "MIN_IN_CELL", 1)
     counts = count(log, WHOLE)
     assert any(one.mask for one in counts.schedules.values()) == is_sampled
@@ -112,7 +112,7 @@ def test_a_report_of_an_earlier_hour_has_the_bytes_of_a_report_at_that_hour(
 
 
 def test_users_who_leave_the_sample_are_not_at_risk_any_more(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "UNSAMPLED_CALLS", 300)
+    monkeypatch.setattr(sampling, "UNSAMPLED_CALLS", 400)
     monkeypatch.setattr(sampling, "MIN_IN_CELL", 1)
     counts = count(log, WHOLE)
     for arm in ("canary", "control", "stable"):

@@ -13,6 +13,7 @@ from support.rollout_log import BEGIN, Scenario, Side, events_of, write_log
 from flowai.analytics.event_query import TimeRange, open_log
 from flowai.canary.judge import evaluate_rollout
 from flowai.canary.report_records import CanaryReport, with_digest
+from flowai.comparison import sampling
 from flowai.comparison.count import count_arms
 from flowai.comparison.evidence import DecisionRules
 from flowai.comparison.metrics import METRICS
@@ -101,7 +102,12 @@ def as_parquet(source: Path, target: Path) -> None:
         connection.execute(f"COPY (SELECT * FROM {read}) TO '{target / 'part.parquet'}' (FORMAT parquet)")  # noqa: S608
 
 
-def test_the_same_events_give_the_same_bytes_in_any_order_split_and_format(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unsampled_calls", [sampling.UNSAMPLED_CALLS, 100])
+def test_the_same_events_give_the_same_bytes_in_any_order_split_and_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unsampled_calls: int
+) -> None:
+    monkeypatch.setattr(sampling, "UNSAMPLED_CALLS", unsampled_calls)
+    monkeypatch.setattr(sampling, "MIN_IN_CELL", 1)
     whole = list(events_of(SCENARIO))
     write_events(tmp_path / "whole", whole)
     shuffled = list(whole)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flowai.analytics.call_table import FEEDBACK_PRECEDENCE, FIRST_POSITIVE, MAX_USD
-from flowai.analytics.event_query import IS_CALL, IS_FEEDBACK, IS_SCORE, TimeRange, days_around, literal, open_log
+from flowai.analytics.call_table import LAST_FEEDBACK, LAST_SCORE, MAX_USD, accepted_sql, opinions_sql
+from flowai.analytics.event_query import IS_CALL, TimeRange, days_around, literal, open_log
 from flowai.comparison.spec import COLUMNS, FELL_BACK_SQL, HOUR_US, OWN_TRAFFIC_SQL
 from flowai.errors import InconclusiveError, UsageError
 from flowai.gateway.routing.assignment import FULL_PERCENT
@@ -164,13 +164,8 @@ def _select(log: Log, release: str, time_range: TimeRange, feature: str | None, 
     """)  # noqa: S608 - as above
     log.fetch(f"""
         CREATE TEMP TABLE given AS
-        SELECT call, max(given_us * 8 + rank) AS feedback, max(given_us * 2 + (NOT passed)::INTEGER) AS score FROM (
-            SELECT hash(call_id) AS call, at_us AS given_us,
-                list_position({list(FEEDBACK_PRECEDENCE)}, verdict) AS rank, NULL::BOOLEAN AS passed
-            FROM lines WHERE {IS_FEEDBACK}
-            UNION ALL
-            SELECT hash(call_id), at_us, NULL, passed FROM lines WHERE {IS_SCORE} AND name = 'hallucination'
-        ) JOIN chosen USING (call) WHERE given_us < at_us + {FEEDBACK_US} GROUP BY call
+        SELECT call, {LAST_FEEDBACK} AS feedback, {LAST_SCORE} AS score
+        FROM ({opinions_sql()}) JOIN chosen USING (call) WHERE given_us < at_us + {FEEDBACK_US} GROUP BY call
     """)  # noqa: S608 - as above
     return parts
 
@@ -178,7 +173,7 @@ def _select(log: Log, release: str, time_range: TimeRange, feature: str | None, 
 _COLUMNS_SQL = f"""
 SELECT chosen.* EXCLUDE (call, ttft_ms, cost_usd), coalesce(ttft_ms, 'nan') AS ttft_ms,
     coalesce(cost_usd, 'nan') AS cost_usd,
-    coalesce((feedback % 8 >= {FIRST_POSITIVE})::TINYINT, -1) AS feedback,
+    coalesce(({accepted_sql("feedback")})::TINYINT, -1) AS feedback,
     coalesce(feedback // 8, {_NO_TIME}) AS feedback_at_us,
     coalesce((1 - score % 2)::TINYINT, -1) AS score, coalesce(score // 2, {_NO_TIME}) AS score_at_us
 FROM chosen LEFT JOIN given USING (call) ORDER BY at_us, call

@@ -23,7 +23,7 @@ from flowai.comparison.facts import MILLION
 from flowai.comparison.metrics import DELAYED_METRICS
 from flowai.comparison.sampling import UNSAMPLED_CALLS, SamplingSchedule
 from flowai.comparison.spec import BORDER_US, CELL_US, HOUR_US
-from flowai.comparison.user_arrays import NEVER, CallRows, MetricValues, UserCounter
+from flowai.comparison.user_arrays import NEVER, CallRows, MetricValues, UserCounter, group_rows, runs_of
 from flowai.errors import UsageError
 from flowai.simulation.calls import CANARY, CONTROL, STABLE, VARIANTS
 
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 _SIDES = {CANARY: "canary", CONTROL: "control", STABLE: "stable"}
 _MS_US = 1_000
 _NANO_USD = 1e9
+_HOURS = 1 << 24
+"""More hours than there are from 1970 to any call."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,8 +88,9 @@ class _Counter:
         traffic = np.bincount(self._calls.variant, minlength=len(VARIANTS))
         if traffic.max(initial=0) > UNSAMPLED_CALLS:
             raise UsageError(f"found {traffic.max():,} calls of an arm, expected at most {UNSAMPLED_CALLS:,}")
-        # stage and variant of a call, as one number
-        self._arm = self._stage * len(VARIANTS) + self._calls.variant
+        # stage and variant of a call as one number, with its feature as another one
+        self._arm = self._stage * len(VARIANTS) + self._calls.variant.astype(np.int64)
+        self._arm_feature = self._arm * len(features) + self._calls.feature.astype(np.int64)
 
     def counts(self) -> Counts:
         """Count everything."""
@@ -120,7 +123,7 @@ class _Counter:
     @property
     def units(self) -> Ints:
         """User of each counted call; each call without a user has one of its own."""
-        return np.unique(self._unit, return_inverse=True)[1]
+        return group_rows(self._unit)[1]
 
     def facts(self, counts: Counts) -> dict[Metric, CallFact]:
         """Return what each metric says about the counted calls; set the limits of the counts."""
@@ -203,26 +206,34 @@ class _Counter:
                 continue
             fact = facts[name]
             rows = np.flatnonzero(fact.measured & (self._calls.variant != STABLE))
-            where = np.stack([self._arm[rows], self._calls.feature[rows], fact.known_us[rows] // HOUR_US])
-            places, place = np.unique(where, axis=1, return_inverse=True)
-            given = np.bincount(place, minlength=places.shape[1])
-            failed = np.bincount(place[fact.value[rows] > 0], minlength=places.shape[1])
-            for (arm, feature, hour), *numbers in zip(places.T.tolist(), given.tolist(), failed.tolist(), strict=True):
-                stage, variant = divmod(arm, len(VARIANTS))
-                key = (name, _SIDES[variant], stage, self._features[feature], hour * HOUR_US)
-                counts.tallies[key] = (numbers[0], numbers[1])
+            places, place = group_rows(self._with_hour(self._arm_feature[rows], fact.known_us[rows]))
+            given = np.bincount(place, minlength=len(places))
+            failed = np.bincount(place[fact.value[rows] > 0], minlength=len(places))
+            for key, *numbers in zip(places.tolist(), given.tolist(), failed.tolist(), strict=True):
+                where, hour_us = self._hour_of(key)
+                stage, variant, feature = self._arm_of(where)
+                counts.tallies[name, _SIDES[variant], stage, feature, hour_us] = (numbers[0], numbers[1])
 
     def _count_times(self, counts: Counts, facts: dict[Metric, CallFact]) -> None:
         """Count answers of candidate and control by latency bucket."""
         for metric, mean in LATENCY_METRICS.items():
+            if metric not in self._spec.metrics:
+                continue
             fact = facts[mean]
             rows = np.flatnonzero(fact.measured & (self._calls.variant != STABLE))
             bucket = np.floor(fact.value[rows] / (BUCKET_LOG * MILLION)).astype(np.int64)
-            where = np.stack([self._arm[rows], self._known_us[rows] // HOUR_US, bucket])
-            places, numbers = np.unique(where, axis=1, return_counts=True)
-            for (arm, hour, at), number in zip(places.T.tolist(), numbers.tolist(), strict=True):
+            lowest = _least(bucket)
+            width = int(bucket.max(initial=lowest)) - lowest + 1
+            where = self._with_hour(self._arm[rows], self._known_us[rows]) * width + bucket - lowest
+            places, place = group_rows(where)
+            numbers = np.bincount(place, minlength=len(places))
+            in_hour, at = np.divmod(places, width)
+            items = list(zip((at + lowest).tolist(), numbers.tolist(), strict=True))
+            begins, ends = runs_of(in_hour)
+            for key, begin, end in zip(in_hour[begins].tolist(), begins.tolist(), ends.tolist(), strict=True):
+                arm, hour_us = self._hour_of(key)
                 stage, variant = divmod(arm, len(VARIANTS))
-                counts.times.setdefault((metric, _SIDES[variant], stage, hour * HOUR_US), {})[at] = number
+                counts.times[metric, _SIDES[variant], stage, hour_us] = dict(items[begin:end])
 
     # --- users ---
 
@@ -236,8 +247,7 @@ class _Counter:
         seen_us = np.maximum(calls.at_us + BORDER_US, self._known_us)
         self._add_arrivals(counts.assigned, inside, seen_us)
         rows = np.flatnonzero(self._is_named & inside)
-        key = self._stage[rows] * self._unit_count + self._unit[rows]
-        units, unit = np.unique(key, return_inverse=True)
+        units, unit = group_rows(self._stage[rows] * self._unit_count + self._unit[rows])
         firsts = []
         for is_candidate in (True, False):
             first = np.full(len(units), NEVER)
@@ -252,23 +262,35 @@ class _Counter:
 
     def _add_arrivals(self, found: dict[tuple[str, int], dict[int, int]], mask: Flags, known_us: Ints) -> None:
         rows = np.flatnonzero(mask)
-        units, unit = np.unique(self._arm[rows] * self._unit_count + self._unit[rows], return_inverse=True)
+        units, unit = group_rows(self._arm[rows] * self._unit_count + self._unit[rows])
         first = np.full(len(units), NEVER)
         np.minimum.at(first, unit, known_us[rows])
-        places, numbers = np.unique(np.stack([units // self._unit_count, first // HOUR_US]), axis=1, return_counts=True)
-        for arm, hour, number in zip(*places.tolist(), numbers.tolist(), strict=True):
+        places, place = group_rows(self._with_hour(units // self._unit_count, first))
+        for key, number in zip(places.tolist(), np.bincount(place, minlength=len(places)).tolist(), strict=True):
+            arm, hour_us = self._hour_of(key)
             stage, variant = divmod(arm, len(VARIANTS))
-            found.setdefault((_SIDES[variant], stage), {})[hour * HOUR_US] = number
+            found.setdefault((_SIDES[variant], stage), {})[hour_us] = number
+
+    # --- places: an arm, or arm and feature, and an hour as one number ---
+
+    def _with_hour(self, arm: Ints, at_us: Ints) -> Ints:
+        return arm * _HOURS + at_us // HOUR_US
+
+    @staticmethod
+    def _hour_of(place: int) -> tuple[int, int]:
+        """Return the arm of a place, and the start of its hour."""
+        return place // _HOURS, place % _HOURS * HOUR_US
+
+    def _arm_of(self, arm: int) -> tuple[int, int, str]:
+        """Return stage, variant and feature."""
+        rest, feature = divmod(arm, len(self._features))
+        return *divmod(rest, len(VARIANTS)), self._features[feature]
 
     # --- calls ---
 
     def _count_calls(self, counts: Counts) -> None:
         calls = self._calls
-        hour = self._known_us // HOUR_US
-        first_hour = _least(hour)
-        hour_count = int(hour.max(initial=first_hour)) - first_hour + 1
-        keys = (self._arm * len(self._features) + calls.feature) * hour_count + hour - first_hour
-        places, place = np.unique(keys, return_inverse=True)
+        places, place = group_rows(self._with_hour(self._arm_feature, self._known_us))
         reached = ~calls.cached
         fell_back = reached & (calls.primary_failed | calls.degraded)
         failed = reached & (calls.error | calls.primary_failed | calls.degraded)
@@ -288,16 +310,13 @@ class _Counter:
         nano_usd = np.rint(calls.cost_usd[rows] * _NANO_USD)
         costs = np.bincount(place[rows], weights=nano_usd, minlength=len(places))
         release = {CANARY: self._spec.sides.releases["canary"]}
-        for index, key in enumerate(places.tolist()):
-            rest, at = divmod(key, hour_count)
-            arm, feature = divmod(rest, len(self._features))
-            stage, variant = divmod(arm, len(VARIANTS))
-            hour_us = (at + first_hour) * HOUR_US
-            numbers = [int(one[index]) for one in (*sums, costs)]
-            where = (_SIDES[variant], stage, self._features[feature], hour_us)
-            counts.calls[where] = CallCounts(*numbers)
+        columns = [one.tolist() for one in (*sums, costs.astype(np.int64))]
+        for key, *numbers in zip(places.tolist(), *columns, strict=True):
+            where, hour_us = self._hour_of(key)
+            stage, variant, feature = self._arm_of(where)
+            counts.calls[_SIDES[variant], stage, feature, hour_us] = CallCounts(*numbers)
             hours = counts.releases.setdefault((_SIDES[variant], release.get(variant, ""), stage), {})
-            hours[hour_us] = hours.get(hour_us, 0) + int(sums[0][index])
+            hours[hour_us] = hours.get(hour_us, 0) + numbers[0]
         counts.schedules = {side: SamplingSchedule() for side in _SIDES.values()}
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from bisect import bisect_left
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flowai.analytics.event_query import TimeRange
@@ -12,6 +13,7 @@ from flowai.canary.planning.simulated_counts import count_simulated
 from flowai.comparison.blocks import ArmPair
 from flowai.comparison.evidence import Comparison
 from flowai.comparison.spec import HOUR_US, SETTLING_US, ComparisonSpec, RolloutStage, rollout_sides
+from flowai.simulation.generator import simulate_calls
 
 if TYPE_CHECKING:
     from flowai.analytics.records import Metric
@@ -62,6 +64,9 @@ def judge_simulated(
 ) -> RolloutOutcome:
     """Judge a simulated rollout at the end of each hour, whatever earlier looks said."""
     spec = spec or rollout_spec(scenario)
+    # metrics that are only shown change no verdict; users come by `error_rate`
+    judged = {*rules.guardrails, "error_rate"}
+    spec = replace(spec, metrics=tuple(name for name in spec.metrics if name in judged))
     counts = count_simulated(calls, [one.name for one in scenario.features], spec)
     sides = spec.sides
     pair = ArmPair(candidate=sides.candidates[0], control=sides.control, extra_control=sides.extra_control)
@@ -69,13 +74,14 @@ def judge_simulated(
     compared = [one for one in spec.stages if 0 < one.percent < 100]  # noqa: PLR2004 - percent
     ends_us = {one.time_range.until_us // HOUR_US * HOUR_US for one in compared}
     first_us = compared[0].time_range.since_us if compared else spec.until_us
+    looks = _DecisiveLooks(comparison)
     rollback_us: int | None = None
     worse: tuple[Metric, ...] = ()
     calls_until, promoted = math.inf, dict[str, None]()
     at_ends: list[CanaryVerdict] = []
     doubts: list[str] = []
     for hour_us in range((first_us // HOUR_US + 1) * HOUR_US, spec.now_us + 1, HOUR_US):
-        if hour_us not in ends_us and not _may_decide(comparison, hour_us, rollback_us is not None):
+        if hour_us not in ends_us and not looks.is_decisive(hour_us, is_rolled_back=rollback_us is not None):
             continue
         then = comparison.as_of(hour_us)
         verdict, reasons, statuses = verdict_of(then, then.findings(), ())
@@ -98,17 +104,40 @@ def judge_simulated(
     )
 
 
-def _may_decide(comparison: Comparison, hour_us: int, is_rolled_back: bool) -> bool:  # noqa: FBT001 - a fact
-    """Return whether a look can say anything but `hold` or `invalid`; other looks need not be computed."""
-    rules, stage = comparison.rules, len(comparison.spec.as_of(hour_us).stages) - 1
-    if not is_rolled_back and any(
-        comparison.worse[name].at(hour_us)[1] >= -math.log(rules.alphas[name]) for name in rules.guardrails
-    ):
-        return True
-    enough = -math.log(rules.alpha)
-    return all(
-        comparison.means[name, stage].at(hour_us)[1] >= enough or name == "json_valid" for name in rules.guardrails
-    )
+def find_rollback(scenario: Scenario, seed: int, rules: DecisionRules, *, hours: float) -> RolloutOutcome:
+    """Simulate and judge the first hours of a rollout, then twice as many, up to its rollback.
+
+    The rollback is that of `judge_simulated`: verdicts depend on nothing that became known later.
+    """
+    spec = rollout_spec(scenario)
+    begin_us = scenario.spans()[0].since_us
+    while True:
+        until_us = min((int(begin_us + hours * HOUR_US) // HOUR_US + 1) * HOUR_US, spec.now_us)
+        calls = simulate_calls(scenario, seed, until_us=until_us)
+        outcome = judge_simulated(calls, scenario, rules, spec.as_of(until_us))
+        if outcome.rollback_us is not None or until_us == spec.now_us:
+            return outcome
+        hours *= 2
+
+
+class _DecisiveLooks:
+    """Selects the looks that can say anything but `hold` or `invalid`; other looks need not be computed."""
+
+    def __init__(self, comparison: Comparison) -> None:
+        rules = comparison.rules
+        self._begins_us = [stage.time_range.since_us for stage in comparison.spec.stages]
+        self._worse = [(comparison.worse[name], -math.log(rules.alphas[name])) for name in rules.guardrails]
+        self._safe = [
+            [comparison.means[name, stage] for name in rules.guardrails if name != "json_valid"]
+            for stage in range(len(self._begins_us))
+        ]
+        self._safe_enough = -math.log(rules.alpha)
+
+    def is_decisive(self, hour_us: int, *, is_rolled_back: bool) -> bool:
+        if not is_rolled_back and any(series.at(hour_us)[1] >= enough for series, enough in self._worse):
+            return True
+        stage = bisect_left(self._begins_us, hour_us) - 1
+        return all(means.at(hour_us)[1] >= self._safe_enough for means in self._safe[stage])
 
 
 def _calls_with_data(comparison: Comparison, metric: Metric) -> float:

@@ -164,7 +164,7 @@ def build_call_facts(log: Log, question: IncidentQuestion) -> CallFacts:
         DataProblem(kind=kind, count=count) for kind, count in log.fetch(PROBLEMS, {"future_us": question.now_us})
     ]
     problems += [DataProblem(kind=kind, count=count) for kind, count in sorted(_load_calls(log, question).items())]
-    join_feedback(log, "TRUE")
+    join_feedback(log)
     log.fetch("""
         CREATE TEMP TABLE judgements AS
         SELECT hash(call_id) AS call, bool_and(passed) AS judged FROM lines
