@@ -115,7 +115,7 @@ def _intercepted() -> Iterator[None]:
         raise _Sent(SentRequest(str(request.url), headers, body))
 
     before = httpx.AsyncClient.send
-    httpx.AsyncClient.send = send  # type: ignore[method-assign,assignment] - restored below
+    httpx.AsyncClient.send = send  # type: ignore[method-assign,assignment]  # restored below
     try:
         yield
     finally:

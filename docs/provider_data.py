@@ -58,7 +58,15 @@ SAMPLES = samples()
 FEATURES = frozenset(SAMPLES)
 RANDOM_COUNT = 15
 """Random requests for each family, to find features that do not go together."""
-_NOT_ABOUT_REQUESTS = ("SSL_", "PYTHON", "PYDANTIC", "AIOHTTP", "LITELLM_USER_AGENT", "LITELLM_HTTP2", "LITELLM_RUST")
+_NOT_ABOUT_REQUESTS: tuple[str, ...] = (
+    "SSL_",
+    "PYTHON",
+    "PYDANTIC",
+    "AIOHTTP",
+    "LITELLM_USER_AGENT",
+    "LITELLM_HTTP2",
+    "LITELLM_RUST",
+)
 _NOT_ABOUT_REQUESTS += ("DISABLE_AIOHTTP", "OPENAI_ADMIN_KEY", "OPENAI_WEBHOOK")
 _ACCOUNT_VARIABLES = frozenset({"OPENAI_ORGANIZATION", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"})
 """LiteLLM sends them to all servers with OpenAI's protocol; flowai only to OpenAI."""
@@ -276,7 +284,7 @@ def name_parts(litellm: Any, name: str) -> list[str]:
     return sorted(found.union(_MORE_PARTS))
 
 
-_MORE_PARTS = (
+_MORE_PARTS: tuple[str, ...] = (
     "claude-sonnet-5",
     "command-a",
     "deepseek-r1",
@@ -497,7 +505,7 @@ class FamilyTable:
 
     def refined(self, target: Target, name: str) -> str:
         """Return a family like the one named, as far as it holds for a model at its provider's own address."""
-        for one in (name, *self._refined.get(name, ())):
+        for one in [name, *self._refined.get(name, [])]:
             if _is_like(target, self.families[one]):
                 return one
         if not target.is_equal(SAMPLES["user:text"][0], self.families[name]):
@@ -662,7 +670,7 @@ def provider_names(litellm: Any) -> list[str]:
     return sorted({*litellm.openai_compatible_providers, *JSONProviderRegistry.list_providers(), *_ALSO} - _NOT_ASKED)
 
 
-_ALSO = (
+_ALSO: tuple[str, ...] = (
     "cloudflare",
     "codestral",
     "cometapi",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from flowai.project import Project
-    from flowai.registry.records import Registry
+    from flowai.registry.records import ModelEntry, Registry
 
 VERSION_VARIABLE = "AI_MODEL_VERSION"
 PACKAGE = "package:"

@@ -148,8 +148,8 @@ def test_keys_are_in_no_text_of_requests_and_providers() -> None:
 def test_the_data_file_is_consistent() -> None:
     data = ProviderCatalog().data
     for name, record in data.providers.items():
-        for family in (record.family, *record.models):
-            assert family == "litellm" or family in data.families, name
+        for used in (record.family, *record.models):
+            assert used == "litellm" or used in data.families, name
     for family_name, family in data.families.items():
         named = family.litellm | family.drop | frozenset().union(*family.conflicts)
         assert named <= data.features, family_name

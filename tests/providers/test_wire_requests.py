@@ -66,7 +66,16 @@ ODD = [
     Sample({}, [{"role": "function", "name": "f", "content": "1"}]),
     Sample({}, [{"content": "no role"}]),
 ]  # fmt: skip
-NAMES = ("my-model", "org/model", "a/b:free", "Modell-ü.gguf", "gpt-4o", "gpt-5", "o3-mini", "claude-sonnet-4-5")
+NAMES: tuple[str, ...] = (
+    "my-model",
+    "org/model",
+    "a/b:free",
+    "Modell-ü.gguf",
+    "gpt-4o",
+    "gpt-5",
+    "o3-mini",
+    "claude-sonnet-4-5",
+)
 NAMES += ("deepseek-r1", "ft:gpt-4o:a::b")
 
 

@@ -174,7 +174,7 @@ def is_json(value: Any, depth: int = 0) -> bool:  # noqa: ANN401 - JSON is anyth
     if kind is str or kind is bool or value is None:
         return True
     if kind is int:
-        return -(2**63) <= value < 2**63
+        return bool(-(2**63) <= value < 2**63)
     if kind is float:
         return isfinite(value)
     if depth > MAX_JSON_DEPTH:
