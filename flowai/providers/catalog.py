@@ -153,7 +153,7 @@ def _resolve(endpoint: Endpoint, data: ProviderData) -> DirectProvider | None:
     if not model and endpoint.model in data.openai_models and endpoint.api_base is None:
         name, model = "openai", endpoint.model
     own = data.providers.get(name)
-    if own is None or not model or is_any_set(own.steering_variables):
+    if own is None or not model or endpoint.api_base == "" or is_any_set(own.steering_variables):
         return None
     base_url = endpoint.api_base or first_set(own.base_url_variables) or own.base_url
     key = endpoint.api_key or (NO_KEY if endpoint.api_base else first_set(own.key_variables))

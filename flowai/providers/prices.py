@@ -118,14 +118,14 @@ class PriceTable:
         return self._rows.get(model) or self._rows.get(model.partition("/")[2])
 
 
-class _Rule(msgspec.Struct):
+class _UnlistedRule(msgspec.Struct):
     pattern: str
 
 
 class _Rules(msgspec.Struct):
     """LiteLLM's rules for models that are not listed."""
 
-    rules: list[_Rule] = []
+    rules: list[_UnlistedRule] = []
 
 
 _RULES = "fallback_generalizations"
@@ -139,7 +139,7 @@ _OWN_COSTS_USD: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any]], fl
     "xai": xai_cost_usd,
 }
 """Providers whose prices do not depend on the service tier, or whose answers are counted in their own way."""
-_OWN_RULES = frozenset({"dashscope", "lemonade", "qwen_ai_platform", "qwencloud"})
+_OWN_RULES = frozenset({"ai21", "dashscope", "lemonade", "qwen_ai_platform", "qwencloud"})
 _GUESS_PRICES = frozenset({"fireworks_ai", "lemonade", "wandb"})
 """LiteLLM prices their unknown models by the size in the name, or at zero."""
 

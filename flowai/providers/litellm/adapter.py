@@ -6,7 +6,8 @@ LiteLLM has no options per call for these settings, so they apply to the process
 - no help texts (`suppress_debug_info`);
 - if flowai imported it: no log unless `LITELLM_LOG` is set, and the objects of the import are excluded from garbage
   collection (`gc.freeze`), which saves a tenth of a run's CPU time;
-- if also no other code uses it: no token counter, which only estimates and takes 40 MB.
+- if no other code uses it: no token counter, which takes 40 MB and only estimates. With it, answers of providers that
+  report no tokens carry estimates.
 """
 
 from __future__ import annotations
@@ -71,14 +72,16 @@ async def load(*, shared_process: bool) -> LiteLLMAdapter:
     """
     module: Any = sys.modules.get("litellm")
     if module is None:  # in a thread, so that a server answers its health checks meanwhile
-        module = await asyncio.to_thread(_import, shared_process=shared_process)
+        module = await asyncio.to_thread(_import)
     module.suppress_debug_info = True
+    if not shared_process:
+        module.disable_token_counter = True
     library = LiteLLMAdapter(module, shared_process=shared_process)
     await library.warm_up(stream=False)
     return library
 
 
-def _import(*, shared_process: bool) -> ModuleType:
+def _import() -> ModuleType:
     for name, value in _QUIET_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     collecting = gc.isenabled()
@@ -93,7 +96,6 @@ def _import(*, shared_process: bool) -> ModuleType:
             gc.enable()
     gc.collect()
     gc.freeze()
-    litellm.disable_token_counter = not shared_process
     if "LITELLM_LOG" not in os.environ:
         logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
     return litellm
