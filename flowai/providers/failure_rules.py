@@ -127,6 +127,7 @@ _RULES: tuple[_FailureRule, ...] = (
             "was flagged (?:for|as|by)",
             "requires moderation",
             "content management policy",
+            "content filtering policy",
             "result of our safety system",
             "violates? (?:our )?(?:usage guidelines|content policy)",
             "flagged as potentially violating",
