@@ -296,7 +296,7 @@ UNPROVEN_PARAMETERS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("params", UNPROVEN_PARAMETERS, ids=str)
+@pytest.mark.parametrize("params", UNPROVEN_PARAMETERS, ids=lambda params: next(iter(params)))
 def test_parameters_that_are_not_proven_are_litellm_s(params: dict[str, Any]) -> None:
     assert messages_request(Request(endpoint=NAMED, messages=(HELLO,), params=params), MODELS) is None
 
