@@ -111,7 +111,10 @@ def test_the_newest_calls_come_first(flowai: Flowai, log: Callable[..., None]) -
     assert listed(ran) == ["1a000000", "1c000000", "1b000000", "2a000000", "3a000000"]
     assert lines[-1] == "5 calls   details: flowai calls show 1a000000"
     assert listed(flowai("calls", "-n", "2")) == ["1a000000", "1c000000"]
-    assert listed(flowai("calls", "--since", "25m")) == ["1a000000", "1c000000"]
+    assert listed(flowai("calls", "--since", f"{NOW - timedelta(minutes=25):%Y-%m-%dT%H:%M:%SZ}")) == [
+        "1a000000",
+        "1c000000",
+    ]
     assert len(listed(flowai("calls", "--since", "7d"))) == 6
 
 

@@ -6,14 +6,18 @@ import importlib
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
 from flowai.providers.catalog import CUSTOM, NO_KEY, ProviderCatalog
 from flowai.providers.client import Endpoint, Request
+from flowai.providers.litellm.adapter import import_litellm
 from flowai.providers.openai.requests import chat_request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 HELLO = {"role": "user", "content": "Hello"}
@@ -22,9 +26,12 @@ HOSTED = [name for name in PROVIDERS if ProviderCatalog().data.providers[name].b
 
 
 @pytest.fixture(scope="module")
-def probe() -> Any:
+def probe() -> Iterator[Any]:
+    import_litellm()  # with flowai's settings, as other tests of this process expect it
     sys.path.insert(0, str(ROOT / "docs"))
-    return importlib.import_module("litellm_probe").LiteLLMProbe()
+    probe = importlib.import_module("litellm_probe").LiteLLMProbe()
+    yield probe
+    probe._runner.close()
 
 
 @pytest.fixture(autouse=True)

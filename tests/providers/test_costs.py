@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import random
-import warnings
 from typing import Any
 
 import pytest
 
 from flowai.providers.catalog import CUSTOM, ProviderCatalog
+from flowai.providers.litellm.adapter import import_litellm
 from flowai.providers.prices import PriceTable
 
 PRICES = PriceTable()
@@ -25,11 +24,7 @@ UNLISTED = ("xyz", "xyz-7b", "gpt-5.9-mini", "claude-opus-9", "GPT-4O", "ft:gpt-
 
 @pytest.fixture(scope="module")
 def litellm() -> Any:
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # otherwise it downloads its prices
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import litellm  # noqa: TID251 - it is compared
-    return litellm
+    return import_litellm()
 
 
 def random_usage(choices: random.Random) -> dict[str, Any]:

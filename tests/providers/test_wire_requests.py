@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
-import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -17,6 +15,7 @@ from support.wire_samples import HELLO, OPEN, PIXEL, Sample, call, random_reques
 
 from flowai.providers.catalog import CUSTOM, THROUGH_LITELLM, ProviderCatalog, ProviderRecord
 from flowai.providers.client import EmbedRequest, Endpoint, Request
+from flowai.providers.litellm.adapter import import_litellm
 from flowai.providers.openai.requests import chat_request, embedding_request
 
 if TYPE_CHECKING:
@@ -83,12 +82,8 @@ class LiteLLM:
     """The installed LiteLLM, which sends to the recording server."""
 
     def __init__(self, server: RecordingServer) -> None:
-        os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # otherwise it downloads its prices
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import litellm  # noqa: TID251 - it is compared
-        litellm.suppress_debug_info = True
-        self._litellm: Any = litellm
+        self._litellm: Any = import_litellm()
+        self._litellm.suppress_debug_info = True
         self._server = server
 
     async def chat(self, model: str, base_url: str, sample: Sample) -> Arrived | None:

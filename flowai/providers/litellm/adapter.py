@@ -70,9 +70,8 @@ async def load(*, shared_process: bool) -> LiteLLMAdapter:
     Args:
         shared_process: whether other code in this process may use LiteLLM.
     """
-    module: Any = sys.modules.get("litellm")
-    if module is None:  # in a thread, so that a server answers its health checks meanwhile
-        module = await asyncio.to_thread(_import)
+    # in a thread, so that a server answers its health checks meanwhile
+    module: Any = sys.modules.get("litellm") or await asyncio.to_thread(import_litellm)
     module.suppress_debug_info = True
     if not shared_process:
         module.disable_token_counter = True
@@ -81,7 +80,10 @@ async def load(*, shared_process: bool) -> LiteLLMAdapter:
     return library
 
 
-def _import() -> ModuleType:
+def import_litellm() -> ModuleType:
+    """Import LiteLLM with flowai's settings, unless it is imported already."""
+    if "litellm" in sys.modules:
+        return sys.modules["litellm"]
     for name, value in _QUIET_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     collecting = gc.isenabled()
