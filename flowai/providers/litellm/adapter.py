@@ -80,7 +80,7 @@ async def load(*, shared_process: bool) -> LiteLLMAdapter:
     return library
 
 
-def import_litellm() -> ModuleType:
+def import_litellm() -> Any:  # noqa: ANN401 - a module without types
     """Import LiteLLM with flowai's settings, unless it is imported already."""
     if "litellm" in sys.modules:
         return sys.modules["litellm"]
