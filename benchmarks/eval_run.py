@@ -27,7 +27,7 @@ HEADER = ("what", "wall", "CPU", "peak memory", "flowai's wall", "flowai's CPU",
 CASES_COUNT = 1000
 CONCURRENCY = 50
 DELAY_MS = 50
-ROUNDS_COUNT = 5
+ROUNDS_COUNT = 3
 SLOW_ROUNDS_COUNT = 1
 """Rounds of a tool that takes more than `SLOW_S`."""
 SLOW_S = 30.0

@@ -4,8 +4,8 @@ The bare aiohttp call sends the same request and parses the same streamed answer
 same loopback provider, which answers at once, one call after the other in one process, in interleaved bursts; medians
 of pairs, CPU beside wall time. The gateway renders a prompt, reads the shared state, writes an event to the log on
 disk; no cache answers. LiteLLM's router has two deployments, no retries, no cooldowns.
-Targets: CPU at most 3x that of the bare aiohttp call, and at most 0.25x that of bare LiteLLM.
-Memory: resident, before and after many calls, most of them answered by the exact cache, 10,000 by the provider.
+Memory: resident, before and after many calls that the provider answers, 50 in flight, and as many exact hits; sockets
+that are open then.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 HEADER = ("what", "flowai", "peer", "ratio", "how")
 CALLS_COUNT = 50
 PAIRS_COUNT = 21
-HITS_COUNT = 90_000
-REAL_CALLS_COUNT = 10_000
+HITS_COUNT = 100_000
+REAL_CALLS_COUNT = 100_000
+IN_FLIGHT_COUNT = 50
 MODEL = "openai/gpt-4o-mini"
 MESSAGES: list[Any] = [{"role": "user", "content": VARIABLES["text"]}]
 
@@ -110,17 +111,30 @@ async def _beside(mine: OneCall, peer: str, its: OneCall) -> list[tuple[str, str
 
 async def _memory(gw: Any) -> tuple[str, str, str, str, str]:  # noqa: ANN401 - imported late
     """Run many calls and return the memory that they left allocated."""
-    for _ in range(REAL_CALLS_COUNT // 5):  # until every pool and table has its size
-        await gw.complete("direct", VARIABLES)
-        await gw.complete("cached", VARIABLES)
+    for feature in ("direct", "cached"):
+        await _calls(gw, feature, REAL_CALLS_COUNT // 10)  # until every pool and table has its size
     before_mb = _resident_mb()
-    for _ in range(REAL_CALLS_COUNT):
-        await gw.complete("direct", VARIABLES)
-    for _ in range(HITS_COUNT):
-        await gw.complete("cached", VARIABLES)
+    await _calls(gw, "direct", REAL_CALLS_COUNT)
+    await _calls(gw, "cached", HITS_COUNT)
     after_mb = _resident_mb()
-    how = f"{REAL_CALLS_COUNT + HITS_COUNT:,} calls, {REAL_CALLS_COUNT:,} of them real, the others exact hits"
+    how = f"{REAL_CALLS_COUNT:,} calls, {IN_FLIGHT_COUNT} in flight, and {HITS_COUNT:,} exact hits; "
+    how += f"{_socket_count()} open sockets"
     return "memory", f"{after_mb:.1f} MB", f"before: {before_mb:.1f} MB", f"{after_mb / before_mb:.3f}x", how
+
+
+async def _calls(gw: Any, feature: str, count: int) -> None:  # noqa: ANN401 - as above
+    numbers = iter(range(count))
+
+    async def caller() -> None:
+        for _ in numbers:
+            await gw.complete(feature, VARIABLES)
+
+    await asyncio.gather(*(caller() for _ in range(IN_FLIGHT_COUNT)))
+
+
+def _socket_count() -> int:
+    links = (str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink())
+    return sum(link.startswith("socket:") for link in links)
 
 
 def _resident_mb() -> float:

@@ -25,7 +25,7 @@ PARTS = (
     (
         "The gateway over one bare call",
         "gateway_overhead",
-        "Targets: at most 0.3 ms and 8 % CPU over `litellm.acompletion`; memory grows by less than 2 %.",
+        "Targets: CPU at most 0.25x `litellm.acompletion` and 3x a bare call; memory grows by less than 2 %.",
     ),
     (
         "An outage",
