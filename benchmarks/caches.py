@@ -86,6 +86,7 @@ async def _ours(
 
 async def _theirs(settings: dict[str, Any]) -> Callable[[], Awaitable[None]]:
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # otherwise it downloads its prices
     import litellm  # noqa: TID251 - it is the peer
     from litellm.caching.caching import Cache  # noqa: TID251 - as above
 

@@ -64,6 +64,7 @@ def rows() -> list[tuple[str, str, str, str, str]]:
 def _bare(base_url: str, *, stream: bool = False) -> OneCall:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     warnings.simplefilter("ignore")
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # otherwise it downloads its prices
     import litellm  # noqa: TID251 - it is the peer
 
     extra: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}

@@ -1,7 +1,7 @@
 """From a cold process to the first answer, on a loopback provider that answers at once.
 
 Whole processes, wall time, medians of interleaved rounds: a script with `SyncGateway`, `flowai ask`, `flowai smoke`
-(all its cases), beside `import litellm` alone and a script that calls `litellm.completion` once.
+(one case), beside `import litellm` alone and a script that calls `litellm.completion` once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COMPLETION = (
 )
 SMOKE = """\
 prompts: [prompts/echo_v1]
-tests: [{vars: {text: x}, assert: [{type: contains, value: hello}]}]
+tests: [{vars: {text: x}, metadata: {feature: chat}, assert: [{type: contains, value: hello}]}]
 flowai: {feature: chat}
 """
 
@@ -56,7 +56,8 @@ def _measure(base_url: str, root: Path) -> list[tuple[str, ...]]:
     commands = {
         "`SyncGateway().complete`": [sys.executable, "-c", GATEWAY],
         "`flowai ask`": [flowai, "ask", "chat", "--var", "text=x"],
-        "`flowai smoke`": [flowai, "smoke"],
+        "`flowai smoke --base-url`": [flowai, "smoke", "--base-url", base_url],
+        "`flowai smoke`, with a gateway of its own": [flowai, "smoke"],
         "`import litellm`": [sys.executable, "-c", IMPORT],
         "`litellm.completion`": [sys.executable, "-c", COMPLETION.format(base_url=base_url)],
     }

@@ -61,6 +61,7 @@ async def _measure(root: Path, base_url: str) -> list[tuple[str, str, str, str, 
 
 
 def _bare(base_url: str) -> OneCall:
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # otherwise it downloads its prices
     import litellm  # noqa: TID251 - it is the peer
 
     async def one() -> object:

@@ -150,7 +150,7 @@ async def _answer(reader: asyncio.StreamReader) -> bytes:
             body += (await reader.readexactly(size + 2))[:-2]
         await reader.readexactly(2)
         return head + body
-    length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+    length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
     return head + await reader.readexactly(length)
 
 

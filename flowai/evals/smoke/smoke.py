@@ -18,7 +18,6 @@ from flowai.evals.runs.run_report import RunFacts, build_report
 from flowai.evals.runs.targets import TargetResolver
 from flowai.evals.runs.trials import CallOptions, Forecast, TrialPreparer, resolve_endpoints, run_trials
 from flowai.evals.smoke.fallback_trials import plan_fallback_trials
-from flowai.evals.smoke.gateway_client import SmokeClient, build_gateway_requests
 from flowai.evals.suites.loader import load_suite
 from flowai.evals.suites.records import Assertion
 from flowai.prompts import PromptLock
@@ -114,6 +113,8 @@ def run_smoke(context: CommandContext, options: SmokeOptions, observer: Observer
         reachable = [*resolve_endpoints(workspace, prepared), *prepared_spares]
         if any(trial.request.endpoint.file is not None for trial in reachable):
             concurrency = 1  # a local model runs one request at a time; waiting for it would count as latency
+        from flowai.evals.smoke.gateway_client import SmokeClient, build_gateway_requests  # late: a server takes 0.2 s
+
         waiting = build_gateway_requests(workspace, reachable)
         client = SmokeClient(workspace, observer.ready, fallbacks=options.fallbacks)
     else:
