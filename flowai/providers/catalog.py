@@ -23,6 +23,7 @@ CUSTOM = "@custom"
 NO_KEY = "none"
 """Sent to an `api_base` without a key, as LiteLLM's clients require one."""
 MAX_ENDPOINTS = 1_000
+_OPENAI_KEY = "OPENAI_API_KEY"
 
 
 class ModelFamily(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -156,7 +157,7 @@ def _resolve(endpoint: Endpoint, data: ProviderData) -> DirectProvider | None:
     if own is None or not model or endpoint.api_base == "" or is_any_set(own.steering_variables):
         return None
     base_url = endpoint.api_base or first_set(own.base_url_variables) or own.base_url
-    key = endpoint.api_key or (NO_KEY if endpoint.api_base else first_set(own.key_variables))
+    key = endpoint.api_key or (NO_KEY if endpoint.api_base else first_set(_own_key_variables(name, own)))
     if not _is_usable(own, base_url) or not key or not _is_header_text(key):
         return None
     record = own if _has_host_of(base_url, own.base_url) else data.providers.get(name + CUSTOM, own)
@@ -174,6 +175,19 @@ def _resolve(endpoint: Endpoint, data: ProviderData) -> DirectProvider | None:
         features=frozenset() if family is None else data.features - family.litellm,
         embeddings=record.embeddings,
     )
+
+
+def usual_key_variables(provider: str) -> tuple[str, ...]:
+    """Return the environment variables of a hosted provider's key, the usual one first; none for any other provider."""
+    record = ProviderCatalog().data.providers.get(provider)
+    if record is None or urlsplit(record.base_url).hostname in (None, "localhost"):
+        return ()
+    return _own_key_variables(provider, record)
+
+
+def _own_key_variables(provider: str, record: ProviderRecord) -> tuple[str, ...]:
+    """Return a provider's variables without OpenAI's, which LiteLLM reads for many: no key goes to another company."""
+    return tuple(name for name in record.key_variables if provider == "openai" or name != _OPENAI_KEY)
 
 
 def family_name(record: ProviderRecord, model: str) -> str:

@@ -41,8 +41,11 @@ class KeyRotationClient:
             except AuthError as error:
                 self._record(endpoint, error)
 
-    async def stream(self, request: Request) -> AsyncGenerator[Chunk]:
+    def stream(self, request: Request) -> AsyncGenerator[Chunk]:
         """Yield the answer in chunks; see `Client.stream`."""
+        return self._stream(request) if request.endpoint.spare_keys else self._inner.stream(request)
+
+    async def _stream(self, request: Request) -> AsyncGenerator[Chunk]:
         while True:
             endpoint = self._current(request.endpoint)
             keyed = msgspec.structs.replace(request, endpoint=endpoint)

@@ -40,7 +40,10 @@ USUAL_VARIABLES: dict[str, tuple[str, ...]] = {
     "voyage": ("VOYAGE_API_KEY",),
     "xai": ("XAI_API_KEY",),
 }
-"""Usual variables of each provider's key; errors name the first. Source: LiteLLM's provider pages."""
+"""Usual variables of common providers' keys; errors name the first. Source: LiteLLM's provider pages.
+
+The catalog knows those of all providers that are called without LiteLLM; it takes time to load.
+"""
 
 SIGN_IN_VARIABLES: dict[str, tuple[str, ...]] = {
     "anthropic": ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_FEDERATION_RULE_ID", "ANTHROPIC_IDENTITY_TOKEN_FILE"),
@@ -65,7 +68,7 @@ def keys_of(registry: Registry, name: str, environ: Mapping[str, str], *, root: 
     if entry.api_base is not None:
         return ()  # a provider's usual key is never sent to another address
     provider = entry.model.partition("/")[0]
-    usual = USUAL_VARIABLES.get(provider, ())
+    usual = USUAL_VARIABLES.get(provider) or _catalog_variables(provider)
     found = next((environ[variable] for variable in usual if environ.get(variable)), None)
     if found is not None:
         return (found,)
@@ -103,6 +106,12 @@ def _key(text: str, environ: Mapping[str, str], *, owner: str, place: Place | No
     if not key:
         raise MissingKeyError(f"{owner}: the key file `{path}` is empty", place=place)
     return key
+
+
+def _catalog_variables(provider: str) -> tuple[str, ...]:
+    from flowai.providers.catalog import usual_key_variables  # late: see USUAL_VARIABLES
+
+    return usual_key_variables(provider)
 
 
 def _path(text: str, root: Path) -> Path:

@@ -9,6 +9,7 @@ import pytest
 from support.registry_projects import MINIMAL, project_of
 
 from flowai.errors import MissingKeyError, ProjectError, RegistryError
+from flowai.providers.catalog import usual_key_variables
 from flowai.registry import (
     endpoint_of,
     environment_of,
@@ -16,6 +17,7 @@ from flowai.registry import (
     resolve_release,
     secret_values,
 )
+from flowai.registry.keys import USUAL_VARIABLES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,6 +126,19 @@ def test_without_a_key_the_providers_usual_variable_counts(tmp_path: Path) -> No
     with pytest.raises(MissingKeyError, match="`GEMINI_API_KEY`"):
         endpoint(tmp_path, "model: gemini/g", {})
     assert endpoint(tmp_path, "model: bedrock/b", {}).api_key is None  # has credentials of another kind
+
+
+def test_a_provider_never_gets_openais_key(tmp_path: Path) -> None:
+    assert endpoint(tmp_path, "model: deepinfra/x", {"DEEPINFRA_API_KEY": "k", "OPENAI_API_KEY": "o"}).api_key == "k"
+    with pytest.raises(MissingKeyError, match="`DEEPINFRA_API_KEY`"):
+        endpoint(tmp_path, "model: deepinfra/x", {"OPENAI_API_KEY": "o"})
+    assert endpoint(tmp_path, "model: docker_model_runner/x", {}).api_key is None  # on this machine
+
+
+def test_usual_variables_are_those_of_the_catalog() -> None:
+    for provider, variables in USUAL_VARIABLES.items():
+        known = usual_key_variables(provider)
+        assert not known or set(variables) <= set(known), provider
 
 
 def test_a_providers_key_is_not_sent_to_another_address(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from flowai.providers.anthropic.output_format import convert_response_format
 from flowai.providers.anthropic.thinking import convert_thinking
 from flowai.providers.anthropic.tools import convert_tool_choice, convert_tools
 from flowai.providers.anthropic.unproven import UnprovenRequestError
+from flowai.providers.catalog import NO_KEY, first_set, is_any_set
 from flowai.providers.wire import WireRequest
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ BASE_URL_VARIABLES = ("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL")
 KEY_VARIABLES = ("ANTHROPIC_API_KEY",)
 STRUCTURED_OUTPUT = "structured-outputs-2025-11-13"
 """Beta feature that a request with a schema needs."""
-_NO_KEY = "none"
 _PATH = "/v1/messages"
 _OAUTH_KEY = "sk-ant-oat"
 """Begin of keys that are sent in other headers."""
@@ -82,7 +81,7 @@ def messages_request(request: Request, models: ModelCatalog, *, stream: bool = T
         stream: whether the answer is streamed.
     """
     abilities = models.abilities(request.endpoint.model)
-    if abilities is None or any(os.environ.get(name) for name in _UNSET_VARIABLES):
+    if abilities is None or is_any_set(_UNSET_VARIABLES):
         return None
     try:
         key = _key(request.endpoint)
@@ -97,19 +96,15 @@ def messages_request(request: Request, models: ModelCatalog, *, stream: bool = T
 
 
 def _key(endpoint: Endpoint) -> str:
-    key = endpoint.api_key or (_NO_KEY if endpoint.api_base is not None else _first_set(KEY_VARIABLES))
+    key = endpoint.api_key or (NO_KEY if endpoint.api_base is not None else first_set(KEY_VARIABLES))
     if not key or key != key.strip() or key.startswith(_OAUTH_KEY):
         raise UnprovenRequestError("no usual key")
     return key
 
 
 def _address(endpoint: Endpoint) -> str:
-    base_url = endpoint.api_base or _first_set(BASE_URL_VARIABLES) or BASE_URL
+    base_url = endpoint.api_base or first_set(BASE_URL_VARIABLES) or BASE_URL
     return base_url if base_url.endswith(_PATH) else base_url + _PATH
-
-
-def _first_set(variables: tuple[str, ...]) -> str | None:
-    return next((value for name in variables if (value := os.environ.get(name))), None)
 
 
 def _body(request: Request, abilities: ModelAbilities) -> dict[str, Any]:

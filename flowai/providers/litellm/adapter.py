@@ -21,6 +21,7 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from flowai.providers.catalog import NO_KEY
 from flowai.providers.client import LOCAL_PROVIDER
 from flowai.providers.openai.response_format import response_format
 
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 # flowai's own limits end a call. LiteLLM keeps one HTTP client per time limit, so this must always be the same number.
 NO_TIMEOUT_S = 86_400.0
-# OpenAI's client requires a key, and would send the one of the environment to a foreign address.
-NO_KEY = "none"
 # Providers besides the OpenAI-compatible ones whose finish reason and usage LiteLLM reads from streams. Cohere's, for
 # example, it does not.
 _STREAMED_PROVIDERS = frozenset(

@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowai.providers.litellm.cancellation import cancel_after_first_wait
 from flowai.providers.openai.characters import CharacterJoiner
-from flowai.providers.openai.stream_parser import (
-    BYTES_PER_PIECE,
-    BYTES_PER_TOKEN,
-    MAX_BYTES,
-    SIZE_ALLOWANCE_BYTES,
-    Delta,
-    MalformedStreamError,
-)
+from flowai.providers.openai.stream_parser import BYTES_PER_PIECE, Delta, MalformedStreamError, max_answer_bytes
 from flowai.providers.openai.tool_calls import ToolCalls
 
 if TYPE_CHECKING:
@@ -43,9 +36,7 @@ class StreamAccumulator:
         self._source: Any = None
         self._joiner = CharacterJoiner()
         self._size_bytes = 0
-        self._max_bytes = MAX_BYTES
-        if max_tokens is not None:
-            self._max_bytes = min(MAX_BYTES, max_tokens * BYTES_PER_TOKEN + SIZE_ALLOWANCE_BYTES)
+        self._max_bytes = max_answer_bytes(max_tokens)
 
     def set_source(self, source: Any) -> None:  # noqa: ANN401 - LiteLLM's own
         """Set LiteLLM's stream, which knows whether the provider sent a finish reason."""

@@ -99,6 +99,11 @@ class _Chunk(msgspec.Struct):
     object: Any = None
 
 
+def max_answer_bytes(max_tokens: int | None) -> int:
+    """Return the longest answer to a request with this token limit; None for a request without one."""
+    return MAX_BYTES if max_tokens is None else min(MAX_BYTES, max_tokens * BYTES_PER_TOKEN + SIZE_ALLOWANCE_BYTES)
+
+
 class ChatStreamParser:
     """Parser and accumulator of one answer.
 
@@ -112,9 +117,7 @@ class ChatStreamParser:
         self.served_model: str | None = None
         self.malformed_count = 0
         self.is_done = False  # the end marker came
-        self._max_bytes = MAX_BYTES
-        if max_tokens is not None:
-            self._max_bytes = min(MAX_BYTES, max_tokens * BYTES_PER_TOKEN + SIZE_ALLOWANCE_BYTES)
+        self._max_bytes = max_answer_bytes(max_tokens)
         self._weight_bytes = 0
         self._reasoning_bytes = 0
         self._texts: list[str] = []
