@@ -52,7 +52,7 @@ PARTS = (
         "rollback",
         "Targets: p99 at most 250 ms until no process serves it; 0 failed calls; 2 s to confirm.",
     ),
-    ("The LiteLLM client", "client_overhead", "For the record."),
+    ("The direct client", "client_overhead", "Target: at most 0.25x the CPU of bare LiteLLM."),
     ("Rendering", "rendering", "For the record."),
     (
         "A whole evaluation",
