@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def _spelled(token: str) -> str:
     return _INVISIBLE.join(map(_letter, token))
 
 
-def _pattern() -> re.Pattern[str]:
+@cache  # compiled at first need: it takes longer than all other patterns of a start together
+def _token() -> re.Pattern[str]:
     """Return a pattern for any control token; `<|name|>` by its shape, because new model families have new names."""
     name = "[0-9A-Za-z_\u2581\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\uff3f-]"
     named = f"(?:{name}{_INVISIBLE}){{1,{_MAX_NAME_CHARS}}}+"
@@ -53,7 +55,7 @@ def _pattern() -> re.Pattern[str]:
     return re.compile("|".join((shaped, *map(_spelled, _NAMED))), re.IGNORECASE)
 
 
-_TOKEN = _pattern()
+_BEGIN = re.compile("|".join(map(_letter, sorted({token[0] for token in _NAMED}))))
 _MARKED = re.compile(f"^(.){MARK}", re.DOTALL)
 
 Owner = TypeVar("Owner")
@@ -76,9 +78,11 @@ def find_tokens(text: str, spans: Sequence[ValueSpan[Owner]]) -> list[tuple[re.M
     Tokens that the template itself contains are its author's intent. A token may be split over two values, or begin in
     the template: the search is in the joined text of one part. `spans` are in order and do not overlap.
     """
+    if not _BEGIN.search(text):
+        return []
     starts = [stretch.start for stretch in spans]
     overlapping: list[tuple[re.Match[str], Owner]] = []
-    for token in _TOKEN.finditer(text):
+    for token in _token().finditer(text):
         index = bisect_right(starts, token.end() - 1) - 1
         if index >= 0 and spans[index].end > token.start():
             overlapping.append((token, spans[index].owner))
@@ -97,7 +101,9 @@ def neutralise(text: str, spans: Sequence[ValueSpan[Owner]]) -> str:
 
 def restore(text: str) -> str:
     """Remove the mark from each neutralised token; this returns the original bytes of the value."""
-    return _TOKEN.sub(lambda token: _MARKED.sub(r"\1", token.group(), count=1), text)
+    if not _BEGIN.search(text):
+        return text
+    return _token().sub(lambda token: _MARKED.sub(r"\1", token.group(), count=1), text)
 
 
 def control_tokens(text: str) -> tuple[str, ...]:
