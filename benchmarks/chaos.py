@@ -23,7 +23,7 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chaos_fleet import (
     FLOWAI,
@@ -43,25 +43,33 @@ if TYPE_CHECKING:
 
     from support.redis_server import RedisServer
 
-HEADER = ("fault", "rounds", "calls", "killed", "not confirmed at once", "late", "lost, doubled", "blamed", "refused", "stuck")
+HEADER = (
+    "fault",
+    "rounds",
+    "calls",
+    "killed",
+    "not confirmed at once",
+    "late",
+    "lost, doubled",
+    "blamed",
+    "refused",
+    "stuck",
+)
 ROUNDS_COUNT = 60
 ATTEMPTS_COUNT = 12
 """How often a rollback is run again before a round counts as stuck."""
 DISK_BYTES = 48 << 20
-HOSTILE_BODIES = tuple(
-    json.dumps({"model": "chat", "user": "hostile", **extra}).encode()
-    for extra in (
-        {"messages": [{"role": "user", "content": [{"type": "input_text", "text": "hello"}]}]},
-        {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
-        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": 7}}]}]},
-        {"messages": [{"role": "user", "content": [{"type": "tool_use", "id": 1}]}]},
-        {"messages": [{"role": "tool", "content": "x"}]},
-        {"messages": [{"role": "assistant", "tool_calls": [{"id": None}]}, {"role": "user", "content": "x"}]},
-        {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
-        {"messages": [{"role": "user", "content": "x"}], "stop": ["h", "e"], "max_tokens": 1},
-        {"messages": []},
-        {"prompt_variables": {"text": {"deep": [1]}}},
-    )
+HOSTILE: tuple[dict[str, Any], ...] = (
+    {"messages": [{"role": "user", "content": [{"type": "input_text", "text": "hello"}]}]},
+    {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+    {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": 7}}]}]},
+    {"messages": [{"role": "user", "content": [{"type": "tool_use", "id": 1}]}]},
+    {"messages": [{"role": "tool", "content": "x"}]},
+    {"messages": [{"role": "assistant", "tool_calls": [{"id": None}]}, {"role": "user", "content": "x"}]},
+    {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
+    {"messages": [{"role": "user", "content": "x"}], "stop": ["h", "e"], "max_tokens": 1},
+    {"messages": []},
+    {"prompt_variables": {"text": {"deep": [1]}}},
 )
 
 
@@ -203,7 +211,9 @@ def play(fault: Fault, rounds_count: int, on_violation: Callable[[str], None] = 
             environs[-1] = {"CHAOS_STATE": f"redis://127.0.0.1:{proxy.port}/0"}
         processes = [ServeProcess(project, index, **(environ or {})) for index, environ in enumerate(environs)]
         world = World(project=project, processes=processes, redis=redis, proxy=proxy)
-        callers = Callers(processes, HOSTILE_BODIES)
+        callers = Callers(
+            processes, [json.dumps({"model": "chat", "user": "hostile", **extra}).encode() for extra in HOSTILE]
+        )
         outcome = Outcome()
         with running(processes), _watching(project):
             callers.start()
@@ -217,9 +227,7 @@ def play(fault: Fault, rounds_count: int, on_violation: Callable[[str], None] = 
         return _row(fault, world, callers, outcome, on_violation)
 
 
-def _round(  # noqa: PLR0913 - a script
-    fault: Fault, world: World, callers: Callers, outcome: Outcome, number: int, rng: random.Random
-) -> None:
+def _round(fault: Fault, world: World, callers: Callers, outcome: Outcome, number: int, rng: random.Random) -> None:
     project, processes, release = world.project, world.processes, f"v{number}"
     outcome.rounds_count += 1
     begun_s = time.monotonic()
@@ -270,9 +278,16 @@ def _rollback(project: Project, *, kill_after_s: float | None = None) -> subproc
 @contextmanager
 def _watching(project: Project) -> Iterator[None]:
     """Run `flowai watch`, which may roll back by itself."""
-    with (project.root / "watch.log").open("wb") as log, subprocess.Popen(
-        [FLOWAI, "watch", "--interval", "1s", "--json"], cwd=project.root, env=project.environ(), stdout=log, stderr=log
-    ) as process:
+    with (
+        (project.root / "watch.log").open("wb") as log,
+        subprocess.Popen(
+            [FLOWAI, "watch", "--interval", "1s", "--json"],
+            cwd=project.root,
+            env=project.environ(),
+            stdout=log,
+            stderr=log,
+        ) as process,
+    ):
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""A fleet for chaos: `flowai serve` processes on one project, healthy callers and a hostile one, a proxy before Redis."""
+"""A fleet under faults: `flowai serve` processes on one project, healthy callers, a hostile one, a proxy of Redis."""
 
 from __future__ import annotations
 
@@ -166,18 +166,23 @@ class Proxy:
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
         self.port = free_port()
-        self._is_cut = threading.Event()
         self._loop = asyncio.new_event_loop()
+        self._passes = asyncio.Event()
+        self._passes.set()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def cut(self) -> None:
         """Let nothing through until `join`."""
-        self._is_cut.set()
+        self._loop.call_soon_threadsafe(self._passes.clear)
 
     def join(self) -> None:
         """Let everything through again, also what waited."""
-        self._is_cut.clear()
+        self._loop.call_soon_threadsafe(self._passes.set)
+
+    def close(self) -> None:
+        """Stop."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _run(self) -> None:
         async def serve() -> None:
@@ -185,7 +190,7 @@ class Proxy:
             async with server:
                 await server.serve_forever()
 
-        with suppress(RuntimeError):
+        with suppress(RuntimeError):  # stopped
             self._loop.run_until_complete(serve())
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -199,15 +204,10 @@ class Proxy:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(65_536):
-                while self._is_cut.is_set():
-                    await asyncio.sleep(0.01)
+                await self._passes.wait()
                 writer.write(data)
                 await writer.drain()
         writer.close()
-
-    def close(self) -> None:
-        """Stop."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
 
 
 class Callers:

@@ -131,7 +131,7 @@ def accumulate_failures(
 
     Cells that end after `until_us` are open. A failure counts where both arms have users at risk.
     """
-    worse = RatioEProcess("worse", tolerated_ratio=tolerated_ratio, failures_only=True)
+    worse = RatioEProcess(tolerated_ratio=tolerated_ratio, failures_only=True)
     series = EvidenceSeries(worse=worse)
     at_risk: dict[int, list[int]] = {}
     arms = [(0, pair.candidate), *((1, side) for side in pair.baselines)]
@@ -166,7 +166,7 @@ def accumulate(cells: Sequence[TimeBucket], pair: ArmPair, *, until_us: int) -> 
 
     Cells that end after `until_us` are open.
     """
-    worse = RateEProcess("worse")
+    worse = RateEProcess()
     series = EvidenceSeries(worse=worse)
     for block in close_blocks(cells, pair, until_us=until_us):
         series.append(block.until_us, worse.add(block.block))

@@ -1,6 +1,6 @@
 """Pure statistics, without I/O."""
 
-from flowai.statistics.evalues import Alternative, Block, EProcess, RateEProcess, RatioEProcess
+from flowai.statistics.evalues import Block, EProcess, RateEProcess, RatioEProcess
 from flowai.statistics.histogram import (
     BUCKET_RATIO,
     bucket_of,
@@ -25,7 +25,6 @@ from flowai.statistics.srm import MISMATCH_ALPHA, srm_log_e_value, unexpected_ar
 __all__ = [
     "BUCKET_RATIO",
     "MISMATCH_ALPHA",
-    "Alternative",
     "Block",
     "CohenKappa",
     "EProcess",

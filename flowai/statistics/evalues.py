@@ -19,20 +19,16 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
 from flowai.statistics.mixture import log_mixture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Alternative = Literal["worse", "not_worse"]
-"""The claim that evidence supports. `worse`: the candidate fails more often, by more than the margin. `not_worse`: it
-does not fail more often by as much as the margin; with margin 0, it fails less often."""
-
 RATE_RATIOS = (1.05, 1.15, 1.3, 1.65, 2.6, 5.0)
-"""Ratios of failure rates, candidate to control, that `RatioEProcess` bets on (their inverses for `not_worse`). A bet
-on 1 + x gains wherever the true ratio is above about 1 + x / 2."""
+"""Ratios of failure rates, candidate to control, that `RatioEProcess` bets on. A bet on 1 + x gains wherever the true
+ratio is above about 1 + x / 2."""
 
 RATIO_WEIGHTS = (0.01, 0.02, 0.07, 0.5, 0.2, 0.2)
 """Shares of the evidence that start on each of `RATE_RATIOS`: most where the time to a verdict is limited (decision
@@ -43,12 +39,6 @@ LOG_ODDS = (0.05, 0.1, 0.24, 0.5, 1.2)
 
 LOG_ODDS_WEIGHTS = (0.03, 0.1, 0.75, 0.08, 0.04)
 """Shares of the evidence that start on each of `LOG_ODDS`; as `RATIO_WEIGHTS`."""
-
-MARGIN_BETS = (0.5, 1.0, 2.0)
-"""Bets of `RateEProcess` on the difference to the margin, in margins: halfway, equal to control, better."""
-
-MARGIN_WEIGHTS = (0.3, 0.5, 0.2)
-"""Shares of the evidence that start on each of `MARGIN_BETS`."""
 
 PLUG_IN_START = 0.18
 """Pseudo-counts of failures, and of successes, before a rate's first block (as the authors' `safestats`)."""
@@ -87,17 +77,17 @@ class Block:
 
 
 class EProcess(ABC):
-    """An e-process over blocks: a mixture of bets, each of which multiplies its evidence over the blocks.
+    """Evidence that the candidate fails more often, by more than a margin: an e-process over blocks.
 
-    `margin` is the difference of failure rates, candidate minus control, that the claim is about; 0 to below 1.
+    It is a mixture of bets, each of which multiplies its evidence over the blocks. `margin` is a difference of failure
+    rates, candidate minus control, 0 to below 1.
     """
 
     _weights: Sequence[float] = ()
 
-    def __init__(self, claim: Alternative, *, margin: float = 0.0) -> None:
+    def __init__(self, *, margin: float = 0.0) -> None:
         if not 0 <= margin < 1:
             raise ValueError(f"a margin of {margin} is not between 0 and 1")
-        self.claim: Alternative = claim
         self.tolerated_ratio = 1.0
         self.margin = margin
         self._log_bets = [0.0] * len(self._weights)
@@ -175,10 +165,8 @@ class RatioEProcess(EProcess):
 
     _weights = RATIO_WEIGHTS
 
-    def __init__(
-        self, claim: Alternative, *, margin: float = 0.0, tolerated_ratio: float = 1.0, failures_only: bool = False
-    ) -> None:
-        super().__init__(claim, margin=margin)
+    def __init__(self, *, margin: float = 0.0, tolerated_ratio: float = 1.0, failures_only: bool = False) -> None:
+        super().__init__(margin=margin)
         if tolerated_ratio < 1 or ((tolerated_ratio > 1 or failures_only) and margin > 0):
             raise ValueError(f"a tolerated ratio of {tolerated_ratio} with a margin of {margin} cannot be")
         self.tolerated_ratio = tolerated_ratio
@@ -191,8 +179,7 @@ class RatioEProcess(EProcess):
         return b + self.margin, b
 
     def _stakes(self, share: float, a: float, b: float) -> Sequence[float]:
-        ratios = RATE_RATIOS if self.claim == "worse" else [1 / ratio for ratio in RATE_RATIOS]
-        return _bounded([(ratio - 1) / ((1 + share * (ratio - 1)) * (1 - b)) for ratio in ratios], share, a, b)
+        return _bounded([(ratio - 1) / ((1 + share * (ratio - 1)) * (1 - b)) for ratio in RATE_RATIOS], share, a, b)
 
 
 class RateEProcess(EProcess):
@@ -206,22 +193,14 @@ class RateEProcess(EProcess):
     in and for alternatives restricted to effect sizes.
     """
 
-    def __init__(self, claim: Alternative, *, margin: float = 0.0) -> None:
-        self._by_margin = claim == "not_worse" and margin > 0
-        self._weights = MARGIN_WEIGHTS if self._by_margin else LOG_ODDS_WEIGHTS
-        super().__init__(claim, margin=margin)
+    _weights = LOG_ODDS_WEIGHTS
 
     def _centres(self, share: float, failures: int, calls: int) -> tuple[float, float]:
         rate = (failures + PLUG_IN_START) / (calls + 2 * PLUG_IN_START)
         return rate + (1 - share) * self.margin, rate - share * self.margin
 
     def _stakes(self, share: float, a: float, b: float) -> Sequence[float]:
-        if self._by_margin:
-            # a bet on a difference d of rates: stake = (d - margin) / variance, here with d = margin - bet * margin
-            variance = max((1 - share) * a * (1 - a) + share * b * (1 - b), 1e-12)
-            return _bounded([-bet * self.margin / variance for bet in MARGIN_BETS], share, a, b)
-        sign = 1 if self.claim == "worse" else -1
-        return _bounded([sign * odds for odds in LOG_ODDS], share, a, b)
+        return _bounded(LOG_ODDS, share, a, b)
 
 
 def _gains(share: float, a: float, b: float) -> tuple[float, float, float, float]:
@@ -230,11 +209,9 @@ def _gains(share: float, a: float, b: float) -> tuple[float, float, float, float
 
 
 def _bounded(stakes: Sequence[float], share: float, a: float, b: float) -> list[float]:
-    """Return the stakes, all of one sign, cut so that no factor falls below 1 - `_MAX_LOSS`."""
-    sign = math.copysign(1.0, stakes[0])
-    gains = _gains(share, a, b)
-    largest = _MAX_LOSS / (-min(gains) if sign > 0 else max(gains))
-    return [sign * min(abs(stake), largest) for stake in stakes]
+    """Return the stakes, all > 0, cut so that no factor falls below 1 - `_MAX_LOSS`."""
+    largest = _MAX_LOSS / -min(_gains(share, a, b))
+    return [min(stake, largest) for stake in stakes]
 
 
 def _outcomes(block: Block) -> tuple[int, int, int, int]:

@@ -177,7 +177,7 @@ class ArmTallies:
 
     def log_e(self, *, margin: float) -> float:
         """Return the log e-value that the candidate fails more often, by more than the margin."""
-        evidence = RatioEProcess("worse", margin=margin)
+        evidence = RatioEProcess(margin=margin)
         for (_, stratum), counts in sorted(self._blocks.items()):
             block = Block(
                 candidate_count=counts[0],

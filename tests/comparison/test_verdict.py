@@ -238,7 +238,7 @@ def test_all_users_at_risk_are_counted_whether_they_call_or_not() -> None:
     changes = [change(0, (10, 0, 0), (90, 2, 0)), change(30, (5, 3, 0), (0, 0, 4))]
     found = accumulate_failures(changes, PAIR, until_us=HOUR_US * 9, calls_per_user=UNCACHED)
     sizes = [(10, 90, 0, 2), (15, 84, 3, 0)]
-    expected = RatioEProcess("worse", failures_only=True)
+    expected = RatioEProcess(failures_only=True)
     for one, (n1, n0, k1, k0), at in zip(found.blocks, sizes, (1, 31), strict=True):
         block = Block(candidate_count=n1, control_count=n0, candidate_failure_count=k1, control_failure_count=k0)
         assert one.block == block

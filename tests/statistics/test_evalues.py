@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowai.statistics import Alternative, Block, EProcess, RateEProcess, RatioEProcess
+from flowai.statistics import Block, EProcess, RateEProcess, RatioEProcess
 from flowai.statistics.evalues import (
     LOG_ODDS,
     LOG_ODDS_WEIGHTS,
@@ -21,7 +21,6 @@ from flowai.statistics.evalues import (
 )
 
 CONSTRUCTIONS = (RatioEProcess, RateEProcess)
-CLAIMS: tuple[Alternative, ...] = ("worse", "not_worse")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,9 +45,8 @@ def blocks(draw: st.DrawFn, most: int = 200) -> Block:
 
 
 evidences = st.builds(
-    lambda kind, claim, margin: kind(claim, margin=margin),
+    lambda kind, margin: kind(margin=margin),
     st.sampled_from(CONSTRUCTIONS),
-    st.sampled_from(CLAIMS),
     st.sampled_from([0.0, 0.01, 0.2]),
 )
 
@@ -69,21 +67,20 @@ def expectation(evidence: EProcess, sizes: list[tuple[int, int]], candidate_rate
 
 
 @pytest.mark.parametrize("kind", CONSTRUCTIONS)
-@pytest.mark.parametrize("claim", CLAIMS)
 @pytest.mark.parametrize("margin", [0.0, 0.05, 0.3])
 @pytest.mark.parametrize("sizes", [[(1, 1)], [(5, 2)], [(2, 7)], [(2, 2), (1, 3)], [(1, 2), (3, 1), (2, 2)]])
 def test_on_average_evidence_never_grows_under_the_null(
-    kind: type[EProcess], claim: Alternative, margin: float, sizes: list[tuple[int, int]]
+    kind: type[EProcess], margin: float, sizes: list[tuple[int, int]]
 ) -> None:
     for control_rate, beyond in product([0.0, 0.01, 0.1, 0.5, 0.69, 1.0], [0.0, 0.02, 0.3]):
-        candidate_rate = control_rate + margin + (-beyond if claim == "worse" else beyond)
+        candidate_rate = control_rate + margin - beyond
         if 0 <= candidate_rate <= 1:
-            assert expectation(kind(claim, margin=margin), sizes, candidate_rate, control_rate) <= 1 + 1e-9
+            assert expectation(kind(margin=margin), sizes, candidate_rate, control_rate) <= 1 + 1e-9
 
 
 def test_at_equal_rates_the_ratio_loses_almost_nothing() -> None:
     # the bound is sharp: no evidence is given away between one candidate and one control call
-    assert expectation(RatioEProcess("worse"), [(1, 1)], 0.02, 0.02) == pytest.approx(1, abs=1e-3)
+    assert expectation(RatioEProcess(), [(1, 1)], 0.02, 0.02) == pytest.approx(1, abs=1e-3)
 
 
 def at_risk_expectation(evidence: RatioEProcess, users: tuple[int, int], draws: list[int], ratio: float = 1.0) -> float:
@@ -106,7 +103,7 @@ def at_risk_expectation(evidence: RatioEProcess, users: tuple[int, int], draws: 
 
 @pytest.mark.parametrize("users", [(5, 5), (2, 9), (9, 3), (1, 1), (6, 60)])
 def test_failures_among_users_at_risk_have_an_expectation_of_exactly_one(users: tuple[int, int]) -> None:
-    evidence = RatioEProcess("worse", failures_only=True)
+    evidence = RatioEProcess(failures_only=True)
     ones = [1] * min(users[0] + users[1] - 1, 6)
     assert at_risk_expectation(evidence, users, ones) == pytest.approx(1, abs=1e-9)
 
@@ -116,23 +113,20 @@ def test_failures_among_users_at_risk_have_an_expectation_of_exactly_one(users: 
 def test_several_failures_at_once_are_drawn_without_replacement_and_prove_no_more(
     users: tuple[int, int], draws: list[int]
 ) -> None:
-    evidence = RatioEProcess("worse", failures_only=True)
+    evidence = RatioEProcess(failures_only=True)
     assert at_risk_expectation(evidence, users, draws) <= 1 + 1e-9
     assert at_risk_expectation(evidence, users, draws, 0.5) < 1
 
 
-@pytest.mark.parametrize("claim", CLAIMS)
 @pytest.mark.parametrize("users", [(5, 5), (2, 9), (9, 3)])
-def test_failures_with_replacement_have_an_expectation_of_exactly_one(
-    claim: Alternative, users: tuple[int, int]
-) -> None:
+def test_failures_with_replacement_have_an_expectation_of_exactly_one(users: tuple[int, int]) -> None:
     n1, n0 = users
     for failures in range(min(users) + 1):
         total = 0.0
         for k1 in range(failures + 1):
             share = n1 / (n1 + n0)
             chance = math.comb(failures, k1) * share**k1 * (1 - share) ** (failures - k1)
-            log_e = RatioEProcess(claim, failures_only=True).add(block(n1, n0, k1, failures - k1))
+            log_e = RatioEProcess(failures_only=True).add(block(n1, n0, k1, failures - k1))
             total += chance * math.exp(log_e)
         assert total == pytest.approx(1, abs=1e-9)
 
@@ -141,14 +135,14 @@ def test_failures_with_replacement_have_an_expectation_of_exactly_one(
 @pytest.mark.parametrize("users", [(5, 5), (2, 9), (9, 3), (6, 60)])
 def test_a_tolerated_ratio_is_no_harm(users: tuple[int, int], tolerated: float) -> None:
     draws = [1] * 5
-    evidence = RatioEProcess("worse", tolerated_ratio=tolerated, failures_only=True)
+    evidence = RatioEProcess(tolerated_ratio=tolerated, failures_only=True)
     assert at_risk_expectation(evidence, users, draws, tolerated) == pytest.approx(1, abs=1e-9), "the edge is exact"
     assert at_risk_expectation(evidence, users, draws, 1.0) <= 1 + 1e-9
     assert at_risk_expectation(evidence, users, draws, 3 * tolerated) > 1
 
 
 def test_only_failures_count_for_users_at_risk() -> None:
-    fresh, later = (RatioEProcess("worse", failures_only=True) for _ in range(2))
+    fresh, later = (RatioEProcess(failures_only=True) for _ in range(2))
     later.add(block(1000, 1000, 0, 0))
     assert later.log_e == 0
     assert fresh.add(block(40, 60, 3, 1)) == later.add(block(40, 60, 3, 1))
@@ -160,7 +154,7 @@ def test_only_failures_count_for_users_at_risk() -> None:
 )
 def test_options_that_do_not_fit_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="cannot be"):
-        RatioEProcess("worse", **options)
+        RatioEProcess(**options)
 
 
 def test_before_a_rate_is_known_the_ratio_is_the_likelihood_ratio_of_the_candidate_s_share_of_failures() -> None:
@@ -174,7 +168,7 @@ def test_before_a_rate_is_known_the_ratio_is_the_likelihood_ratio_of_the_candida
             / binom.pmf(k1, failures, share)
             for ratio, weight in zip(RATE_RATIOS, RATIO_WEIGHTS, strict=True)
         )
-        assert RatioEProcess("worse").add(block(n1, n0, k1, k0)) == pytest.approx(math.log(mixed), abs=1e-6)
+        assert RatioEProcess().add(block(n1, n0, k1, k0)) == pytest.approx(math.log(mixed), abs=1e-6)
 
 
 def test_once_a_rate_is_known_the_ratio_is_the_likelihood_ratio_of_two_rates_around_it() -> None:
@@ -182,7 +176,7 @@ def test_once_a_rate_is_known_the_ratio_is_the_likelihood_ratio_of_two_rates_aro
 
     first, second = block(200, 800, 5, 21), block(100, 900, 7, 20)
     share, rate = 0.1, 26 / (1000 + UNSEEN_CALLS)
-    evidence = RatioEProcess("worse")
+    evidence = RatioEProcess()
     evidence.add(first)
     mixed = 0.0
     for ratio, before in zip(RATE_RATIOS, [math.exp(bet) for bet in evidence._log_bets], strict=True):
@@ -196,7 +190,7 @@ def test_once_a_rate_is_known_the_ratio_is_the_likelihood_ratio_of_two_rates_aro
 def test_rate_evidence_is_a_likelihood_ratio_around_the_rate_so_far() -> None:
     from scipy.stats import bernoulli
 
-    evidence = RateEProcess("worse")
+    evidence = RateEProcess()
     evidence.add(block(50, 70, 20, 25))
     first = dict(zip(LOG_ODDS, evidence._log_bets, strict=True))
     n1, n0, k1, k0 = 30, 60, 17, 21
@@ -212,9 +206,7 @@ def test_rate_evidence_is_a_likelihood_ratio_around_the_rate_so_far() -> None:
 
 
 def test_weights_are_a_distribution() -> None:
-    from flowai.statistics.evalues import MARGIN_BETS, MARGIN_WEIGHTS
-
-    for grid, weights in ((RATE_RATIOS, RATIO_WEIGHTS), (LOG_ODDS, LOG_ODDS_WEIGHTS), (MARGIN_BETS, MARGIN_WEIGHTS)):
+    for grid, weights in ((RATE_RATIOS, RATIO_WEIGHTS), (LOG_ODDS, LOG_ODDS_WEIGHTS)):
         assert len(grid) == len(weights)
         assert math.fsum(weights) == pytest.approx(1)
 
@@ -266,35 +258,21 @@ def test_no_count_breaks_it(evidence: EProcess, n1: int, n0: int, one: float, ot
 
 
 @pytest.mark.parametrize("kind", CONSTRUCTIONS)
-def test_each_direction_says_what_it_is_for(kind: type[EProcess]) -> None:
-    def after(claim: Alternative, margin: float, candidate_failures: int, control_failures: int) -> float:
-        evidence = kind(claim, margin=margin)
+def test_more_failures_of_the_candidate_are_evidence_and_fewer_are_not(kind: type[EProcess]) -> None:
+    def after(margin: float, candidate_failures: int, control_failures: int) -> float:
+        evidence = kind(margin=margin)
         for _ in range(20):
             evidence.add(block(300, 300, candidate_failures, control_failures))
         return evidence.log_e
 
-    assert after("worse", 0.0, 24, 6) > 20
-    assert after("worse", 0.0, 6, 24) < 0
-    assert after("worse", 0.05, 24, 6) < after("worse", 0.0, 24, 6)
-    assert after("not_worse", 0.02, 6, 6) > 5
-    assert after("not_worse", 0.02, 24, 6) < 0
-    assert after("not_worse", 0.0, 6, 24) > 20
-
-
-def test_no_failures_at_all_is_good_news_only_in_time() -> None:
-    # nobody failed in 2 x 100 calls: nothing says that the rates differ by less than one point
-    for kind in CONSTRUCTIONS:
-        assert kind("not_worse", margin=0.01).add(block(100, 100, 0, 0)) < math.log(20)
-    # the rule of three: about 300 calls without a failure speak against a rate of one in a hundred
-    evidence = RatioEProcess("not_worse", margin=0.01)
-    for _ in range(10):
-        evidence.add(block(100, 100, 0, 0))
-    assert evidence.log_e > math.log(20)
+    assert after(0.0, 24, 6) > 20
+    assert after(0.0, 6, 24) < 0
+    assert after(0.05, 24, 6) < after(0.0, 24, 6)
 
 
 @pytest.mark.parametrize("kind", CONSTRUCTIONS)
 def test_rates_are_learnt_for_each_stream_by_itself(kind: type[EProcess]) -> None:
-    fresh, elsewhere, here = kind("worse"), kind("worse"), kind("worse")
+    fresh, elsewhere, here = kind(), kind(), kind()
     for evidence, stream in ((elsewhere, "hard"), (here, "easy")):
         evidence.add(block(0, 1000, 0, 300), stream=stream)  # one arm alone: no evidence, but a rate
     for evidence in (fresh, elsewhere, here):
@@ -312,4 +290,4 @@ def test_impossible_counts_are_refused(counts: tuple[int, int, int, int]) -> Non
 @pytest.mark.parametrize("margin", [-0.1, 1.0, math.nan])
 def test_impossible_margins_are_refused(margin: float) -> None:
     with pytest.raises(ValueError, match="margin"):
-        RatioEProcess("worse", margin=margin)
+        RatioEProcess(margin=margin)

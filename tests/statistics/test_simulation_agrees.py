@@ -45,7 +45,7 @@ def test_evidence_is_the_same_on_random_histories(twin: ModuleType, kind: str) -
     histories = twin.Histories(n1=n1, n0=n0, k1=k1, k0=k0)
     found = (twin.rates_log_e if kind == "frequent" else twin.failures_log_e)(histories)
     for run in range(shape[0]):
-        evidence: EProcess = RateEProcess("worse") if kind == "frequent" else RatioEProcess("worse", failures_only=True)
+        evidence: EProcess = RateEProcess() if kind == "frequent" else RatioEProcess(failures_only=True)
         for at in range(shape[1]):
             log_e = evidence.add(
                 Block(
