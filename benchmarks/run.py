@@ -52,6 +52,11 @@ PARTS = (
         "rollback",
         "Targets: p99 at most 250 ms until no process serves it; 0 failed calls; 2 s to confirm.",
     ),
+    (
+        "A fleet under faults",
+        "chaos",
+        "Targets: 0 late calls, 0 lost or doubled events, 0 releases blamed, 0 callers refused, 0 rounds stuck.",
+    ),
     ("The direct client", "client_overhead", "Target: at most 0.25x the CPU of bare LiteLLM."),
     ("Rendering", "rendering", "For the record."),
     (
