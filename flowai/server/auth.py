@@ -86,9 +86,7 @@ def check_browser(headers: Headers, *, is_local: bool) -> None:
         raise error_response(403, "pages of other sites may not call this server", code="foreign_origin")
 
 
-def caller_of(
-    headers: Headers, keys: Mapping[str, ServeKey], *, is_local: bool, address: str | None = None
-) -> Caller:
+def caller_of(headers: Headers, keys: Mapping[str, ServeKey], *, is_local: bool, address: str | None = None) -> Caller:
     """Authenticate a request and return its caller.
 
     Args:
