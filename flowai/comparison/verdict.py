@@ -142,8 +142,9 @@ def single_caller_text(metric: Metric, share: CountOfTotal) -> str:
     """Return the reason why evidence of harm demands no rollback: it is that of one caller."""
     calls = "calls" if METRIC_KINDS[metric].scale == "ratio" else "failures"
     return (
-        f"{label_of(metric)} is worse than the control's, but one caller accounts for {share.failure_count:,} of "
-        f"{share.count:,} {calls}: no rollback; send `user` with each call, so that users are counted"
+        f"{label_of(metric)} is worse than the control's only with one caller, who accounts for "
+        f"{share.failure_count:,} of {share.count:,} {calls}: no rollback; send `user` with each call, so that users "
+        "are counted"
     )
 
 
