@@ -54,8 +54,8 @@ class MetricReport(ReportRecord, frozen=True, kw_only=True):
     """Largest such e-value in this stage; it decides at 1 / safe_alpha."""
     status: MetricStatus
     single_caller: CountOfTotal | None = None
-    """Failures of the candidate (of a mean: calls), and those of one caller without whom it is not shown to be worse;
-    None if there is no such caller."""
+    """Failures of the candidate (of a mean: calls), and those of one caller, if it is not shown to be worse without that
+    caller; else None."""
     forecast: CallForecast | None = None
     """More calls of the candidate until it is non-inferior; None if that is unknown or not needed."""
 

@@ -36,7 +36,7 @@ MIN_FAILED_COUNT = 5
 """Minimum number of users with a failure."""
 
 MIN_TOP_FAILURES = 2
-"""Failures of a caller whose calls are left out: a caller with one is like a user, of whom there are five."""
+"""Failures of a caller whose calls are left out: a caller with one failure is like a user, and five users failed."""
 
 CONTROL_ALSO_FAILS_RATIO = 0.25
 """The control is worse too if its failure rate exceeds the limit and this share of the candidate's rate."""

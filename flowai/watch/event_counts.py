@@ -52,7 +52,7 @@ class CallRow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def was_sent(self) -> bool:
-        """Whether a provider was asked, or would have been; attempts of old logs count as sent."""
+        """Return whether a provider was asked, or skipped; attempts of old logs count as sent."""
         if self.error_class is None:
             return True
         called = [one for one in self.attempts if one.status != "skipped"]
