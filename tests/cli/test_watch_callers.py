@@ -32,7 +32,7 @@ def world(request: pytest.FixtureRequest, place: Path) -> Iterator[World]:
 
 def good_traffic(world: World) -> None:
     """Log calls of users that succeed, of the candidate and of what it is compared with."""
-    candidate = {"release": "v2", "variant": "canary"}
+    candidate: dict[str, Any] = {"release": "v2", "variant": "canary"}
     world.calls(20, **candidate)
     world.calls(300, feature="plan", **candidate)
     world.calls(300, variant="stable")
