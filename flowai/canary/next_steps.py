@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flowai.comparison.metrics import label_of
+from flowai.comparison.verdict import single_caller_text
 from flowai.rendering.formatting import count, rounded, span
 
 if TYPE_CHECKING:
@@ -138,6 +139,8 @@ def has_calls(report: CanaryReport) -> bool:
 
 
 def _need(metric: MetricReport) -> str:
+    if metric.single_caller is not None:
+        return single_caller_text(metric.name, metric.single_caller)
     label, text = label_of(metric.name), forecast_text(metric)
     if metric.forecast is None:
         return f"{text} for {label}"

@@ -142,7 +142,7 @@ def call_rows(report: CanaryReport) -> list[tuple[str, ...]]:
 
 
 def _reached(shares: CallShares) -> int:
-    return shares.calls - shares.cached
+    return shares.calls - shares.cached - shares.unsent
 
 
 def _ended(shares: CallShares) -> int:
@@ -156,12 +156,14 @@ def _rate(part: int, total: int) -> float | None:
 _CALL_SHARES: tuple[tuple[str, Callable[[CallShares], str]], ...] = (
     ("calls", lambda one: f"{one.calls:,}"),
     ("answered by a cache", lambda one: format_share(one.cached, one.calls)),
+    ("failed before a provider was asked", lambda one: format_share(one.unsent, one.calls)),
     ("cancelled by the caller", lambda one: format_share(one.cancelled, _reached(one))),
     ("own model failed", lambda one: format_share(one.failed, _ended(one))),
     ("fell back: another model or the last resort", lambda one: format_share(one.fell_back, _ended(one))),
     ("errors to callers", lambda one: format_share(one.errors, _ended(one))),
 )
-"""Rows about calls; cached answers and cancelled calls are no part of the totals of the last three."""
+"""Rows about calls; answers of a cache, calls that asked no provider and cancelled calls are no part of the totals of
+the last three."""
 
 
 def arm_rows(report: CanaryReport) -> list[tuple[str, str, str, str]]:
@@ -340,6 +342,7 @@ def _shares(report: CanaryReport) -> Iterator[str]:
     shares: tuple[tuple[str, Callable[[CallShares], float | None]], ...] = (
         ("fell back", lambda one: _rate(one.fell_back, _ended(one))),
         ("cached", lambda one: _rate(one.cached, one.calls)),
+        ("asked no provider", lambda one: _rate(one.unsent, one.calls)),
         ("cancelled", lambda one: _rate(one.cancelled, _reached(one))),
         ("errors to callers", lambda one: _rate(one.errors, _ended(one))),
     )

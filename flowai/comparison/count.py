@@ -9,7 +9,7 @@ from flowai.analytics.event_query import open_log
 from flowai.analytics.unreadable_lines import first_unreadable
 from flowai.comparison.baseline_limits import LIMITED_BY, freeze_limits
 from flowai.comparison.count_calls import LATENCY_METRICS, count_answers, count_calls, count_problems, count_tallies
-from flowai.comparison.count_users import count_arrivals, count_users
+from flowai.comparison.count_users import count_arrivals, count_callers, count_users
 from flowai.comparison.counts import Counts
 from flowai.comparison.facts import build_facts, build_opinions, is_repeated
 from flowai.comparison.metrics import DELAYED_METRICS
@@ -49,11 +49,14 @@ def count_arms(log: Log, spec: ComparisonSpec) -> Counts:
     delayed = [name for name in spec.metrics if name in DELAYED_METRICS]
     count_tallies(log, spec, "facts", [name for name in LATENCY_METRICS if name in spec.metrics], counts)
     count_arrivals(log, spec, counts.schedules, counts)
-    count_users(log, spec, "facts", [name for name in spec.metrics if name not in DELAYED_METRICS], counts)
+    immediate = [name for name in spec.metrics if name not in DELAYED_METRICS]
+    count_users(log, spec, "facts", immediate, counts)
+    count_callers(log, spec, "facts", immediate, counts)
     build_opinions(log, spec)
     log.fetch("DROP TABLE facts")
     count_tallies(log, spec, "opinions", delayed, counts)
     count_users(log, spec, "opinions", delayed, counts)
+    count_callers(log, spec, "opinions", delayed, counts)
     return counts
 
 

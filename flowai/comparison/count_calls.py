@@ -10,7 +10,16 @@ from flowai.analytics.call_table import cost_sql
 from flowai.analytics.event_query import IS_CALL, IS_FEEDBACK, IS_OTHER, IS_SCORE, PROBLEM
 from flowai.comparison.counts import CallCounts
 from flowai.comparison.facts import MILLION
-from flowai.comparison.spec import CANCELLED_SQL, CELL_US, FAILED_SQL, HOUR_US, counted_sql, one_of_sql
+from flowai.comparison.spec import (
+    CANCELLED_SQL,
+    CELL_US,
+    DETOUR_COLUMNS_SQL,
+    FAILED_SQL,
+    HOUR_US,
+    REACHES_SQL,
+    counted_sql,
+    one_of_sql,
+)
 from flowai.statistics.histogram import BUCKET_RATIO
 
 if TYPE_CHECKING:
@@ -54,7 +63,8 @@ def _lines(log: Log, condition: str) -> int:
 
 _SUMS = {
     "call_count": "sum(calls)",
-    "cached_count": "sum(calls) FILTER (NOT reaches)",
+    "cached_count": "sum(calls) FILTER (cache <> 'miss')",
+    "unsent_count": "sum(calls) FILTER (cache = 'miss' AND is_unsent)",
     "cancelled_count": "sum(calls) FILTER (reaches AND is_cancelled)",
     "failed_count": "sum(calls) FILTER (reaches AND has_failed)",
     "error_count": "sum(calls) FILTER (reaches AND error_class IS NOT NULL AND NOT is_cancelled)",
@@ -73,7 +83,7 @@ def count_calls(log: Log, spec: ComparisonSpec, counts: Counts) -> None:
     log.fetch(f"""
         CREATE TEMP TABLE alike AS
         SELECT side, "release", feature, stage, error_class, known_us // {CELL_US} AS cell, cache, json_valid,
-            fell_back, count(*) AS calls, count({cost_sql()}) AS priced, sum({cost_sql()}) AS cost_nano
+            is_detour, count(*) AS calls, count({cost_sql()}) AS priced, sum({cost_sql()}) AS cost_nano
         FROM selected GROUP BY ALL
     """)  # noqa: S608 - names and numbers of ours
     for side, cell, calls in log.fetch("SELECT side, cell, sum(calls)::BIGINT FROM alike GROUP BY ALL"):
@@ -84,8 +94,8 @@ def count_calls(log: Log, spec: ComparisonSpec, counts: Counts) -> None:
         SELECT side, "release", feature, stage, counts, error_class, cell // {HOUR_US // CELL_US} AS hour,
             {", ".join(f"coalesce({_SUMS[name]}, 0)" for name in names)}
         FROM (
-            SELECT *, cache = 'miss' AS reaches, {counted_sql(spec)} AS counts, {CANCELLED_SQL} AS is_cancelled,
-                {FAILED_SQL} AS has_failed
+            SELECT *, {DETOUR_COLUMNS_SQL}, {REACHES_SQL} AS reaches, {counted_sql(spec)} AS counts,
+                {CANCELLED_SQL} AS is_cancelled, {FAILED_SQL} AS has_failed
             FROM alike WHERE {one_of_sql("side", spec.sides.all_arms)}
         ) GROUP BY side, "release", feature, stage, counts, error_class, hour
     """):  # noqa: S608 - as above

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flowai.analytics.event_query import literal
+from flowai.comparison.counts import Counts, TopCaller
 from flowai.comparison.metrics import RATIO_METRICS
 from flowai.comparison.sampling import common_schedule
 from flowai.comparison.spec import BORDER_US, HOUR_US, one_of_sql
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
 
     from flowai.analytics.event_query import Log
     from flowai.analytics.records import Metric
-    from flowai.comparison.counts import Counts, HourlyCounts
+    from flowai.comparison.counts import HourlyCounts
     from flowai.comparison.sampling import SamplingSchedule
     from flowai.comparison.spec import ComparisonSpec
     from flowai.comparison.user_arrays import CallRows, MetricValues
@@ -28,18 +31,88 @@ _MISSING = -128
 _TYPES = ("TINYINT", "BIGINT")
 
 
-def count_users(log: Log, spec: ComparisonSpec, table: str, metrics: Sequence[Metric], counts: Counts) -> None:
-    """Count the users of `facts` or `opinions`."""
+def count_users(
+    log: Log, spec: ComparisonSpec, table: str, metrics: Sequence[Metric], counts: Counts, *, where: str = "TRUE"
+) -> None:
+    """Count the users of `facts` or `opinions`; `where` is SQL for all calls of some of them."""
     from flowai.comparison.user_arrays import UserCounter  # numpy takes a while to load
 
     counter = UserCounter(counts=counts)
-    for rows, values in _parts(log, spec, table, metrics):
+    for rows, values in _parts(log, spec, table, metrics, where):
         counter.add(rows, values)
     counter.finish()
 
 
+def count_callers(log: Log, spec: ComparisonSpec, table: str, metrics: Sequence[Metric], counts: Counts) -> None:
+    """Find the caller with the most failures by metric, arm and hour, and count the calls of such callers apart.
+
+    Only calls that are units of their own have a caller here: a user is a unit, and has one first failure at most.
+    """
+    sides = spec.sides
+    arms = one_of_sql("side", sides.candidates if sides.releases else sides.arms)
+    selected = f"in_sample AND {arms}"
+    ((has_callers,),) = log.fetch(f"SELECT count(caller) > 0 FROM {table} WHERE {selected}")  # noqa: S608 - names of ours
+    if not has_callers or not metrics:
+        return
+    is_counted = {name: f"{name} IS NOT NULL" if name in RATIO_METRICS else name for name in metrics}
+    sums = ", ".join(f"count(*) FILTER ({condition})" for condition in is_counted.values())
+    callers = {(name, side): _CallerRanking() for name in metrics for side in sides.arms}
+    # a caller with one call is like a user; all those together are as one here, which is never on top
+    for hour, side, caller, *numbers in log.stream(f"""
+        WITH callers AS (SELECT caller FROM {table} WHERE {selected} GROUP BY caller HAVING count(*) > 1)
+        SELECT known_us // {HOUR_US} AS hour, side, callers.caller AS caller, {sums}
+        FROM {table} LEFT JOIN callers USING (caller) WHERE {selected} GROUP BY ALL ORDER BY ALL
+    """):  # noqa: S608 - as above
+        for name, number in zip(metrics, numbers, strict=True):
+            callers[name, side].add(hour * HOUR_US, caller, number)
+    found = {key: by_hour for key, ranking in callers.items() if (by_hour := ranking.finish())}
+    counts.top_callers |= found
+    for caller in sorted({one.caller for by_hour in found.values() for one in by_hour.values()}):
+        own = [name for name in metrics if any(one.caller == caller for one in _tops(found, name))]
+        count_users(log, spec, table, own, counts.of_callers.setdefault(caller, Counts()), where=f"caller = {caller}")
+
+
+def _tops(found: Mapping[tuple[Metric, str], Mapping[int, TopCaller]], metric: Metric) -> Iterator[TopCaller]:
+    return (one for (name, _), by_hour in found.items() if name == metric for one in by_hour.values())
+
+
+@dataclass(slots=True)
+class _CallerRanking:
+    """Finds the caller with the most failures at the end of each hour; of equals the first one to have so many."""
+
+    _failures: Counter[int] = field(default_factory=Counter)
+    _total: int = 0
+    _hour_us: int = 0
+    _top: int | None = None
+    _in_hour: set[int] = field(default_factory=set)
+    _by_hour: dict[int, TopCaller] = field(default_factory=dict)
+
+    def add(self, hour_us: int, caller: int | None, count: int) -> None:
+        """Add failures in an hour; hours are in order."""
+        if hour_us != self._hour_us:
+            self._close()
+            self._hour_us = hour_us
+        self._total += count
+        if caller is not None and count:
+            self._failures[caller] += count
+            self._in_hour.add(caller)
+
+    def _close(self) -> None:
+        for caller in sorted(self._in_hour):
+            if self._top is None or self._failures[caller] > self._failures[self._top]:
+                self._top = caller
+        self._in_hour.clear()
+        if self._top is not None and self._failures[self._top] > 1:
+            self._by_hour[self._hour_us] = TopCaller(self._top, self._failures[self._top], self._total)
+
+    def finish(self) -> dict[int, TopCaller]:
+        """Return the top caller by hour; none while no caller has two failures."""
+        self._close()
+        return self._by_hour
+
+
 def _parts(
-    log: Log, spec: ComparisonSpec, table: str, metrics: Sequence[Metric]
+    log: Log, spec: ComparisonSpec, table: str, metrics: Sequence[Metric], where: str
 ) -> Iterator[tuple[CallRows, dict[Metric, MetricValues]]]:
     """Yield the calls of a part of the users, with the values of metrics."""
     import numpy as np
@@ -49,14 +122,14 @@ def _parts(
     sides = spec.sides.all_arms
     side = " ".join(f"WHEN {literal(name)} THEN {index}" for index, name in enumerate(sides))
     columns = ", ".join(f"coalesce({name}::{_TYPES[name in RATIO_METRICS]}, {_MISSING}) AS {name}" for name in metrics)
-    ((row_count,),) = log.fetch(f"SELECT count(*) FROM {table}")  # noqa: S608 - names of ours
+    ((row_count,),) = log.fetch(f"SELECT count(*) FROM {table} WHERE {where}")  # noqa: S608 - names of ours
     part_count = max(1, -(-int(row_count) // _PART_CALLS))
     # in order of the parts, so that a part is read without the others
     log.fetch(f"""
         CREATE TEMP TABLE parts AS
         SELECT ((unit >> 32) % {part_count})::INTEGER AS part, (CASE side {side} END)::BIGINT AS side,
             stage::BIGINT AS stage, unit, known_us, in_sample, coalesce(dropped_us, {NEVER}) AS dropped_us, {columns}
-        FROM {table} WHERE side IN ({", ".join(literal(name) for name in sides)}) ORDER BY part
+        FROM {table} WHERE side IN ({", ".join(literal(name) for name in sides)}) AND {where} ORDER BY part
     """)  # noqa: S608 - names and numbers of ours
     for part in range(part_count):
         arrays = log.fetch_arrays(f"SELECT * EXCLUDE part FROM parts WHERE part = {part}")  # noqa: S608 - as above

@@ -10,13 +10,13 @@ from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from flowai.analytics.records import CountOfTotal
 from flowai.comparison.spec import HOUR_US
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from flowai.analytics.records import LogLocation, Metric, ProblemKind
     from flowai.comparison.baseline_limits import BaselineLimit
@@ -63,6 +63,8 @@ class CallCounts:
     call_count: int = 0
     cached_count: int = 0
     """Answers of a cache; nothing below counts them."""
+    unsent_count: int = 0
+    """Calls that failed before a provider was asked; nothing below counts them."""
     cancelled_count: int = 0
     """Calls whose caller left."""
     failed_count: int = 0
@@ -84,12 +86,24 @@ class CallCounts:
     @property
     def reached_count(self) -> int:
         """Calls that reached a model."""
-        return self.call_count - self.cached_count
+        return self.call_count - self.cached_count - self.unsent_count
 
     @property
     def ended_count(self) -> int:
         """Calls that reached a model and whose caller stayed."""
         return self.reached_count - self.cancelled_count
+
+
+@dataclass(frozen=True, slots=True)
+class TopCaller:
+    """The caller with the most failures of an arm: user, else session, else caller hash."""
+
+    caller: int
+    """Hash of the caller."""
+    failure_count: int
+    """Failed calls; for a mean, calls with a value."""
+    total_count: int
+    """Those of all calls of the arm."""
 
 
 _sums_of = attrgetter(*(one.name for one in fields(CallCounts)))
@@ -114,6 +128,15 @@ class UserSums:
         self.affected_count += other.affected_count
         self.total += other.total
         self.squares += other.squares
+
+    def minus(self, other: UserSums) -> UserSums:
+        """Return these sums without those of some of the users."""
+        return UserSums(
+            self.user_count - other.user_count,
+            self.affected_count - other.affected_count,
+            self.total - other.total,
+            self.squares - other.squares,
+        )
 
 
 @dataclass(kw_only=True, slots=True)
@@ -161,6 +184,31 @@ class Counts:
     """Calls by arm, by five minutes."""
     schedules: Mapping[str, SamplingSchedule] = field(default_factory=dict)
     """How many users of each arm are sampled."""
+    top_callers: dict[tuple[Metric, str], dict[int, TopCaller]] = field(default_factory=dict)
+    """By metric and arm, and by hour: the caller with the most failures at its end."""
+    of_callers: dict[int, Counts] = field(default_factory=dict)
+    """By such a caller: the part of `cells`, `risks` and `users` that is the caller's."""
+
+    def top_caller(self, metric: Metric, side: str) -> TopCaller | None:
+        """Return the caller with the most failures of an arm; None if no caller has two."""
+        by_hour = self.top_callers.get((metric, side))
+        return by_hour[max(by_hour)] if by_hour else None
+
+    def without(self, caller: int) -> Counts:
+        """Return the counts of users without the calls of a caller, each of which is a unit of its own."""
+        own = self.of_callers[caller]
+        users = dict(self.users)
+        for key, by_hour in own.users.items():
+            users[key] = {
+                hour_us: sums.minus(by_hour[hour_us]) if hour_us in by_hour else sums
+                for hour_us, sums in self.users[key].items()
+            }
+        return replace(
+            self,
+            cells={name: _subtract(cells, own.cells.get(name, ())) for name, cells in self.cells.items()},
+            risks={name: _subtract(changes, own.risks.get(name, ())) for name, changes in self.risks.items()},
+            users=users,
+        )
 
     def for_stage(self, side: str, stage: int, feature: str | None = None) -> CallCounts:
         """Return the sums of an arm in a stage; of one feature or of all."""
@@ -259,6 +307,8 @@ class Counts:
             premature_calls=hourly(self.premature_calls.items()),
             traffic=hourly(self.traffic.items()),
             schedules={side: one.as_of(moment_us) for side, one in self.schedules.items()},
+            top_callers={key: tops for key, hours in self.top_callers.items() if (tops := _until(hours, moment_us))},
+            of_callers={caller: one.as_of(moment_us) for caller, one in self.of_callers.items()},
         )
 
 
@@ -279,3 +329,17 @@ def _until(hours: dict[int, _Value], moment_us: int) -> dict[int, _Value]:
 
 def _before(cells: list[_Cell], moment_us: int) -> list[_Cell]:
     return cells[: bisect_left(cells, moment_us, key=attrgetter("at_us"))]
+
+
+def _subtract(cells: Sequence[_Cell], others: Iterable[_Cell]) -> list[_Cell]:
+    """Return cells without the users of others, which are a part of them."""
+    parts = {(one.at_us, one.stage): one.sides for one in others}
+    return [cell if (part := parts.get((cell.at_us, cell.stage))) is None else _less(cell, part) for cell in cells]
+
+
+def _less(cell: _Cell, part: Mapping[str, tuple[int, ...]]) -> _Cell:
+    sides: Any = {
+        side: tuple(n - less for n, less in zip(numbers, part.get(side, (0,) * len(numbers)), strict=True))
+        for side, numbers in cell.sides.items()
+    }
+    return replace(cell, sides=sides)

@@ -33,6 +33,8 @@ STAGE_WEIGHT = 0.25
 each later one: users stay from stage to stage, so that the stages' evidence must not be multiplied."""
 
 _FULL_PERCENT = 100
+_LEAST_LOG_E = math.log(2)
+"""Evidence below this decides nothing: no alpha is above a half."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,28 +73,15 @@ class Comparison:
     @classmethod
     def build(cls, counts: Counts, spec: ComparisonSpec, rules: DecisionRules, pair: ArmPair) -> Self:
         """Accumulate the evidence of all metrics."""
-        worse: dict[Metric, EvidenceSeries] = {}
-        calls_per_user = CallsPerUser(counts, pair)
-        means: dict[tuple[Metric, int], MeanSeries] = {}
-        for name in spec.metrics:
-            kind, margin = METRIC_KINDS[name], rules.margins[name]
-            for stage in range(len(spec.stages)):
-                means[name, stage] = mean_series(
-                    counts, name, pair, stage=stage, margin=margin, min_users=MIN_COUNT, now_us=spec.now_us
-                )
-            if kind.scale == "ratio":
-                worse[name] = _mixed_over_stages(spec, [means[name, stage] for stage in range(len(spec.stages))])
-            elif kind.is_frequent:
-                worse[name] = accumulate(counts.cells.get(name, []), pair, until_us=spec.now_us)
-            else:
-                worse[name] = accumulate_failures(
-                    counts.risks.get(name, []),
-                    pair,
-                    until_us=spec.now_us,
-                    calls_per_user=calls_per_user,
-                    tolerated_ratio=margin if kind.has_ratio_margin else 1.0,
-                )
-        return cls(counts=counts, spec=spec, rules=rules, pair=pair, worse=worse, means=means)
+        means = {name: _means_by_stage(counts, spec, rules, pair, name) for name in spec.metrics}
+        return cls(
+            counts=counts,
+            spec=spec,
+            rules=rules,
+            pair=pair,
+            worse={name: _evidence_of_harm(counts, spec, rules, pair, name, means[name]) for name in spec.metrics},
+            means={(name, stage): one for name, series in means.items() for stage, one in enumerate(series)},
+        )
 
     def as_of(self, moment_us: int) -> Comparison:
         """Return the comparison that a look at the end of an hour found."""
@@ -120,6 +109,7 @@ class Comparison:
         now_us = self.spec.now_us
         means, safe_peak = self.means[name, self.stage].at(now_us)
         log_e, peak = self.worse[name].at(now_us)
+        top = self.counts.top_caller(name, self.pair.candidate) if peak >= _LEAST_LOG_E else None
         return MetricFinding(
             name=name,
             is_guardrail=name in self.rules.guardrails,
@@ -132,9 +122,18 @@ class Comparison:
             alpha=self.rules.alphas.get(name, self.rules.alpha),
             log_e=log_e,
             log_e_peak=peak,
+            top_caller=top,
+            rest_log_e_peak=peak if top is None else self._peak_without(name, top.caller),
             safe_log_e=means.safe_log_e,
             safe_log_e_peak=safe_peak,
         )
+
+    def _peak_without(self, name: Metric, caller: int) -> float:
+        """Return the largest evidence of harm so far without the calls of a caller."""
+        counts, spec, rules, pair = self.counts.without(caller), self.spec, self.rules, self.pair
+        is_mean = METRIC_KINDS[name].scale == "ratio"
+        means = _means_by_stage(counts, spec, rules, pair, name) if is_mean else ()
+        return _evidence_of_harm(counts, spec, rules, pair, name, means).at(spec.now_us)[1]
 
     def _promises_json(self) -> bool:
         calls = self.counts.calls.values()
@@ -182,6 +181,39 @@ class Comparison:
         time_range = self.spec.stages[-1].time_range
         so_far = self.candidate_calls()
         return None if not so_far else call_count * (time_range.until_us - time_range.since_us) / 1e6 / so_far
+
+
+def _means_by_stage(
+    counts: Counts, spec: ComparisonSpec, rules: DecisionRules, pair: ArmPair, name: Metric
+) -> list[MeanSeries]:
+    return [
+        mean_series(
+            counts, name, pair, stage=stage, margin=rules.margins[name], min_users=MIN_COUNT, now_us=spec.now_us
+        )
+        for stage in range(len(spec.stages))
+    ]
+
+
+def _evidence_of_harm(
+    counts: Counts,
+    spec: ComparisonSpec,
+    rules: DecisionRules,
+    pair: ArmPair,
+    name: Metric,
+    means: Sequence[MeanSeries],
+) -> EvidenceSeries:
+    kind = METRIC_KINDS[name]
+    if kind.scale == "ratio":
+        return _mixed_over_stages(spec, means)
+    if kind.is_frequent:
+        return accumulate(counts.cells.get(name, []), pair, until_us=spec.now_us)
+    return accumulate_failures(
+        counts.risks.get(name, []),
+        pair,
+        until_us=spec.now_us,
+        calls_per_user=CallsPerUser(counts, pair),
+        tolerated_ratio=rules.margins[name] if kind.has_ratio_margin else 1.0,
+    )
 
 
 def _mixed_over_stages(spec: ComparisonSpec, stages: Sequence[MeanSeries]) -> EvidenceSeries:

@@ -12,7 +12,7 @@ from flowai.analytics.call_table import IS_SAVED, LAST_FEEDBACK, LAST_SCORE, acc
 from flowai.analytics.event_query import ANSWERED, literal, moment
 from flowai.comparison.baseline_limits import LIMITED_BY, MICRO_USD
 from flowai.comparison.sampling import min_sampled_hash
-from flowai.comparison.spec import counted_sql, one_of_sql
+from flowai.comparison.spec import CALLER_SQL, REACHES_SQL, counted_sql, one_of_sql
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +50,7 @@ def build_facts(log: Log, spec: ComparisonSpec, schedules: Mapping[str, Sampling
     columns = f"""
         hash(call_id) AS call, side::ENUM({arms}) AS side, stage::UTINYINT AS stage, coalesce(feature, '') AS feature,
         at_us, known_us, coalesce(unit_hash, hash(call_id)) AS unit, unit_hash IS NOT NULL AS is_named, key, in_sample,
-        dropped_us, counts, reaches AND counts AS is_judged,
+        dropped_us, {CALLER_SQL} AS caller, counts, reaches AND counts AS is_judged,
         CASE WHEN prompt_hash IS NOT NULL THEN hash(prompt_hash) END AS prompt,
         {", ".join(f"{sql} AS {name}" for name, sql in _facts(counts).items())}
     """
@@ -59,7 +59,7 @@ def build_facts(log: Log, spec: ComparisonSpec, schedules: Mapping[str, Sampling
     for index, scanned in enumerate(scans):
         log.fetch(f"""
             {"INSERT INTO facts" if index else "CREATE OR REPLACE TEMP TABLE facts AS"} SELECT {columns}
-            FROM (SELECT *, cache = 'miss' AS reaches, {counted_sql(spec)} AS counts FROM sampled_calls
+            FROM (SELECT *, {REACHES_SQL} AS reaches, {counted_sql(spec)} AS counts FROM sampled_calls
                 WHERE {included} AND {scanned})
         """)  # noqa: S608 - as above
     ((call_count, named_count),) = log.fetch("SELECT count(*), count(*) FILTER (is_named) FROM facts")
@@ -141,7 +141,7 @@ def build_opinions(log: Log, spec: ComparisonSpec) -> None:
     log.fetch(f"""
         CREATE OR REPLACE TEMP TABLE opinions AS
         WITH given AS MATERIALIZED ({opinions_sql(is_known)}), ready AS (
-            SELECT call, side, stage, feature, unit, dropped_us, at_us, error_rate AS has_failed,
+            SELECT call, side, stage, feature, unit, caller, dropped_us, at_us, error_rate AS has_failed,
                 greatest(facts.known_us, at_us + {spec.feedback_us}) AS known_us,
                 in_sample AND greatest(facts.known_us, at_us + {spec.feedback_us})
                     < coalesce(dropped_us, {1 << 62}) AS in_sample

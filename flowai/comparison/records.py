@@ -53,6 +53,9 @@ class MetricReport(ReportRecord, frozen=True, kw_only=True):
     safe_e_value_peak: float
     """Largest such e-value in this stage; it decides at 1 / safe_alpha."""
     status: MetricStatus
+    single_caller: CountOfTotal | None = None
+    """Failures of the candidate (of a mean: calls), and those of one caller, if it is not shown to be worse without
+    that caller; else None."""
     forecast: CallForecast | None = None
     """More calls of the candidate until it is non-inferior; None if that is unknown or not needed."""
 
@@ -76,6 +79,8 @@ class CallShares(ReportRecord, frozen=True, kw_only=True):
     """All calls, answers of a cache included."""
     cached: int
     """Answered by a cache; no metric counts them."""
+    unsent: int = 0
+    """Failed before a provider was asked; no metric counts them."""
     cancelled: int
     """The caller left."""
     failed: int

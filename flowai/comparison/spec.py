@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 COLUMNS = (
     "user_hash",
     "session",
+    "caller_hash",
     "feature",
     "release",
     "variant",
@@ -52,10 +53,33 @@ _KNOWN_SQL = "at_us + CAST(latency_ms * 1000 AS BIGINT)"
 FELL_BACK_SQL = """(error_class IS NULL AND (coalesce(degraded, FALSE)
     OR coalesce(json_extract_string(attempts, '$[#-1].model') <> requested_model, FALSE)))"""
 CANCELLED_SQL = "coalesce(error_class = 'Cancelled', FALSE)"
+UNSENT_ERRORS = ("InvalidRequestError", "UsageError", "BudgetError")
+"""Errors that, in a call without any attempt, are about the request, the gateway or the budget: no provider failed."""
+
+_STATUSES_SQL = "json_extract_string(attempts, '$[*].status')"
+_CALLED_SQL = f"len(list_filter({_STATUSES_SQL}, lambda one: one <> 'skipped'))"
+_REFUSED_SQL = "len(list_filter(json_extract_string(attempts, '$[*].was_sent'), lambda one: one = 'false'))"
+# lambdas are slow, so that texts are searched first; attempts of old logs lack `was_sent`, and count as sent
+UNSENT_SQL = f"""CASE WHEN error_class IS NULL OR error_class = 'Cancelled' THEN FALSE
+    WHEN contains(attempts::VARCHAR, 'was_sent') AND contains(attempts::VARCHAR, 'false')
+        THEN coalesce({_REFUSED_SQL} >= greatest({_CALLED_SQL}, 1), FALSE)
+    WHEN list_contains({list(UNSENT_ERRORS)}, error_class)
+        THEN coalesce(NOT list_has_any({_STATUSES_SQL}, ['error', 'ok']), TRUE)
+    ELSE FALSE END"""
+DETOUR_SQL = f"CASE WHEN error_class IS NULL THEN {FELL_BACK_SQL} ELSE {UNSENT_SQL} END"
+"""Both in one column, to group by: an answer fell back, or an error was not sent."""
+
+DETOUR_COLUMNS_SQL = """error_class IS NULL AND is_detour AS fell_back,
+    error_class IS NOT NULL AND is_detour AS is_unsent"""
+REACHES_SQL = "(cache = 'miss' AND NOT is_unsent)"
 FAILED_SQL = "((error_class IS NOT NULL AND NOT is_cancelled) OR fell_back)"
 # without the condition, NULL would hash to a user
 _UNIT_SQL = """CASE WHEN is_sticky AND coalesce(user_hash, session) IS NOT NULL
     THEN hash(coalesce(user_hash, 'session ' || session)) END"""
+CALLER_SQL = """CASE WHEN unit_hash IS NULL AND coalesce(user_hash, session, caller_hash) IS NOT NULL
+    THEN hash(coalesce(user_hash, session, caller_hash)) END"""
+"""SQL over a selected call: a hash of the caller of a call that is a unit of its own; NULL for other calls, and for
+calls from Python without user and session, which come from trusted code."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,8 +193,9 @@ def select_calls(log: Log, spec: ComparisonSpec) -> None:
     """Create the view `selected`: calls of the compared arms that are known by now.
 
     Its columns are those of the lines, `stage`, `side`, `unit_hash` (NULL without a user or session), `known_us` (the
-    end of the call), `fell_back` (another model or the last resort answered), `is_cancelled` (the caller left) and
-    `has_failed` (the release's own model failed, whatever the caller got). Deduplication may narrow it later;
+    end of the call), `fell_back` (another model or the last resort answered), `is_cancelled` (the caller left),
+    `is_unsent` (it failed before a provider was asked) and `has_failed` (the release's own model failed, whatever the
+    caller got). Deduplication may narrow it later;
     `all_selected` does not change.
     """
     within = [
@@ -186,8 +211,8 @@ def select_calls(log: Log, spec: ComparisonSpec) -> None:
     log.fetch(f"""
         CREATE TEMP VIEW all_selected AS
         SELECT *, ({sides.expression}) AS side, {f"CASE {spans} END" if len(within) > 1 else "0"} AS stage,
-            {_UNIT_SQL} AS unit_hash, {_KNOWN_SQL} AS known_us, {FELL_BACK_SQL} AS fell_back,
-            {CANCELLED_SQL} AS is_cancelled, {FAILED_SQL} AS has_failed
+            {_UNIT_SQL} AS unit_hash, {_KNOWN_SQL} AS known_us, {DETOUR_SQL} AS is_detour,
+            {DETOUR_COLUMNS_SQL}, {CANCELLED_SQL} AS is_cancelled, {FAILED_SQL} AS has_failed
         FROM lines WHERE {" AND ".join(conditions)}
     """)  # noqa: S608 - names and numbers of ours, names of others quoted
     log.fetch("CREATE TEMP VIEW selected AS SELECT * FROM all_selected")

@@ -46,6 +46,7 @@ def metric_report(
         safe_e_value=clamp_e_value(finding.safe_log_e),
         safe_e_value_peak=clamp_e_value(finding.safe_log_e_peak),
         status=status,
+        single_caller=finding.single_caller,
         forecast=forecast,
     )
 
@@ -91,6 +92,7 @@ def call_shares(sums: CallCounts) -> CallShares:
     return CallShares(
         calls=sums.call_count,
         cached=sums.cached_count,
+        unsent=sums.unsent_count,
         cancelled=sums.cancelled_count,
         failed=sums.failed_count,
         errors=sums.error_count,

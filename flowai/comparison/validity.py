@@ -82,6 +82,12 @@ def warnings_of(counts: Counts, spec: ComparisonSpec) -> tuple[str, ...]:
     if counts.unit == "call" and counts.releases:
         warnings.append("no call has a user or a session: each call counts as a user")
     warnings += _strays(counts, spec)
+    unsent = {
+        side: sum(one.unsent_count for key, one in counts.calls.items() if key[0] == side) for side in spec.sides.arms
+    }
+    if any(unsent.values()):
+        text = _join_names([f"{calls:,} of {side}" for side, calls in unsent.items()])
+        warnings.append(f"calls that failed before a provider was asked are not counted: {text}")
     if parts := [f"1 in {one.mask + 1} of {side}" for side, one in sorted(counts.schedules.items()) if one.mask]:
         warnings.append(
             f"users and times are from a sample of users: {', '.join(parts)}; numbers of calls and cost are complete"

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from flowai.analytics.records import CountOfTotal
 from flowai.comparison.means import NO_USERS, UserMeans
-from flowai.comparison.metrics import label_of
+from flowai.comparison.metrics import METRIC_KINDS, label_of
 from flowai.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from flowai.analytics.records import Metric
+    from flowai.comparison.counts import TopCaller
     from flowai.comparison.records import CanaryVerdict, MetricStatus
 
 MIN_COUNT = 50
@@ -56,6 +57,10 @@ class MetricFinding:
     log_e: float = 0.0
     log_e_peak: float = 0.0
     """Log evidence that the candidate is worse: now, and its largest value so far."""
+    top_caller: TopCaller | None = None
+    """The caller with the most failures of the candidate; None if there is none, or little evidence of harm."""
+    rest_log_e_peak: float = 0.0
+    """The largest evidence of harm so far, without the calls of `top_caller`."""
     safe_log_e: float = 0.0
     safe_log_e_peak: float = 0.0
     """Log evidence that it is not worse by the margin: now, and its largest value in this stage."""
@@ -66,9 +71,22 @@ class MetricFinding:
         return min(self.means.candidate.count, self.means.baseline.count) > 0
 
     @property
+    def proven_log_e(self) -> float:
+        """Log evidence of harm that holds without any one caller."""
+        return self.log_e_peak if self.top_caller is None else min(self.log_e_peak, self.rest_log_e_peak)
+
+    @property
     def strength(self) -> float:
         """Log evidence of harm beyond its threshold."""
-        return self.log_e_peak + math.log(self.alpha)
+        return self.proven_log_e + math.log(self.alpha)
+
+    @property
+    def single_caller(self) -> CountOfTotal | None:
+        """Failures of the candidate and those of one caller, if there is no proof of harm without them; else None."""
+        top = self.top_caller
+        if top is None or self.log_e_peak + math.log(self.alpha) < 0 or self.strength >= 0:
+            return None
+        return CountOfTotal(count=top.total_count, failure_count=top.failure_count)
 
 
 def status_of(finding: MetricFinding, *, safe_alpha: float) -> MetricStatus:
@@ -82,6 +100,8 @@ def status_of(finding: MetricFinding, *, safe_alpha: float) -> MetricStatus:
     if finding.strength >= 0:
         # worse, but within the margin that was allowed
         return "non_inferior" if finding.safe_log_e >= -math.log(safe_alpha) else "inferior"
+    if finding.single_caller is not None:  # not proven, and not to be promoted on an earlier sign of safety
+        return "non_inferior" if finding.safe_log_e >= -math.log(safe_alpha) else "inconclusive"
     if not finding.has_data:
         return "no_data" if finding.is_due else "inconclusive"
     return "non_inferior" if finding.safe_log_e_peak >= -math.log(safe_alpha) else "inconclusive"
@@ -108,12 +128,24 @@ def decide(
         return "invalid", missing_reasons
     if not any(one.has_data for one in findings):
         return "hold", ("no calls of both arms yet",)
-    waiting = tuple(
-        f"not enough data yet for {label_of(one.name)}" for one in guards if statuses[one.name] == "inconclusive"
+    undecided = [one for one in guards if statuses[one.name] == "inconclusive"]
+    waiting = (
+        *(single_caller_text(one.name, share) for one in undecided if (share := one.single_caller) is not None),
+        *(f"not enough data yet for {label_of(one.name)}" for one in undecided if one.single_caller is None),
     )
     if waiting or not any(statuses[one.name] == "non_inferior" for one in guards):
         return "hold", waiting or ("no guardrail has data yet",)
     return "promote", ("every guardrail is non-inferior",)
+
+
+def single_caller_text(metric: Metric, share: CountOfTotal) -> str:
+    """Return the reason why evidence of harm demands no rollback: it is that of one caller."""
+    calls = "calls" if METRIC_KINDS[metric].scale == "ratio" else "failures"
+    return (
+        f"{label_of(metric)} is worse than the control's only with one caller, who accounts for "
+        f"{share.failure_count:,} of {share.count:,} {calls}: no rollback; send `user` with each call, so that users "
+        "are counted"
+    )
 
 
 def exit_code(verdict: CanaryVerdict, fail_on: frozenset[CanaryVerdict] | None) -> ExitCode:

@@ -61,6 +61,7 @@ OTEL_NAMES: dict[str, str] = {
     "session": "gen_ai.conversation.id",
     "call_id": "flowai.call.id",
     "user_hash": "flowai.user.hash",
+    "caller_hash": "flowai.caller.hash",
     "tenant": "flowai.tenant",
     "origin": "flowai.origin",
     "feature": "flowai.feature",
@@ -84,6 +85,7 @@ OTEL_NAMES: dict[str, str] = {
     "model": "gen_ai.request.model",
     "status": "flowai.attempt.status",
     "reason": "flowai.attempt.skip_reason",
+    "was_sent": "flowai.attempt.was_sent",
     "http_status": "http.response.status_code",
     "message": "flowai.error.message",
     "at_ms": "flowai.attempt.at_ms",
@@ -120,6 +122,9 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """`ok`, `error` or `skipped`."""
     reason: SkipReason | None = None
     """Why the model was skipped; None when it was called."""
+    was_sent: bool | None = None
+    """Whether the request went out to the provider, or tried to: False if it failed before; None when the model was
+    skipped."""
     http_status: int | None = None
     """HTTP status of the response; None without a response."""
     error_class: str | None = None
@@ -157,6 +162,9 @@ class CallEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag
     """Source of the call: `library`, `serve`, `eval`, `smoke`, `judge`, `batch` or `ask` (a call from the shell)."""
     user_hash: str | None = None
     """Hash of the user; None without a user. Never the user's name."""
+    caller_hash: str | None = None
+    """Hash of the API key's name, or of the client's address where no key is needed; None for calls from Python. Never
+    the name or the address."""
     tenant: str | None = None
     """The customer whose data it is; None in a project with one tenant."""
     session: str | None = None

@@ -157,7 +157,7 @@ def _is_better(compared: _PairComparison, mirrored: _PairComparison) -> bool:
     arm, other = compared.goal.means.candidate, compared.goal.means.baseline
     if min(arm.count, other.count) < MIN_COUNT:
         return False
-    return mirrored.goal.log_e_peak >= -math.log(compared.goal.alpha) and arm.mean < other.mean
+    return mirrored.goal.proven_log_e >= -math.log(compared.goal.alpha) and arm.mean < other.mean
 
 
 def _leader(comparisons: Mapping[tuple[str, str], _PairComparison], arms: Sequence[str]) -> str | None:

@@ -43,7 +43,16 @@ class CallOutcome:
 
 def user_hash(user: str | None) -> str | None:
     """Hash a user's name, so that the log distinguishes users without naming them: 32 hex digits."""
-    return hashlib.sha256(f"flowai user\0{user}".encode("utf-8", "replace")).hexdigest()[:32] if user else None
+    return _hash("user", user)
+
+
+def caller_hash(caller: str | None) -> str | None:
+    """Hash a caller's key name or address, so that the log distinguishes callers without naming them: 32 hex digits."""
+    return _hash("caller", caller)
+
+
+def _hash(kind: str, name: str | None) -> str | None:
+    return hashlib.sha256(f"flowai {kind}\0{name}".encode("utf-8", "replace")).hexdigest()[:32] if name else None
 
 
 def json_valid(plan: Plan, completion: Completion) -> bool | None:
@@ -137,6 +146,7 @@ def to_event(
         at=plan.at,
         origin=origin,
         user_hash=user_hash(plan.completion_request.user),
+        caller_hash=caller_hash(plan.completion_request.caller),
         tenant=plan.completion_request.tenant,
         session=plan.completion_request.session,
         feature=resolved.name,

@@ -39,6 +39,8 @@ class CompletionRequest:
     """OpenAI's `response_format` with `messages`; None for the prompt's schema."""
     user: str | None = None
     """The user; only a hash is stored. Decides a rollout's variant and an experiment's arm."""
+    caller: str | None = None
+    """Name of the API key, or address, of a request over HTTP; only a hash is stored. None for calls from Python."""
     tenant: str | None = None
     """Owner of the data; caches never share answers between tenants."""
     session: str | None = None

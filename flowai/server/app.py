@@ -184,7 +184,13 @@ class GatewayApp:
         gateway_status = await self._gateway.status()
         scope["flowai.status"] = gateway_status
         try:
-            scope["flowai.caller"] = caller_of(headers, gateway_status.serve.keys, is_local=self._options.is_local)
+            client = scope.get("client")
+            scope["flowai.caller"] = caller_of(
+                headers,
+                gateway_status.serve.keys,
+                is_local=self._options.is_local,
+                address=client[0] if client else None,
+            )
         except FlowaiError:
             if scope["path"] not in _WITHOUT_KEY:
                 raise

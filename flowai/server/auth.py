@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from flowai.server.api_keys import tenant_of
+from flowai.server.api_keys import name_of
 from flowai.server.errors import error_response
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(?::(\d{1,5}))?")
 class Caller:
     """The caller of a request."""
 
+    name: str | None = None
+    """`key` and the key's name, or `address` and the client's address if no key is needed; None if it is unknown."""
     tenant: str | None = None
     session: str | None = None
     """Id of the conversation."""
@@ -84,40 +86,44 @@ def check_browser(headers: Headers, *, is_local: bool) -> None:
         raise error_response(403, "pages of other sites may not call this server", code="foreign_origin")
 
 
-def caller_of(headers: Headers, keys: Mapping[str, ServeKey], *, is_local: bool) -> Caller:
+def caller_of(headers: Headers, keys: Mapping[str, ServeKey], *, is_local: bool, address: str | None = None) -> Caller:
     """Authenticate a request and return its caller.
 
     Args:
         headers: of the request.
         keys: of the registry.
         is_local: whether the server listens on this machine only; then no key is needed if there are none.
+        address: the client's; None if the connection has none.
 
     Raises:
         RefusedError: 401 missing or unknown key; 400 invalid session or tenant.
     """
     if keys or not is_local:
-        tenant: str | None = _tenant_by_key(headers, keys)
+        key = _key_name(headers, keys)
+        name: str | None = f"key {key}"
+        tenant: str | None = keys[key].tenant
     else:
+        name = None if address is None else f"address {address}"
         tenant = _header_value(headers, TENANT_HEADER, _TENANT, "letters, digits, `_`, `-`, `.`, at most 128")
     session = _header_value(headers, SESSION_HEADER, _SESSION, "printable ASCII without spaces, at most 256")
     kept = {name: value for name, value in headers.items() if name not in _SECRET_HEADERS}
-    return Caller(tenant=tenant, session=session, headers=kept)
+    return Caller(name=name, tenant=tenant, session=session, headers=kept)
 
 
-def _tenant_by_key(headers: Headers, keys: Mapping[str, ServeKey]) -> str:
-    """Return the tenant of the key in `Authorization` (OpenAI's clients) or in `X-Api-Key` (Anthropic's)."""
+def _key_name(headers: Headers, keys: Mapping[str, ServeKey]) -> str:
+    """Return the name of the key in `Authorization` (OpenAI's clients) or in `X-Api-Key` (Anthropic's)."""
     scheme, _, key = headers.get("authorization", "").partition(" ")
-    tenant = tenant_of(key.strip(), keys) if scheme.lower() == "bearer" else None
-    if tenant is None and "x-api-key" in headers:
-        tenant = tenant_of(headers["x-api-key"].strip(), keys)
-    if tenant is None:
+    name = name_of(key.strip(), keys) if scheme.lower() == "bearer" else None
+    if name is None and "x-api-key" in headers:
+        name = name_of(headers["x-api-key"].strip(), keys)
+    if name is None:
         raise error_response(
             401,
             "send a valid key as `authorization: Bearer ...` or as `x-api-key`",
             code="invalid_api_key",
             headers={"www-authenticate": "Bearer"},
         )
-    return tenant
+    return name
 
 
 def _header_value(headers: Headers, name: str, pattern: re.Pattern[str], expected: str) -> str | None:

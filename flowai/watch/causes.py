@@ -68,8 +68,8 @@ def find_causes(
     """
     causes: list[IncidentCause] = []
     if suspect is not None:
-        is_proven = attribution is not None and attribution.verdict == "candidate_worse"
-        has_failing_calls = is_proven or _is_suspected(windows, rule, suspect)
+        fails_more = attribution is not None and attribution.verdict in ("candidate_worse", "single_caller")
+        has_failing_calls = fails_more or _is_suspected(windows, rule, suspect)
         worse = judgement.worse if judgement is not None and judgement.demands_rollback else ()
         if has_failing_calls or worse:
             cause = _cause(windows, "release", suspect.release, suspect.is_own_call, tuple(sorted(suspect.changed)))
@@ -100,6 +100,7 @@ def _cause(
 
 def _is_suspected(windows: BurnWindows, rule: AlertRule, suspect: CandidateRelease) -> bool:
     """Return whether a changed feature fails and its control does not; this is no proof yet."""
+    windows = windows.without(lambda cell: not cell.was_sent)
     for feature in sorted(suspect.changed):
         whole = _of_feature(windows, feature)
         own = whole.of(suspect.is_own_call)

@@ -31,6 +31,8 @@ class CountKey(msgspec.Struct, frozen=True, kw_only=True):
     variant: str = ""
     error: str = ""
     """Error class; empty if the call was answered."""
+    was_sent: bool = True
+    """False if the call failed before a provider was asked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,7 +127,7 @@ class BurnWindows:
         counts: dict[str, int] = defaultdict(int)
         for cell, count in self.window.items():
             if cell.error and accepts(cell):
-                counts[cell.error] += count
+                counts[cell.error if cell.was_sent else f"{cell.error} (not sent)"] += count
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
+from flowai.comparison.spec import UNSENT_ERRORS
 from flowai.events.records import SCHEMA_VERSION
 from flowai.events.tail import EventTail
 from flowai.watch.attribution import UserSample
@@ -26,6 +27,8 @@ _CANCELLED = "Cancelled"  # a cancelled call is no failure of a model (decision 
 
 class _Attempt(msgspec.Struct, frozen=True, kw_only=True):
     provider: str = ""
+    status: str = ""
+    was_sent: bool | None = None
 
 
 class CallRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +40,7 @@ class CallRow(msgspec.Struct, frozen=True, kw_only=True):
     at: Annotated[datetime, Meta(tz=True)] | None = None
     origin: str = ""
     user_hash: str | None = None
+    caller_hash: str | None = None
     session: str | None = None
     feature: str | None = None
     release: str | None = None
@@ -45,6 +49,16 @@ class CallRow(msgspec.Struct, frozen=True, kw_only=True):
     attempts: tuple[_Attempt, ...] = ()
     cache: str = "miss"
     error_class: str | None = None
+
+    @property
+    def was_sent(self) -> bool:
+        """Return whether a provider was asked, or skipped; attempts of old logs count as sent."""
+        if self.error_class is None:
+            return True
+        called = [one for one in self.attempts if one.status != "skipped"]
+        if not called:
+            return self.error_class not in UNSENT_ERRORS
+        return any(one.was_sent is not False for one in called)
 
 
 class EventCounter:
@@ -104,17 +118,20 @@ class EventCounter:
         if minute < self._from_minute:
             self._problems["late"] += 1
             return
+        # of the first attempt: the last one may be a fallback, and with open breakers there is no provider
+        provider = (line.attempts[0].provider if line.attempts else line.provider) or ""
         cell = CountKey(
             feature=line.feature or "",
-            # of the first attempt: the last one may be a fallback, and with open breakers there is no provider
-            provider=(line.attempts[0].provider if line.attempts else line.provider) or "",
+            provider=provider if line.was_sent else "",  # a provider that was not asked is no cause
             release=line.release or "",
             variant=line.variant or "",
             error=line.error_class or "",
+            was_sent=line.was_sent,
         )
         self.counts.add(minute, cell)
-        if line.cache == "miss" and minute >= self._now_minute - LONG_MINUTES:
-            self.users.add(minute, line.user_hash or line.session or line.call_id, cell)
+        if line.cache == "miss" and line.was_sent and minute >= self._now_minute - LONG_MINUTES:
+            user = line.user_hash or line.session
+            self.users.add(minute, user or line.call_id, cell, caller=user or line.caller_hash)
 
 
 def minute_of(moment: datetime) -> int:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from flowai.analytics.records import Metric
+    from flowai.comparison.counts import TopCaller
     from flowai.watch.attribution import Attribution
     from flowai.watch.causes import CauseKind, IncidentCause
     from flowai.watch.error_rates import AlertRule, CallCount
@@ -69,15 +70,23 @@ def _about_release(cause: IncidentCause, rollout: ActiveRollout | None, attribut
         return ""
     release = rollout.suspect.release
     if cause.kind == "release":
-        is_proven = attribution.verdict == "candidate_worse"
-        if is_proven:
-            return attribution_text(rollout, attribution)
-        return guardrails_text(cause.worse) if cause.worse else f"not proven to be caused by {release}"
+        return _proof_text(cause, rollout, attribution)
     if attribution.verdict == "both_worse":
         return f"not caused by {release}: {_control_fails_text(rollout)} too"
     if cause.kind == "feature" and cause.name in rollout.suspect.changed and rollout.suspect.is_full:
         return f"{release}, at 100 %, changed it; the cause is not proven: if it is {release}, run `flowai rollback`"
     return ""
+
+
+def _proof_text(cause: IncidentCause, rollout: ActiveRollout, attribution: Attribution) -> str:
+    """Return the reason why a release is responsible, or why that is not proven."""
+    if attribution.verdict == "candidate_worse":
+        return attribution_text(rollout, attribution)
+    if cause.worse:
+        return guardrails_text(cause.worse)
+    if attribution.top_caller is not None:
+        return single_caller_text(attribution.top_caller)
+    return f"not proven to be caused by {rollout.suspect.release}"
 
 
 def _control_fails_text(rollout: ActiveRollout) -> str:
@@ -90,6 +99,15 @@ def attribution_text(rollout: ActiveRollout, attribution: Attribution) -> str:
     return (
         f"{rollout.suspect.release} at {rollout.stage} % is worse: {_users(attribution.candidate)} failed, "
         f"with {control} {_users(attribution.control)}"
+    )
+
+
+def single_caller_text(top: TopCaller) -> str:
+    """Return the reason why failures of a candidate demand no rollback: they are those of one caller."""
+    failures = f"{top.failure_count:,} of {formatting.count(top.total_count, 'failure')}"
+    return (
+        f"one caller accounts for {failures}: no automatic rollback; send `user` with each call, so that users are "
+        "counted"
     )
 
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import pytest
 
@@ -88,14 +89,27 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "log"
 
 
-@pytest.mark.parametrize("is_sampled", [False, True])
+def name_callers(directory: Path) -> None:
+    """Give the calls without a user to six callers over HTTP."""
+    for path in directory.rglob("*.jsonl"):
+        events = [json.loads(line) for line in path.read_text().splitlines()]
+        for event in events:
+            if event["kind"] == "call" and event["user_hash"] is None:
+                event["caller_hash"] = f"caller-{crc32(event['call_id'].encode()) % 12 // 2}"
+        path.write_text("".join(json.dumps(event) + "\n" for event in events))
+
+
+@pytest.mark.parametrize(("is_sampled", "has_callers"), [(False, False), (True, False), (True, True)])
 def test_a_report_of_an_earlier_hour_has_the_bytes_of_a_report_at_that_hour(
-    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_sampled: bool
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_sampled: bool, has_callers: bool
 ) -> None:
+    if has_callers:
+        name_callers(log)
     if is_sampled:
         monkeypatch.setattr(sampling, "UNSAMPLED_CALLS", 400)
         monkeypatch.setattr(sampling, "MIN_IN_CELL", 1)
     counts = count(log, WHOLE)
+    assert bool(counts.top_callers) == has_callers
     assert any(one.mask for one in counts.schedules.values()) == is_sampled
     replay = evaluate_rollout(counts, WHOLE, RULES, replay=True).replay
     assert len(replay) == len(HOURS) == SCENARIO.hours
@@ -108,7 +122,7 @@ def test_a_report_of_an_earlier_hour_has_the_bytes_of_a_report_at_that_hour(
         as_known_at(hour_us, log, tmp_path / str(hour_us))
         real = replace(spec, clock_us=None)
         assert to_json(evaluate_rollout(count(tmp_path / str(hour_us), real), real, RULES)) == to_json(then)
-    assert len({one.verdict for one in replay}) > 1
+    assert len({(one.verdict, "only with one caller" in one.reason) for one in replay}) > 1
 
 
 def test_users_who_leave_the_sample_are_not_at_risk_any_more(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:

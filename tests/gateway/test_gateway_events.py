@@ -36,6 +36,7 @@ def test_the_event_of_a_miss_has_every_field(project: Sample) -> None:
     assert event.session == "s1"
     assert event.user_hash == user_hash("ann")
     assert event.user_hash != "ann"
+    assert event.caller_hash is None, "calls from Python come from trusted code"
     assert event.feature == "chat"
     assert event.release == "v1"
     assert event.variant is None

@@ -375,6 +375,7 @@ def test_the_tenant_comes_from_the_key_and_not_from_a_header(server: ServedGatew
     gateway.limit(KEYS)
     assert post(server, authorization=f"Bearer {KEY}", x_tenant="other").status_code == 200
     assert gateway.asks[0].tenant == "acme"
+    assert gateway.asks[0].caller == "key one"
     assert server.http.get("/readyz", headers={"authorization": f"Bearer {KEY}"}).json()["release"] == "v1"
 
 

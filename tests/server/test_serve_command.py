@@ -19,6 +19,7 @@ from support.sample_project import SampleProject, make_project
 from support.scripted_provider import Asked, Reply, ScriptedProvider
 
 from flowai.cli.app import run
+from flowai.gateway.call_event import caller_hash
 from flowai.server.api_keys import hash_of
 
 if TYPE_CHECKING:
@@ -172,6 +173,7 @@ def test_a_new_key_opens_the_server_to_its_tenant(
             client.models.list()
     events = b"".join(path.read_bytes() for path in (project.root / ".flowai" / "events").rglob("*.jsonl"))
     assert b'"tenant":"acme"' in events
+    assert b'"caller_hash":null' not in events
     assert made["key"].encode() not in project.everything_written()
 
 
@@ -298,7 +300,9 @@ def test_all_protocols_reach_one_provider(project: SampleProject, provider: Scri
         for path in (project.root / ".flowai" / "events").rglob("*.jsonl")
         for line in path.read_bytes().splitlines()
     ]
-    assert sum(event["kind"] == "call" for event in events) == 5
+    calls = [event for event in events if event["kind"] == "call"]
+    assert len(calls) == 5
+    assert {event["caller_hash"] for event in calls} == {caller_hash("address 127.0.0.1")}
     assert sorted(event["call_id"] for event in events if event["kind"] == "score") == sorted(
         answer_id.partition("-")[2] or answer_id.partition("_")[2] for answer_id in ids
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -145,13 +146,15 @@ class Rollout:
         ago: int = 1,
         provider: str = "p",
         user: str | None = None,
+        caller: str | None = None,
     ) -> None:
         for number in range(count):
             self._users += 1
             error = "ServerError" if number < failed else ""
             cell = CountKey(feature=feature, provider=provider, release=release, variant=variant, error=error)
             self.counts.add(NOW - ago, cell)
-            self.units.add(NOW - ago, user or f"user-{self._users}", cell)
+            name = user or f"user-{self._users}"
+            self.units.add(NOW - ago, name, cell, caller=caller or name)
 
     def control(self, count: int, *, failed: int = 0, ago: int = 1, variant: str = "control") -> None:
         self.call(count, failed=failed, release="v1", variant=variant, ago=ago)
@@ -212,6 +215,47 @@ def test_many_failures_of_one_user_count_once() -> None:
     rollout.call(200, failed=200, user="bot")
     rollout.control(500, failed=1)
     assert rollout.verdict == "not_proven"
+
+
+def test_one_caller_s_calls_without_a_user_are_no_proof() -> None:
+    rollout = Rollout()
+    rollout.call(40, failed=37, caller="key a")
+    rollout.call(40, failed=3)
+    rollout.control(900, failed=9, variant="stable")
+    assert rollout.verdict == "single_caller"
+    assert rollout.causes == [("release", "v2")], "operators are told"
+    rollout.call(30, failed=30, caller="key b")
+    assert rollout.verdict == "candidate_worse", "without the first caller it is still proven"
+
+
+def test_calls_of_many_callers_without_a_user_are_proof() -> None:
+    rollout = Rollout()
+    for number in range(30):
+        rollout.call(1, failed=1, caller=f"key {number}")
+    rollout.control(900, failed=9, variant="stable")
+    assert rollout.verdict == "candidate_worse"
+
+
+def test_one_user_of_many_features_is_no_proof() -> None:
+    rollout = Rollout()
+    features = [f"f{number}" for number in range(8)]
+    rollout.suspect = replace(rollout.suspect, changed=frozenset(features))
+    for feature in features:
+        rollout.call(1, failed=1, user="bot", feature=feature)
+        rollout.call(200, release="v1", variant="control", feature=feature)
+    assert rollout.verdict == "single_caller"
+
+
+def test_calls_that_asked_no_provider_do_not_show_that_failures_go_on() -> None:
+    rollout = Rollout()
+    rollout.call(60, failed=60, ago=40)
+    rollout.control(600, ago=40)
+    rollout.call(60)
+    rollout.control(600)
+    for _ in range(60):
+        cell = CountKey(feature="chat", release="v2", variant="canary", error="InvalidRequestError", was_sent=False)
+        rollout.counts.add(NOW, cell)
+    assert rollout.verdict == "recovered"
 
 
 def test_past_failures_are_recovered() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from flowai.analytics.call_table import LAST_FEEDBACK, LAST_SCORE, MAX_USD, accepted_sql, opinions_sql
 from flowai.analytics.event_query import IS_CALL, TimeRange, days_around, literal, open_log
-from flowai.comparison.spec import COLUMNS, FELL_BACK_SQL, HOUR_US, OWN_TRAFFIC_SQL
+from flowai.comparison.spec import COLUMNS, FELL_BACK_SQL, HOUR_US, OWN_TRAFFIC_SQL, UNSENT_SQL
 from flowai.errors import InconclusiveError, UsageError
 from flowai.gateway.routing.assignment import FULL_PERCENT
 from flowai.simulation.calls import STABLE, SimulatedCalls
@@ -136,6 +136,7 @@ def _select(log: Log, release: str, time_range: TimeRange, feature: str | None, 
     conditions = [
         IS_CALL,
         OWN_TRAFFIC_SQL,
+        f"NOT ({UNSENT_SQL})",
         f'"release" = {literal(release)}',
         "coalesce(variant NOT IN ('canary', 'dogfood'), TRUE)",
         f"at_us >= {time_range.since_us} AND at_us < {time_range.until_us}",

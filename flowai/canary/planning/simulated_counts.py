@@ -296,6 +296,7 @@ class _Counter:
         failed = reached & (calls.error | calls.primary_failed | calls.degraded)
         flags = (
             calls.cached,
+            np.zeros(len(calls), dtype=bool),  # every simulated failure is a provider's
             reached & calls.cancelled,
             failed,
             reached & calls.error,

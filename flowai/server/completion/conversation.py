@@ -54,6 +54,7 @@ class Conversation:
             params=self.params,
             response_format=self.response_format,
             user=self.user,
+            caller=caller.name,
             tenant=caller.tenant,
             session=caller.session,
             headers=caller.headers,
