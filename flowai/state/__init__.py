@@ -4,10 +4,13 @@ from flowai.state.factory import open_state
 from flowai.state.fallback_store import FallbackStateStore
 from flowai.state.memory_store import InMemoryStateStore
 from flowai.state.store import (
+    NO_CALLS,
+    Balance,
     BreakerDecision,
     BreakerRule,
     BreakerStatus,
     BreakerView,
+    CallCounts,
     Heartbeat,
     Overlay,
     Reservation,
@@ -17,10 +20,13 @@ from flowai.state.store import (
 from flowai.state.urls import shown_address
 
 __all__ = [
+    "NO_CALLS",
+    "Balance",
     "BreakerDecision",
     "BreakerRule",
     "BreakerStatus",
     "BreakerView",
+    "CallCounts",
     "FallbackStateStore",
     "Heartbeat",
     "InMemoryStateStore",
