@@ -197,7 +197,9 @@ class CallEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag
     output_tokens: NonNegativeInt | None = None
     """Tokens of the answer, >= 0; None when not reported."""
     cost_usd: Annotated[float, Meta(ge=0)] | None = None
-    """Cost of all attempts in US dollars, >= 0; 0 for cache hits and local models; None when the price is unknown."""
+    """Cost of all attempts in US dollars, >= 0, also of those that failed after their answer had begun (estimated where
+    the provider reported no tokens); 0 for cache hits and local models; None when the price is unknown, or when a call
+    failed and nothing was billed."""
     ttft_ms: Milliseconds | None = None
     """Time from the request to the first token, >= 0; None when the answer was not streamed."""
     latency_ms: Milliseconds

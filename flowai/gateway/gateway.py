@@ -372,7 +372,14 @@ class Gateway:
         """Record the end of a call: its event, span, explanation and alerts."""
         runtime, plan = call.runtime, call.plan
         latency_ms = result.latency_ms if isinstance(result, CompletionResult) else self._latency_ms(call)
-        event = to_event(plan, result, origin=self._origin, attempts=call.fallback.attempts, latency_ms=latency_ms)
+        event = to_event(
+            plan,
+            result,
+            origin=self._origin,
+            attempts=call.fallback.attempts,
+            failed_cost_usd=call.fallback.cost_usd(0.0) if call.fallback.failed_costs_usd else None,
+            latency_ms=latency_ms,
+        )
         runtime.event_writer.add(event)
         runtime.trace(event)
         self._recent_calls.add(

@@ -118,9 +118,14 @@ class GatewayRuntime:
         self._warm_models: set[str] = set()
         self.single_flight = SingleFlight()
         self.breakers = CircuitBreakers(state, environment=identity.environment, clock_s=settings.clock_s)
-        self.budgets = Budgets(state, prices=reloader.prices, tokens=TokenCounter(), now=settings.now)
+        self.budgets = Budgets(state, prices=reloader.prices, tokens=TokenCounter())
         self.fallback_chain = FallbackChain(
-            client, self.breakers, clock_s=settings.clock_s, sleep=settings.sleep, rng=settings.rng
+            client,
+            self.breakers,
+            clock_s=settings.clock_s,
+            sleep=settings.sleep,
+            rng=settings.rng,
+            prices=reloader.prices,
         )
         self._identity = identity
         self._settings = settings
@@ -139,6 +144,7 @@ class GatewayRuntime:
 
     async def refresh(self) -> None:
         """Check for changed files and a new overlay; send a heartbeat after a change or when one is due."""
+        await self.breakers.report_answers()
         await self.reloader.refresh()
         shared = await self.breakers.refresh()
         active = self.reloader.snapshot.active_release(shared.overlay)

@@ -25,7 +25,7 @@ from flowai.registry import (
     secret_values,
     single_provider_warnings,
 )
-from flowai.registry.records import CachePolicy
+from flowai.registry.records import Budget, CachePolicy
 from flowai.state import BreakerRule
 
 if TYPE_CHECKING:
@@ -66,6 +66,11 @@ class ResolvedFeature:
     disclaimer: str | None
     """Text to show with a degraded answer."""
     breaker_rule: BreakerRule
+
+    @property
+    def account(self) -> str:
+        """Account of its daily budget: the feature, or `model NAME`; no feature's name has a space."""
+        return self.name or f"model {self.candidates[0].endpoint.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,12 +130,12 @@ class Snapshot:
         return resolved
 
     def resolve_model(self, model: str) -> ResolvedFeature:
-        """Return everything that calls of a model without a feature use: no fallback, no cache, no budget."""
+        """Return everything that calls of a model without a feature use: no fallback, no cache."""
         key = (model,)
         resolved = self._features.get(key)
         if resolved is None:
-            self.registry.model(model)
-            feature = Feature(cache=CACHE_OFF)
+            entry = self.registry.model(model)
+            feature = Feature(cache=CACHE_OFF, budget=Budget(usd_per_day=entry.usd_per_day))
             candidates = (self._candidate(model),)
             resolved = self._features[key] = ResolvedFeature(
                 name=None,
@@ -199,13 +204,19 @@ class Snapshot:
             return ModelCandidate(endpoint=endpoint, context_tokens=context_tokens, unavailable=error)
 
     def _breaker_rule(self, feature: Feature) -> BreakerRule:
-        policy = self.registry.policies.breaker
+        policy, retry = self.registry.policies.breaker, self.registry.policies.retry
         return BreakerRule(
             failure_count=policy.failures,
             window_s=policy.window_s,
             open_s=policy.open_s,
             max_open_s=policy.max_open_s,
             lease_s=feature.timeout.total_s + 1.0,
+            failure_rate=policy.failure_rate,
+            slow_rate=policy.slow_rate,
+            slow_s=policy.slow_s,
+            min_calls=policy.min_calls,
+            retry_rate=retry.budget,
+            min_retries=retry.min_retries,
         )
 
 

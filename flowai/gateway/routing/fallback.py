@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.errors import CallError, InfrastructureError, RegistryError
+from flowai.errors import CallError, InfrastructureError, PartialUsage, RegistryError
 from flowai.gateway.routing.attempts import AttemptPlanner, AttemptSuccess, FallbackRequest, PlannedAttempt, RoutingDeps
 from flowai.gateway.routing.prefill import PrefillStripper, strip_prefill
-from flowai.providers import Chunk
+from flowai.providers import Chunk, PriceTable
 from flowai.providers.answer_check import checked_completion
 
 if TYPE_CHECKING:
@@ -36,9 +36,12 @@ class FallbackChain:
         clock_s: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
         rng: random.Random,
+        prices: PriceTable | None = None,
     ) -> None:
         self._client = client
-        self._deps = RoutingDeps(breakers=breakers, clock_s=clock_s, sleep=sleep, rng=rng)
+        self._deps = RoutingDeps(
+            breakers=breakers, clock_s=clock_s, sleep=sleep, rng=rng, prices=prices or PriceTable()
+        )
 
     async def complete(self, fallback: FallbackRequest) -> AttemptSuccess:
         """Return the first complete answer. If it raises CallError, the attempts are in `fallback.attempts`."""
@@ -52,7 +55,7 @@ class FallbackChain:
                 await planner.record_cancelled(attempt)
                 raise
             else:
-                await planner.record_success(attempt)
+                await planner.record_success(attempt, first_token_s=_first_token_s(completion))
                 return AttemptSuccess(completion=completion, candidate=attempt.candidate)
         raise planner.error()
 
@@ -67,12 +70,15 @@ class FallbackChain:
         planner = AttemptPlanner(fallback, self._deps)
         while (attempt := await planner.next_attempt()) is not None:
             has_started = False
+            first_token_s = 0.0
             try:
                 async with aclosing(self._attempt_chunks(attempt)) as chunks:
                     async for chunk in chunks:
                         if not has_started:
                             has_started = True
                             yield attempt
+                        if isinstance(chunk, AttemptSuccess):
+                            first_token_s = _first_token_s(chunk.completion)
                         yield chunk
             except ATTEMPT_ERRORS as error:
                 await planner.record_failure(attempt, error)
@@ -82,7 +88,7 @@ class FallbackChain:
                 await planner.record_cancelled(attempt)
                 raise
             else:
-                await planner.record_success(attempt)
+                await planner.record_success(attempt, first_token_s=first_token_s)
                 return
         raise planner.error()
 
@@ -102,9 +108,23 @@ class FallbackChain:
                     yield AttemptSuccess(completion=completion, candidate=attempt.candidate)
 
 
+def _first_token_s(completion: Completion) -> float:
+    """Return the time to the first token; of an answer that came as a whole, to its end."""
+    return (completion.latency_ms if completion.ttft_ms is None else completion.ttft_ms) / 1000
+
+
 def _checked_completion(completion: Completion, attempt: PlannedAttempt) -> Completion:
     """Return the answer, without a repeated prefill; raise if it is not whole."""
-    checked = checked_completion(completion, attempt.request)
+    try:
+        checked = checked_completion(completion, attempt.request)
+    except CallError as error:
+        error.partial_usage = PartialUsage(
+            character_count=len(completion.text),
+            input_tokens=completion.input_tokens,
+            output_tokens=completion.output_tokens,
+            cost_usd=completion.cost_usd,
+        )
+        raise
     if attempt.prefill is None:
         return checked
     return msgspec.structs.replace(checked, text=strip_prefill(checked.text, attempt.prefill))
