@@ -18,9 +18,10 @@ from flowai.storage.strict_json import json_problem
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flowai.events import AlertCause, Attempt, CacheStatus, Origin
+    from flowai.events import AlertCause, CacheStatus, Origin
     from flowai.gateway.plan import Plan
     from flowai.gateway.records import Explanation
+    from flowai.gateway.routing.attempts import FallbackRequest
     from flowai.providers import Completion
     from flowai.redaction import Redactor
 
@@ -96,16 +97,16 @@ def to_event(
     result: CompletionResult | BaseException,
     *,
     origin: Origin,
-    attempts: Sequence[Attempt],
-    failed_cost_usd: float | None = None,
+    fallback: FallbackRequest,
     latency_ms: float,
 ) -> CallEvent:
     """Build the event of a call. The log removes secrets when it is written.
 
-    `result` is the answer or the caller's error; an error that is no FlowaiError means that the caller left. `attempts`
-    is empty when a cache answered; `failed_cost_usd` is the cost of a call without an answer; `latency_ms` runs from the request to the answer or failure.
+    `result` is the answer or the caller's error; an error that is no FlowaiError means that the caller left. `fallback`
+    has no attempts when a cache answered; `latency_ms` runs from the request to the answer or failure.
     """
     fields: dict[str, Any] = {}
+    attempts = fallback.attempts
     if isinstance(result, CompletionResult):
         ttft_ms = result.ttft_ms
         if ttft_ms is not None and attempts:  # the caller also waited for the failed attempts before
@@ -127,7 +128,7 @@ def to_event(
         called = [attempt for attempt in attempts if attempt.status != "skipped"]
         fields = {
             "provider": called[-1].provider if called else None,
-            "cost_usd": failed_cost_usd,
+            "cost_usd": fallback.cost_usd(0.0) if fallback.failed_costs_usd else None,
             "error_class": type(result).__name__ if isinstance(result, FlowaiError) else CANCELLED,
             "error_message": str(result) or None,
         }

@@ -22,6 +22,7 @@ from flowai.cache.embedder import ClientEmbedder, LocalEmbedder, local_embedder_
 from flowai.cache.response_cache import open_response_cache
 from flowai.errors import FlowaiError, InfrastructureError, RegistryError
 from flowai.events import AlertCause, AlertEvent, CallEvent, Event, EventLog
+from flowai.gateway.embedding import EmbeddingRunner
 from flowai.gateway.hot_reload import CurrentRedactor, HotReloader
 from flowai.gateway.plan import FeatureToggles
 from flowai.gateway.records import DegradedReason, GatewayStatus
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from flowai.cache.response_cache import ResponseCache
     from flowai.errors import AuthError
     from flowai.events import Origin
-    from flowai.providers import Client, Endpoint
+    from flowai.providers import Client, Embeddings, EmbedRequest, Endpoint
     from flowai.redaction import Redactor
 
 MAINTENANCE_INTERVAL_S = 0.25
@@ -114,6 +115,7 @@ class GatewayRuntime:
         self.event_writer = event_writer
         self.trace = settings.trace or _ignore_event
         self.clock_s = settings.clock_s
+        self.now = settings.now
         self.is_warm = False
         self._warm_models: set[str] = set()
         self.single_flight = SingleFlight()
@@ -315,7 +317,11 @@ async def open_runtime(start: str | Path, env: str | None, origin: Origin, setti
         shared_process=origin == "library",
         on_key_refused=lambda error: runtimes[0].alert_refused_key(error),  # noqa: PLW0108 - it is empty until then
     )
-    embedder, semantic_error = _embedder(reloader, client)
+
+    async def embed(request: EmbedRequest) -> Embeddings:
+        return await EmbeddingRunner(runtimes[0], request, origin=origin, purpose="cache").run()
+
+    embedder, semantic_error = _embedder(reloader, embed)
     cache = open_response_cache(
         state=state_address, directory=project.cache, embedder=embedder, rng=settings.rng, semantic_error=semantic_error
     )
@@ -359,14 +365,16 @@ def _uses_semantic_cache(reloader: HotReloader) -> bool:
     return any(feature.cache.kind == "semantic" for feature in reloader.snapshot.registry.features.values())
 
 
-def _embedder(reloader: HotReloader, client: Client) -> tuple[Embedder | None, str | None]:
+def _embedder(
+    reloader: HotReloader, embed: Callable[[EmbedRequest], Awaitable[Embeddings]]
+) -> tuple[Embedder | None, str | None]:
     """Return the semantic cache's embedder, or why there is none: calls must not fail for it."""
     if not _uses_semantic_cache(reloader):
         return None, None
     model = reloader.snapshot.registry.embeddings
     if model is not None:
         try:
-            return ClientEmbedder(client, reloader.snapshot.endpoint(model)), None
+            return ClientEmbedder(embed, reloader.snapshot.endpoint(model)), None
         except FlowaiError as error:
             return None, str(error)
     missing = local_embedder_missing()

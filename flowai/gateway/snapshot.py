@@ -144,7 +144,7 @@ class Snapshot:
                 params={},
                 candidates=candidates,
                 disclaimer=None,
-                breaker_rule=self._breaker_rule(feature),
+                breaker_rule=self.breaker_rule(feature),
             )
         return resolved
 
@@ -190,7 +190,7 @@ class Snapshot:
             params=bound.params,
             candidates=tuple(candidates),
             disclaimer=chain.disclaimer,
-            breaker_rule=self._breaker_rule(feature),
+            breaker_rule=self.breaker_rule(feature),
         )
 
     def _candidate(self, model: str) -> ModelCandidate:
@@ -203,7 +203,8 @@ class Snapshot:
             endpoint = endpoint_as_written(self.registry, model)
             return ModelCandidate(endpoint=endpoint, context_tokens=context_tokens, unavailable=error)
 
-    def _breaker_rule(self, feature: Feature) -> BreakerRule:
+    def breaker_rule(self, feature: Feature) -> BreakerRule:
+        """Return the limits of circuit breakers and retries for a feature's calls."""
         policy, retry = self.registry.policies.breaker, self.registry.policies.retry
         return BreakerRule(
             failure_count=policy.failures,

@@ -7,6 +7,7 @@ cheapest token.
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+
 from flowai.errors import UsageError
 from flowai.state.store import Balance
 from flowai.timestamps import EPOCH

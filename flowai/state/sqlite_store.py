@@ -208,9 +208,7 @@ class SqliteStateStore:
         """Count a failure, and the answered calls."""
         window = self._update_window(
             provider,
-            lambda window: circuit.record_failure(
-                window, rule, now_s=self._clock_s(), probe=probe, answered=answered
-            ),
+            lambda window: circuit.record_failure(window, rule, now_s=self._clock_s(), probe=probe, answered=answered),
         )
         return circuit.view(window, now_s=self._clock_s()) or BreakerView()
 

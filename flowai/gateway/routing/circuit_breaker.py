@@ -98,9 +98,7 @@ class CircuitBreakers:
 
     async def admit_retry(self, provider: str, rule: BreakerRule) -> bool:
         """Return whether a call may be repeated at the same model."""
-        return rule.retry_rate is None or await self._state.admit_retry(
-            provider, rule, self._pop_unreported(provider)
-        )
+        return rule.retry_rate is None or await self._state.admit_retry(provider, rule, self._pop_unreported(provider))
 
     def _pop_unreported(self, provider: str) -> CallCounts:
         return self._unreported.pop(provider)[1] if provider in self._unreported else NO_CALLS

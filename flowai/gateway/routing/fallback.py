@@ -10,7 +10,7 @@ import msgspec
 from flowai.errors import CallError, InfrastructureError, PartialUsage, RegistryError
 from flowai.gateway.routing.attempts import AttemptPlanner, AttemptSuccess, FallbackRequest, PlannedAttempt, RoutingDeps
 from flowai.gateway.routing.prefill import PrefillStripper, strip_prefill
-from flowai.providers import Chunk, PriceTable
+from flowai.providers import Chunk, EmbedRequest, PriceTable
 from flowai.providers.answer_check import checked_completion
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from flowai.gateway.records import OnStreamBreak
     from flowai.gateway.routing.circuit_breaker import CircuitBreakers
-    from flowai.providers import Client, Completion
+    from flowai.providers import Client, Completion, Embeddings
 
 ATTEMPT_ERRORS = (CallError, InfrastructureError, RegistryError)
 """Errors of an attempt: its call failed, or its local model cannot be started. Any other exception is a bug."""
@@ -90,6 +90,25 @@ class FallbackChain:
             else:
                 await planner.record_success(attempt, first_token_s=first_token_s)
                 return
+        raise planner.error()
+
+    async def embed(self, fallback: FallbackRequest, texts: tuple[str, ...]) -> Embeddings:
+        """Return the vectors of texts. If it raises CallError, the attempts are in `fallback.attempts`."""
+        planner = AttemptPlanner(fallback, self._deps)
+        while (attempt := await planner.next_attempt()) is not None:
+            request = EmbedRequest(
+                endpoint=attempt.request.endpoint, texts=texts, total_timeout_s=attempt.request.total_timeout_s
+            )
+            try:
+                vectors = await self._client.embed(request)
+            except ATTEMPT_ERRORS as error:
+                await planner.record_failure(attempt, error)
+            except BaseException:  # the caller left: release the lease now
+                await planner.record_cancelled(attempt)
+                raise
+            else:
+                await planner.record_success(attempt, first_token_s=self._deps.clock_s() - attempt.started_s)
+                return vectors
         raise planner.error()
 
     async def _attempt_chunks(self, attempt: PlannedAttempt) -> AsyncGenerator[Chunk | AttemptSuccess]:
