@@ -45,9 +45,8 @@ def reserve(
 
 def settle(connection: sqlite3.Connection, reservation: Reservation, *, actual_nano: int, now_s: float) -> None:
     """Replace a reservation by the real cost."""
-    held = connection.execute(
-        "DELETE FROM reservation WHERE id = ? RETURNING amount_nano", (reservation.id,)
-    ).fetchall()
+    held = connection.execute("SELECT amount_nano FROM reservation WHERE id = ?", (reservation.id,)).fetchall()
+    connection.execute("DELETE FROM reservation WHERE id = ?", (reservation.id,))
     if reservation.day < oldest_kept_day(now_s):
         return
     change = actual_nano - sum(amount for (amount,) in held)
@@ -70,8 +69,10 @@ def read_balance(connection: sqlite3.Connection, account: str, *, now_s: float) 
 
 def _return_expired(connection: sqlite3.Connection, now_s: float) -> None:
     expired = connection.execute(
-        "DELETE FROM reservation WHERE until_s <= ? RETURNING amount_nano, day, account", (now_s,)
+        "SELECT amount_nano, day, account FROM reservation WHERE until_s <= ?", (now_s,)
     ).fetchall()
-    connection.executemany(
-        "UPDATE spent SET amount_nano = max(0, amount_nano - ?) WHERE day = ? AND account = ?", expired
-    )
+    if expired:
+        connection.execute("DELETE FROM reservation WHERE until_s <= ?", (now_s,))
+        connection.executemany(
+            "UPDATE spent SET amount_nano = max(0, amount_nano - ?) WHERE day = ? AND account = ?", expired
+        )

@@ -49,7 +49,7 @@ def outcome(project: Sample, way: str, **options: Any) -> tuple[CompletionResult
                     result = (await gathered(gateway.stream("chat", HELLO, **options)))[2]
             except FlowaiError as error:
                 result = error
-        state = SqliteStateStore(project.root / ".flowai", lambda: project.calls[-1].at.timestamp())
+        state = SqliteStateStore(project.root / ".flowai", project.calls[-1].at.timestamp)
         spent_usd = await state.spent_usd("chat")
         await state.aclose()
         return result, spent_usd

@@ -11,6 +11,8 @@ from support.gateway_projects import HELLO, Sample, sample
 from support.scripted_replies import Reply
 
 from flowai.errors import FlowaiError, RegistryError
+from flowai.gateway.routing.circuit_breaker import CircuitBreakers
+from flowai.state import NO_CALLS, BreakerRule, BreakerView, CallCounts, InMemoryStateStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,3 +172,56 @@ def test_wrong_shares_are_errors_that_name_their_key(project: Sample, policy: di
                 pass
 
     asyncio.run(act())
+
+
+class ListeningStore(InMemoryStateStore):
+    """Store that keeps what it was told about answered calls."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: 1_732_000_000.0)
+        self.told: list[tuple[str, CallCounts]] = []
+
+    async def record_calls(self, provider: str, rule: BreakerRule, answered: CallCounts) -> BreakerView:
+        self.told.append(("record_calls", answered))
+        return await super().record_calls(provider, rule, answered)
+
+    async def record_failure(
+        self, provider: str, rule: BreakerRule, *, probe: str | None = None, answered: CallCounts = NO_CALLS
+    ) -> BreakerView:
+        self.told.append(("record_failure", answered))
+        return await super().record_failure(provider, rule, probe=probe, answered=answered)
+
+
+def test_answered_calls_are_reported_in_batches_or_with_a_failure() -> None:
+    store, rule = ListeningStore(), BreakerRule(failure_rate=0.5, slow_s=5.0)
+    breakers = CircuitBreakers(store, environment="", clock_s=lambda: 0.0)
+
+    async def act() -> None:
+        for _ in range(100):
+            await breakers.admit("alpha", "m", rule)
+            breakers.count_answer("alpha", rule, first_token_s=1.0)
+        assert store.told == [], "a healthy call reports nothing by itself"
+        await breakers.report_answers()
+        await breakers.report_answers()
+        breakers.count_answer("alpha", rule, first_token_s=6.0)
+        await breakers.record_failure("alpha", rule, probe=None)
+        await breakers.report_answers()
+
+    asyncio.run(act())
+    assert store.told == [
+        ("record_calls", CallCounts(call_count=100)),
+        ("record_failure", CallCounts(call_count=1, slow_count=1)),
+    ]
+
+
+def test_without_a_share_nothing_is_counted() -> None:
+    store, rule = ListeningStore(), BreakerRule()
+    breakers = CircuitBreakers(store, environment="", clock_s=lambda: 0.0)
+
+    async def act() -> None:
+        breakers.count_answer("alpha", rule, first_token_s=60.0)
+        await breakers.report_answers()
+        assert await breakers.admit_retry("alpha", rule)
+
+    asyncio.run(act())
+    assert store.told == []

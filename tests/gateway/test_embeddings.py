@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from flowai.gateway.gateway import Gateway
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Sample]:
@@ -80,6 +82,11 @@ def test_embeddings_open_and_obey_the_breaker(project: Sample) -> None:
     assert project.requests == {"main": 6, "other": 1}
 
 
+async def embed_often(gateway: Gateway) -> None:
+    for _ in range(20):
+        await gateway.embed("main", ["four words"])
+
+
 def test_a_model_s_daily_limit_holds_for_embeddings_and_for_calls_of_the_model(project: Sample) -> None:
     project.registry["models"]["main"]["usd_per_day"] = 0.01
     project.write()
@@ -89,8 +96,7 @@ def test_a_model_s_daily_limit_holds_for_embeddings_and_for_calls_of_the_model(p
         async with project.gateway(now=lambda: moment) as gateway:
             await gateway.embed("main", ["four words"])  # up to 5 tokens are reserved
             with pytest.raises(BudgetError, match="`model main` may spend") as refused:
-                for _ in range(20):
-                    await gateway.embed("main", ["four words"])
+                await embed_often(gateway)
             assert refused.value.is_spent
             assert refused.value.retry_after_s == pytest.approx(2 * 3600)
             assert "`models.main.usd_per_day`" in (refused.value.hint or "")
@@ -126,7 +132,7 @@ def test_the_semantic_cache_s_embeddings_are_recorded_and_paid(project: Sample) 
     async def act() -> None:
         async with project.gateway() as gateway:
             await gateway.complete("chat", HELLO)
-            assert await gateway._open_instance.state.spent_usd("model main") > 0  # type: ignore[union-attr]  # noqa: SLF001 - the store of this gateway
+            assert await gateway._open_instance.state.spent_usd("model main") > 0  # type: ignore[union-attr]
 
     asyncio.run(act())
     (event,) = project.logged(EmbeddingEvent)
