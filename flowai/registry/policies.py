@@ -64,7 +64,7 @@ class BreakerPolicy(RegistryRecord, frozen=True, kw_only=True):
 
 
 class RetryPolicy(RegistryRecord, frozen=True, kw_only=True):
-    """How often calls may be repeated at the same model, in all processes together."""
+    """Limit of calls that are repeated at the same model, in all processes together."""
 
     budget: Rate | None = None
     """Maximum share of repeated calls among all calls of a provider within the breaker's window, 0 to 1; moving to

@@ -18,7 +18,7 @@ from flowai.state.store import NO_CALLS, BreakerDecision, BreakerView
 if TYPE_CHECKING:
     from typing import Literal
 
-    from flowai.state.store import BreakerRule, CallCounts
+    from flowai.state.store import BreakerRule, AnsweredCalls
 
 MAX_BACK_OFF_S = 300.0
 """Upper limit of a back-off, whatever the provider's Retry-After says: five minutes, as long as an open breaker."""
@@ -108,7 +108,7 @@ def record_failure(
     *,
     now_s: float,
     probe: str | None = None,
-    answered: CallCounts = NO_CALLS,
+    answered: AnsweredCalls = NO_CALLS,
 ) -> CircuitWindow:
     """Count a failure: a probe's opens the breaker again, any other counts only while it is closed.
 
@@ -129,7 +129,7 @@ def record_failure(
     return _opened_by_calls(replace(window, failures_at_s=recent, window_s=rule.window_s, buckets=buckets), rule, now_s)
 
 
-def record_calls(window: CircuitWindow, rule: BreakerRule, *, now_s: float, answered: CallCounts) -> CircuitWindow:
+def record_calls(window: CircuitWindow, rule: BreakerRule, *, now_s: float, answered: AnsweredCalls) -> CircuitWindow:
     """Count answered calls while the breaker is closed; too many slow ones open it."""
     if window.open_until_s or not rule.counts_calls or not answered.call_count:
         return window
@@ -138,7 +138,7 @@ def record_calls(window: CircuitWindow, rule: BreakerRule, *, now_s: float, answ
 
 
 def admit_retry(
-    window: CircuitWindow, rule: BreakerRule, *, now_s: float, answered: CallCounts
+    window: CircuitWindow, rule: BreakerRule, *, now_s: float, answered: AnsweredCalls
 ) -> tuple[CircuitWindow, bool]:
     """Return the next window, and whether a call may be repeated: a share of the calls, but at least `min_retries`."""
     if rule.retry_rate is None:
@@ -159,7 +159,7 @@ def _add_calls(
     rule: BreakerRule,
     *,
     now_s: float,
-    answered: CallCounts,
+    answered: AnsweredCalls,
     failure_count: int = 0,
     retry_count: int = 0,
 ) -> tuple[CallBucket, ...]:

@@ -22,7 +22,7 @@ from flowai.state.store import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from flowai.state.store import BreakerRule, CallCounts
+    from flowai.state.store import BreakerRule, AnsweredCalls
 
 
 def random_id() -> str:
@@ -82,7 +82,7 @@ class InMemoryStateStore:
         return decision
 
     async def record_failure(
-        self, provider: str, rule: BreakerRule, *, probe: str | None = None, answered: CallCounts = NO_CALLS
+        self, provider: str, rule: BreakerRule, *, probe: str | None = None, answered: AnsweredCalls = NO_CALLS
     ) -> BreakerView:
         """Count a failure, and the answered calls."""
         now_s = self._clock_s()
@@ -90,14 +90,14 @@ class InMemoryStateStore:
         self._set_window(provider, window)
         return circuit.view(window, now_s=now_s) or BreakerView()
 
-    async def record_calls(self, provider: str, rule: BreakerRule, answered: CallCounts) -> BreakerView:
+    async def record_calls(self, provider: str, rule: BreakerRule, answered: AnsweredCalls) -> BreakerView:
         """Count answered calls."""
         now_s = self._clock_s()
         window = circuit.record_calls(self._window(provider), rule, now_s=now_s, answered=answered)
         self._set_window(provider, window)
         return circuit.view(window, now_s=now_s) or BreakerView()
 
-    async def admit_retry(self, provider: str, rule: BreakerRule, answered: CallCounts) -> bool:
+    async def admit_retry(self, provider: str, rule: BreakerRule, answered: AnsweredCalls) -> bool:
         """Count a repeated call; return whether it may start."""
         window, is_admitted = circuit.admit_retry(
             self._window(provider), rule, now_s=self._clock_s(), answered=answered

@@ -39,7 +39,7 @@ from flowai.state.store import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from flowai.state.store import BreakerRule, CallCounts
+    from flowai.state.store import BreakerRule, AnsweredCalls
 
 _BREAKERS = "flowai:{state}:circuits"
 
@@ -127,7 +127,7 @@ class RedisStateStore:
         return decision
 
     async def record_failure(
-        self, provider: str, rule: BreakerRule, *, probe: str | None = None, answered: CallCounts = NO_CALLS
+        self, provider: str, rule: BreakerRule, *, probe: str | None = None, answered: AnsweredCalls = NO_CALLS
     ) -> BreakerView:
         """Count a failure, and the answered calls."""
         now_s, window = await self._run_breaker(
@@ -140,14 +140,14 @@ class RedisStateStore:
         )
         return circuit.view(window, now_s=now_s) or BreakerView()
 
-    async def record_calls(self, provider: str, rule: BreakerRule, answered: CallCounts) -> BreakerView:
+    async def record_calls(self, provider: str, rule: BreakerRule, answered: AnsweredCalls) -> BreakerView:
         """Count answered calls."""
         now_s, window = await self._run_breaker(
             "record_calls", provider, msgspec.msgpack.encode(rule), answered.call_count, answered.slow_count
         )
         return circuit.view(window, now_s=now_s) or BreakerView()
 
-    async def admit_retry(self, provider: str, rule: BreakerRule, answered: CallCounts) -> bool:
+    async def admit_retry(self, provider: str, rule: BreakerRule, answered: AnsweredCalls) -> bool:
         """Count a repeated call; return whether it may start."""
         now_s, window = await self._run_breaker(
             "admit_retry", provider, msgspec.msgpack.encode(rule), answered.call_count, answered.slow_count

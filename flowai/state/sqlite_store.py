@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from flowai.state.store import BreakerRule, CallCounts
+    from flowai.state.store import BreakerRule, AnsweredCalls
 
 FILE_NAME = "state.sqlite3"
 _FORMAT = 3
@@ -203,7 +203,7 @@ class SqliteStateStore:
         return decisions[-1]
 
     async def record_failure(
-        self, provider: str, rule: BreakerRule, *, probe: str | None = None, answered: CallCounts = NO_CALLS
+        self, provider: str, rule: BreakerRule, *, probe: str | None = None, answered: AnsweredCalls = NO_CALLS
     ) -> BreakerView:
         """Count a failure, and the answered calls."""
         window = self._update_window(
@@ -212,14 +212,14 @@ class SqliteStateStore:
         )
         return circuit.view(window, now_s=self._clock_s()) or BreakerView()
 
-    async def record_calls(self, provider: str, rule: BreakerRule, answered: CallCounts) -> BreakerView:
+    async def record_calls(self, provider: str, rule: BreakerRule, answered: AnsweredCalls) -> BreakerView:
         """Count answered calls."""
         window = self._update_window(
             provider, lambda window: circuit.record_calls(window, rule, now_s=self._clock_s(), answered=answered)
         )
         return circuit.view(window, now_s=self._clock_s()) or BreakerView()
 
-    async def admit_retry(self, provider: str, rule: BreakerRule, answered: CallCounts) -> bool:
+    async def admit_retry(self, provider: str, rule: BreakerRule, answered: AnsweredCalls) -> bool:
         """Count a repeated call; return whether it may start."""
         decisions: list[bool] = []
 

@@ -53,11 +53,11 @@ class BreakerRule(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def counts_calls(self) -> bool:
-        """Whether answered calls are counted; otherwise only failures are."""
+        """A share of calls matters, so that answered calls are counted too."""
         return self.failure_rate is not None or self.slow_rate is not None or self.retry_rate is not None
 
 
-class CallCounts(msgspec.Struct, frozen=True, kw_only=True):
+class AnsweredCalls(msgspec.Struct, frozen=True, kw_only=True):
     """Answered calls of one provider that a process has not reported yet."""
 
     call_count: int = 0
@@ -65,7 +65,7 @@ class CallCounts(msgspec.Struct, frozen=True, kw_only=True):
     """Those among them that were slow."""
 
 
-NO_CALLS = CallCounts()
+NO_CALLS = AnsweredCalls()
 
 
 class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +119,7 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def total_usd(self) -> float:
-        """What is spent and reserved."""
+        """Spent and reserved money together."""
         return self.spent_usd + self.reserved_usd
 
 
@@ -193,7 +193,7 @@ class StateStore(Protocol):
         """Return whether an attempt may start; takes the probe's lease if one is due."""
 
     async def record_failure(
-        self, provider: str, rule: BreakerRule, *, probe: str | None = None, answered: CallCounts = NO_CALLS
+        self, provider: str, rule: BreakerRule, *, probe: str | None = None, answered: AnsweredCalls = NO_CALLS
     ) -> BreakerView:
         """Count a failure, and the `answered` calls; opens the breaker above the limit, or again after a failed probe.
 
@@ -201,10 +201,10 @@ class StateStore(Protocol):
         lease.
         """
 
-    async def record_calls(self, provider: str, rule: BreakerRule, answered: CallCounts) -> BreakerView:
+    async def record_calls(self, provider: str, rule: BreakerRule, answered: AnsweredCalls) -> BreakerView:
         """Count answered calls if the rule has a share of them; opens the breaker above the share of slow ones."""
 
-    async def admit_retry(self, provider: str, rule: BreakerRule, answered: CallCounts) -> bool:
+    async def admit_retry(self, provider: str, rule: BreakerRule, answered: AnsweredCalls) -> bool:
         """Count a repeated call, and the `answered` calls; return False above the rule's share of repeated calls."""
 
     async def record_success(self, provider: str, *, probe: str) -> None:

@@ -12,7 +12,7 @@ from support.scripted_replies import Reply
 
 from flowai.errors import FlowaiError, RegistryError
 from flowai.gateway.routing.circuit_breaker import CircuitBreakers
-from flowai.state import NO_CALLS, BreakerRule, BreakerView, CallCounts, InMemoryStateStore
+from flowai.state import NO_CALLS, BreakerRule, BreakerView, AnsweredCalls, InMemoryStateStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -179,14 +179,14 @@ class ListeningStore(InMemoryStateStore):
 
     def __init__(self) -> None:
         super().__init__(lambda: 1_732_000_000.0)
-        self.told: list[tuple[str, CallCounts]] = []
+        self.told: list[tuple[str, AnsweredCalls]] = []
 
-    async def record_calls(self, provider: str, rule: BreakerRule, answered: CallCounts) -> BreakerView:
+    async def record_calls(self, provider: str, rule: BreakerRule, answered: AnsweredCalls) -> BreakerView:
         self.told.append(("record_calls", answered))
         return await super().record_calls(provider, rule, answered)
 
     async def record_failure(
-        self, provider: str, rule: BreakerRule, *, probe: str | None = None, answered: CallCounts = NO_CALLS
+        self, provider: str, rule: BreakerRule, *, probe: str | None = None, answered: AnsweredCalls = NO_CALLS
     ) -> BreakerView:
         self.told.append(("record_failure", answered))
         return await super().record_failure(provider, rule, probe=probe, answered=answered)
@@ -209,8 +209,8 @@ def test_answered_calls_are_reported_in_batches_or_with_a_failure() -> None:
 
     asyncio.run(act())
     assert store.told == [
-        ("record_calls", CallCounts(call_count=100)),
-        ("record_failure", CallCounts(call_count=1, slow_count=1)),
+        ("record_calls", AnsweredCalls(call_count=100)),
+        ("record_failure", AnsweredCalls(call_count=1, slow_count=1)),
     ]
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowai.state import BreakerRule, CallCounts, InMemoryStateStore
+from flowai.state import BreakerRule, AnsweredCalls, InMemoryStateStore
 from flowai.state.sqlite_store import SqliteStateStore
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ async def compare(store: StateStore, rule: BreakerRule, history: list[Step], clo
     known = Remembered(rule=rule)
     for step in history:
         clock[0] += step.after_s
-        now_s, answered = clock[0], CallCounts(call_count=step.answered, slow_count=step.slow)
+        now_s, answered = clock[0], AnsweredCalls(call_count=step.answered, slow_count=step.slow)
         if step.verb == "repeated":
             is_admitted = await store.admit_retry("alpha", rule, answered)
             if rule.retry_rate is None:
@@ -176,7 +176,7 @@ def test_few_failures_of_many_calls_leave_a_busy_breaker_closed(opening: Opening
     async def act() -> None:
         store = opening(lambda: START_S)
         for _ in range(50):
-            view = await store.record_failure("alpha", rule, answered=CallCounts(call_count=10))
+            view = await store.record_failure("alpha", rule, answered=AnsweredCalls(call_count=10))
         assert (view.status, view.failure_count) == ("closed", 50)
         assert (await store.admit("alpha", "m", rule)).is_admitted
         for _ in range(449):
@@ -193,7 +193,7 @@ def test_below_the_minimum_of_calls_the_number_of_failures_decides(opening: Open
 
     async def act() -> None:
         store = opening(lambda: START_S)
-        await store.record_calls("alpha", rule, CallCounts(call_count=13))
+        await store.record_calls("alpha", rule, AnsweredCalls(call_count=13))
         views = [await store.record_failure("alpha", rule) for _ in range(6)]
         assert [view.status for view in views] == ["closed"] * 5 + ["open"]
         await store.aclose()
@@ -206,7 +206,7 @@ def test_answered_calls_are_no_state_that_a_call_waits_for(opening: Opening) -> 
 
     async def act() -> None:
         store = opening(lambda: START_S)
-        await store.record_calls("alpha", BreakerRule(failure_rate=0.5), CallCounts(call_count=100))
+        await store.record_calls("alpha", BreakerRule(failure_rate=0.5), AnsweredCalls(call_count=100))
         assert (await store.shared("")).breakers == {}
         await store.record_failure("alpha", BreakerRule(failure_rate=0.5, min_calls=1, failure_count=1))
         view = await store.record_failure("alpha", BreakerRule(failure_rate=0.5, min_calls=1, failure_count=1))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.state import NO_CALLS, BreakerDecision, CallCounts, SharedState
+from flowai.state import NO_CALLS, BreakerDecision, AnsweredCalls, SharedState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ class CircuitBreakers:
         self._max_age_s = max_age_s
         self._shared = SharedState()
         self._read_s: float | None = None
-        self._unreported: dict[str, tuple[BreakerRule, CallCounts]] = {}
+        self._unreported: dict[str, tuple[BreakerRule, AnsweredCalls]] = {}
 
     @property
     def shared(self) -> SharedState:
@@ -85,7 +85,7 @@ class CircuitBreakers:
         if rule.counts_calls:
             _, known = self._unreported.get(provider, (rule, NO_CALLS))
             slow_count = known.slow_count + (first_token_s > rule.slow_s)
-            counts = CallCounts(call_count=known.call_count + 1, slow_count=slow_count)
+            counts = AnsweredCalls(call_count=known.call_count + 1, slow_count=slow_count)
             self._unreported[provider] = (rule, counts)
 
     async def report_answers(self) -> None:
@@ -100,7 +100,7 @@ class CircuitBreakers:
         """Return whether a call may be repeated at the same model."""
         return rule.retry_rate is None or await self._state.admit_retry(provider, rule, self._pop_unreported(provider))
 
-    def _pop_unreported(self, provider: str) -> CallCounts:
+    def _pop_unreported(self, provider: str) -> AnsweredCalls:
         return self._unreported.pop(provider)[1] if provider in self._unreported else NO_CALLS
 
     async def record_success(self, provider: str, *, probe: str) -> None:

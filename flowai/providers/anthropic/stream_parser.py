@@ -81,7 +81,7 @@ class MessagesStreamParser(ChatStreamParser):
 
     @property
     def has_final_usage(self) -> bool:
-        """Whether `usage` counts all of the answer that came: not before its end."""
+        """`usage` counts all of the answer that came: not before its end."""
         return self._has_final_counts
 
     def parse_body(self, body: bytes) -> None:

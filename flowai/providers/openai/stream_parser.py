@@ -155,7 +155,7 @@ class ChatStreamParser:
 
     @property
     def has_final_usage(self) -> bool:
-        """Whether `usage` counts all of the answer that came."""
+        """`usage` counts all of the answer that came."""
         return self._usage is not None
 
     def feed(self, data: bytes) -> Iterator[Delta]:
