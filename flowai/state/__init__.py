@@ -5,12 +5,12 @@ from flowai.state.fallback_store import FallbackStateStore
 from flowai.state.memory_store import InMemoryStateStore
 from flowai.state.store import (
     NO_CALLS,
+    AnsweredCalls,
     Balance,
     BreakerDecision,
     BreakerRule,
     BreakerStatus,
     BreakerView,
-    AnsweredCalls,
     Heartbeat,
     Overlay,
     Reservation,
@@ -21,12 +21,12 @@ from flowai.state.urls import shown_address
 
 __all__ = [
     "NO_CALLS",
+    "AnsweredCalls",
     "Balance",
     "BreakerDecision",
     "BreakerRule",
     "BreakerStatus",
     "BreakerView",
-    "AnsweredCalls",
     "FallbackStateStore",
     "Heartbeat",
     "InMemoryStateStore",

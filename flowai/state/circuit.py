@@ -18,7 +18,7 @@ from flowai.state.store import NO_CALLS, BreakerDecision, BreakerView
 if TYPE_CHECKING:
     from typing import Literal
 
-    from flowai.state.store import BreakerRule, AnsweredCalls
+    from flowai.state.store import AnsweredCalls, BreakerRule
 
 MAX_BACK_OFF_S = 300.0
 """Upper limit of a back-off, whatever the provider's Retry-After says: five minutes, as long as an open breaker."""

@@ -22,7 +22,7 @@ from flowai.state.store import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from flowai.state.store import BreakerRule, AnsweredCalls
+    from flowai.state.store import AnsweredCalls, BreakerRule
 
 
 def random_id() -> str:

@@ -39,7 +39,7 @@ from flowai.state.store import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from flowai.state.store import BreakerRule, AnsweredCalls
+    from flowai.state.store import AnsweredCalls, BreakerRule
 
 _BREAKERS = "flowai:{state}:circuits"
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from flowai.state.store import BreakerRule, AnsweredCalls
+    from flowai.state.store import AnsweredCalls, BreakerRule
 
 FILE_NAME = "state.sqlite3"
 _FORMAT = 3

@@ -12,7 +12,7 @@ from support.scripted_replies import Reply
 
 from flowai.errors import FlowaiError, RegistryError
 from flowai.gateway.routing.circuit_breaker import CircuitBreakers
-from flowai.state import NO_CALLS, BreakerRule, BreakerView, AnsweredCalls, InMemoryStateStore
+from flowai.state import NO_CALLS, AnsweredCalls, BreakerRule, BreakerView, InMemoryStateStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowai.state import BreakerRule, AnsweredCalls, InMemoryStateStore
+from flowai.state import AnsweredCalls, BreakerRule, InMemoryStateStore
 from flowai.state.sqlite_store import SqliteStateStore
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.state import NO_CALLS, BreakerDecision, AnsweredCalls, SharedState
+from flowai.state import NO_CALLS, AnsweredCalls, BreakerDecision, SharedState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
