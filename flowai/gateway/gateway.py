@@ -24,7 +24,6 @@ from flowai.gateway.call_event import (
     to_result,
     user_hash,
 )
-from flowai.gateway.embedding import EmbeddingRunner
 from flowai.gateway.plan import plan_call
 from flowai.gateway.records import CompletionRequest, CompletionResult, Explanation, GatewayStatus, completion_request
 from flowai.gateway.runtime import GatewayRuntime, RuntimeOptions, open_runtime
@@ -191,7 +190,7 @@ class Gateway:
             raise UsageError("`texts` is empty, expected at least one text")
         request = EmbedRequest(endpoint=runtime.reloader.snapshot.endpoint(model), texts=tuple(texts))
         async with self._in_flight():
-            return await EmbeddingRunner(runtime, request, origin=self._origin, purpose="call").run()
+            return await runtime.embeddings.run(request, origin=self._origin, purpose="call")
 
     async def feedback(
         self,

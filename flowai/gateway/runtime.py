@@ -22,7 +22,7 @@ from flowai.cache.embedder import ClientEmbedder, LocalEmbedder, local_embedder_
 from flowai.cache.response_cache import open_response_cache
 from flowai.errors import FlowaiError, InfrastructureError, RegistryError
 from flowai.events import AlertCause, AlertEvent, CallEvent, Event, EventLog
-from flowai.gateway.embedding import EmbeddingRunner
+from flowai.gateway.embedding import EmbeddingService
 from flowai.gateway.hot_reload import CurrentRedactor, HotReloader
 from flowai.gateway.plan import FeatureToggles
 from flowai.gateway.records import DegradedReason, GatewayStatus
@@ -115,7 +115,6 @@ class GatewayRuntime:
         self.event_writer = event_writer
         self.trace = settings.trace or _ignore_event
         self.clock_s = settings.clock_s
-        self.now = settings.now
         self.is_warm = False
         self._warm_models: set[str] = set()
         self.single_flight = SingleFlight()
@@ -128,6 +127,15 @@ class GatewayRuntime:
             sleep=settings.sleep,
             rng=settings.rng,
             prices=reloader.prices,
+        )
+        self.embeddings = EmbeddingService(
+            reloader=reloader,
+            budgets=self.budgets,
+            fallback_chain=self.fallback_chain,
+            event_writer=event_writer,
+            alert=self.alert,
+            clock_s=settings.clock_s,
+            now=settings.now,
         )
         self._identity = identity
         self._settings = settings
@@ -319,7 +327,7 @@ async def open_runtime(start: str | Path, env: str | None, origin: Origin, setti
     )
 
     async def embed(request: EmbedRequest) -> Embeddings:
-        return await EmbeddingRunner(runtimes[0], request, origin=origin, purpose="cache").run()
+        return await runtimes[0].embeddings.run(request, origin=origin, purpose="cache")
 
     embedder, semantic_error = _embedder(reloader, embed)
     cache = open_response_cache(
