@@ -28,7 +28,16 @@ if TYPE_CHECKING:
         UsageError,
     )
     from flowai.evals.reports import Report, to_frame
-    from flowai.events import AlertEvent, CallEvent, Event, FeedbackEvent, ReleaseEvent, ScoreEvent, read_events
+    from flowai.events import (
+        AlertEvent,
+        CallEvent,
+        EmbeddingEvent,
+        Event,
+        FeedbackEvent,
+        ReleaseEvent,
+        ScoreEvent,
+        read_events,
+    )
     from flowai.gateway.gateway import Gateway
     from flowai.gateway.records import (
         CompletionRequest,
@@ -60,6 +69,7 @@ __all__ = [
     "CompletionResult",
     "ContentFilteredError",
     "ContextTooLongError",
+    "EmbeddingEvent",
     "Embeddings",
     "Event",
     "Explanation",
@@ -124,6 +134,7 @@ _MODULE_OF = {
     "to_frame": "flowai.evals.reports",
     "AlertEvent": "flowai.events",
     "CallEvent": "flowai.events",
+    "EmbeddingEvent": "flowai.events",
     "Event": "flowai.events",
     "FeedbackEvent": "flowai.events",
     "ReleaseEvent": "flowai.events",

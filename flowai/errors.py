@@ -77,6 +77,22 @@ class Place:
         return head if self.key is None else f"{head}: {self.key}"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartialUsage:
+    """Tokens of an answer that failed after it had begun: the provider may bill them."""
+
+    character_count: int = 0
+    """Characters of the answer that came, reasoning and arguments of tools included."""
+    input_tokens: int | None = None
+    """As reported; None when they were not."""
+    output_tokens: int | None = None
+    """As reported; None when they were not."""
+    is_final: bool = True
+    """Whether the reported output tokens are all that came; Anthropic reports the first ones before the answer."""
+    cost_usd: float | None = None
+    """Of the reported tokens by LiteLLM's table; None when unknown."""
+
+
 class FlowaiError(Exception):
     """Base class of all failures that flowai reports on purpose.
 
@@ -150,13 +166,17 @@ class BudgetError(InfrastructureError):
 
     Args:
         what: the limit, with found and expected.
-        retry_after_s: seconds until the limit is renewed, >= 0; None when waiting does not help.
+        retry_after_s: seconds until a retry makes sense, >= 0; None when waiting does not help.
+        is_spent: whether the money is spent until the limit is renewed; False if calls under way only hold it.
         hint: the remedy.
     """
 
-    def __init__(self, what: str, *, retry_after_s: float | None = None, hint: str | None = None) -> None:
+    def __init__(
+        self, what: str, *, retry_after_s: float | None = None, is_spent: bool = True, hint: str | None = None
+    ) -> None:
         super().__init__(what, hint=hint)
         self.retry_after_s = retry_after_s
+        self.is_spent = is_spent
 
 
 class CallError(InfrastructureError):
@@ -190,6 +210,8 @@ class CallError(InfrastructureError):
         self.is_provider_fault = True
         """Whether it proves that the provider fails; False where the request, its limits or the model's words explain
         it: a circuit breaker does not count it then."""
+        self.partial_usage: PartialUsage | None = None
+        """Tokens that came before the failure; None if no part of an answer came."""
         self.provider = provider
         self.model = model
         self.status = status

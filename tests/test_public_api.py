@@ -29,7 +29,16 @@ ERRORS = {
     "ModelNotFoundError", "ProjectError", "PromptError", "RateLimitedError", "RegistryError", "ServerError",
     "TimedOutError", "UnreachableError", "UsageError",
 }  # fmt: skip
-EVENTS = {"AlertEvent", "CallEvent", "Event", "FeedbackEvent", "ReleaseEvent", "ScoreEvent", "read_events"}
+EVENTS = {
+    "AlertEvent",
+    "CallEvent",
+    "EmbeddingEvent",
+    "Event",
+    "FeedbackEvent",
+    "ReleaseEvent",
+    "ScoreEvent",
+    "read_events",
+}
 FILES = {"PromptLibrary", "Report", "ScrubResult", "Scrubber", "find_project", "openai_messages", "to_frame"}
 
 

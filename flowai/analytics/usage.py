@@ -146,6 +146,18 @@ class UsageRow(ReportRecord, frozen=True, kw_only=True):
         return _share(self.degraded_count, self.call_count)
 
 
+class EmbeddingUsage(ReportRecord, frozen=True, kw_only=True):
+    """Requests for vectors, by callers and by the semantic cache; no figure of calls contains them."""
+
+    request_count: int = 0
+    failed_count: int = 0
+    input_tokens: int = 0
+    cost_usd: float = 0.0
+    """US dollars of requests whose price is known."""
+    unpriced_count: int = 0
+    """Answered requests whose price is not known."""
+
+
 class UsageReport(ReportRecord, frozen=True, kw_only=True):
     """Usage figures of a time range: a public format."""
 
@@ -159,6 +171,7 @@ class UsageReport(ReportRecord, frozen=True, kw_only=True):
     rows: tuple[UsageRow, ...]
     """Most calls first."""
     total: UsageRow
+    embeddings: EmbeddingUsage = EmbeddingUsage()
     problems: tuple[DataProblem, ...]
     """Lines that could not be used."""
 
@@ -181,7 +194,27 @@ def measure_usage(log: Log, time_range: TimeRange, by: Sequence[GroupBy], *, now
         by=tuple(by),
         rows=tuple(rows),
         total=totals[0] if totals else _row({}, [0] * len(_SUMS), {}, {}, {}),
+        embeddings=_embeddings(log, time_range),
         problems=tuple(problems),
+    )
+
+
+def _embeddings(log: Log, time_range: TimeRange) -> EmbeddingUsage:
+    ((request_count, failed_count, input_tokens, cost_nano_usd, unpriced_count),) = log.fetch(f"""
+        SELECT count(*), count(error_class), coalesce(sum(greatest(input_tokens, 0)), 0),
+            coalesce(sum(CASE WHEN cost_usd BETWEEN 0 AND {_MAX_USD}
+                THEN CAST(round(cost_usd * {NANO_USD}) AS BIGINT) END), 0),
+            count(*) FILTER (cost_usd IS NULL AND error_class IS NULL)
+        FROM lines
+        WHERE kind = 'embedding' AND origin IN ('library', 'serve')
+            AND at_us >= {time_range.since_us} AND at_us < {time_range.until_us}
+    """)  # noqa: S608 - numbers of ours
+    return EmbeddingUsage(
+        request_count=request_count,
+        failed_count=failed_count,
+        input_tokens=int(input_tokens),
+        cost_usd=int(cost_nano_usd) / NANO_USD,
+        unpriced_count=unpriced_count,
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flowai.rendering import markdown
-from flowai.rendering.formatting import MISSING_TEXT, dollars, duration, rate
+from flowai.rendering.formatting import MISSING_TEXT, count, dollars, duration, rate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,9 +90,22 @@ def sparkline(numbers: Sequence[int]) -> str:
     return "".join(" " if not number else _BARS[(number * 8 - 1) // highest] for number in numbers) if highest else ""
 
 
+def embeddings_line(report: UsageReport) -> str | None:
+    """Return a line about embeddings, which the tables do not contain; None without any."""
+    usage = report.embeddings
+    if not usage.request_count:
+        return None
+    failed = f" ({usage.failed_count:,} failed)" if usage.failed_count else ""
+    unpriced = f" + {usage.unpriced_count:,} unpriced" if usage.unpriced_count else ""
+    requests = f"{count(usage.request_count, 'request')}{failed}"
+    return f"embeddings: {requests}, {_tokens(usage.input_tokens)} tokens, {dollars(usage.cost_usd)}{unpriced}"
+
+
 def to_markdown(report: UsageReport) -> str:
     """Return the tables as Markdown."""
     parts = [f"# metrics, {report.since} to {report.until}"]
     parts += [markdown.table(table.columns, table.rows) for table in tables(report, max_name_chars=100)]
+    embeddings = embeddings_line(report)
+    parts += [] if embeddings is None else [embeddings]
     parts += [f"- {problem.count:,} lines: {problem.kind}" for problem in report.problems]
     return "\n\n".join(parts) + "\n"

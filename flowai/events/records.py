@@ -1,4 +1,4 @@
-"""The records of the event log: calls, what users and judges made of the answers, steps of releases, alerts."""
+"""The records of the event log: calls, embeddings, what users and judges made of the answers, release steps, alerts."""
 
 from __future__ import annotations
 
@@ -43,6 +43,9 @@ candidate to be worse by a guardrail."""
 
 ReleaseAction = Literal["publish", "promote", "complete", "rollback", "stop", "adopt"]
 """`publish` .. `rollback`: steps of a rollout. `stop`, `adopt`: ends of an experiment."""
+
+EmbeddingPurpose = Literal["call", "cache"]
+"""`call`: a caller asked for the vectors. `cache`: the semantic cache looks for, or stores, an answer."""
 
 NonNegativeInt = Annotated[int, Meta(ge=0)]
 Milliseconds = Annotated[float, Meta(ge=0)]
@@ -89,6 +92,9 @@ OTEL_NAMES: dict[str, str] = {
     "http_status": "http.response.status_code",
     "message": "flowai.error.message",
     "at_ms": "flowai.attempt.at_ms",
+    # of embeddings
+    "purpose": "flowai.embedding.purpose",
+    "text_count": "flowai.embedding.text_count",
     # of feedback and alerts
     "verdict": "flowai.feedback.verdict",
     "text": "flowai.feedback.text",
@@ -205,7 +211,9 @@ class CallEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag
     output_tokens: NonNegativeInt | None = None
     """Tokens of the answer, >= 0; None when not reported."""
     cost_usd: Annotated[float, Meta(ge=0)] | None = None
-    """Cost of all attempts in US dollars, >= 0; 0 for cache hits and local models; None when the price is unknown."""
+    """Cost of all attempts in US dollars, >= 0, also of those that failed after their answer had begun (estimated where
+    the provider reported no tokens); 0 for cache hits and local models; None when the price is unknown, or when a call
+    failed and nothing was billed."""
     ttft_ms: Milliseconds | None = None
     """Time from the request to the first token, >= 0; None when the answer was not streamed."""
     latency_ms: Milliseconds
@@ -320,5 +328,36 @@ class ReleaseEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", 
     """Reason given, secrets redacted; None without one."""
 
 
-Event = CallEvent | FeedbackEvent | ScoreEvent | ReleaseEvent | AlertEvent
+class EmbeddingEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="embedding"):
+    """Request for the vectors of texts: no answer to a user, so no verdict and no rate of calls counts it."""
+
+    schema_version: Annotated[int, Meta(ge=1)] = SCHEMA_VERSION
+    """Version of this format: 1."""
+    at: Annotated[datetime, Meta(tz=True)]
+    """Time of the request (RFC 3339, UTC)."""
+    origin: Origin
+    """Interface that received it: `library` or `serve`."""
+    purpose: EmbeddingPurpose
+    """`call` or `cache`."""
+    requested_model: str
+    """Name in the registry of the embedding model."""
+    provider: str | None = None
+    """The provider that was called; None when none was."""
+    attempts: tuple[Attempt, ...] = ()
+    """All attempts, in order."""
+    text_count: Annotated[int, Meta(ge=1)]
+    """Number of texts, >= 1."""
+    input_tokens: NonNegativeInt | None = None
+    """Tokens of all texts, >= 0; None when not reported."""
+    cost_usd: Annotated[float, Meta(ge=0)] | None = None
+    """US dollars, >= 0; None when the price is unknown or no vectors came."""
+    latency_ms: Milliseconds
+    """Time from the request to the vectors or the failure, >= 0."""
+    error_class: str | None = None
+    """Class of the error that the caller got; None after an answer."""
+    error_message: str | None = None
+    """Message of that error, secrets redacted."""
+
+
+Event = CallEvent | FeedbackEvent | ScoreEvent | ReleaseEvent | AlertEvent | EmbeddingEvent
 """All kinds of events, distinguished by `kind`."""

@@ -100,7 +100,7 @@ class CallRunner:
             paid_usd = None  # the provider may bill the tokens produced until then
             raise
         finally:
-            await self.runtime.budgets.settle(reserved, paid_usd)
+            await self.runtime.budgets.settle(reserved, self.fallback.cost_usd(paid_usd))
         yield outcome
 
     async def _complete(self, query: CacheQuery) -> CallOutcome:
@@ -110,7 +110,7 @@ class CallRunner:
     async def _complete_with_fallback(self) -> CallOutcome:
         await self._warm_up()
         reserved = await self._reserve()
-        paid_usd: float | None = 0.0  # failed attempts are never billed as completions
+        paid_usd: float | None = 0.0
         try:
             success = await self.runtime.fallback_chain.complete(self.fallback)
             paid_usd = success.completion.cost_usd
@@ -118,7 +118,7 @@ class CallRunner:
             paid_usd = None  # the provider may bill the tokens produced until then
             raise
         finally:
-            await self.runtime.budgets.settle(reserved, paid_usd)
+            await self.runtime.budgets.settle(reserved, self.fallback.cost_usd(paid_usd))
         return await self._store_in_cache(success)
 
     async def _warm_up(self) -> None:
@@ -133,7 +133,7 @@ class CallRunner:
         resolved = self.plan.resolved
         endpoints = (candidate.endpoint for candidate in resolved.candidates if candidate.unavailable is None)
         return await self.runtime.budgets.reserve(
-            resolved.name or "", resolved.feature.budget, self.plan.model_request, endpoints
+            resolved.account, resolved.feature.budget.usd_per_day, self.plan.model_request, endpoints
         )
 
     async def _store_in_cache(self, success: AttemptSuccess) -> CallOutcome:
@@ -142,6 +142,7 @@ class CallRunner:
             completion=success.completion,
             model=success.candidate.endpoint.name,
             is_degraded=success.candidate.is_degraded,
+            cost_usd=self.fallback.cost_usd(success.completion.cost_usd),
             json_valid=json_valid(self.plan, success.completion),
         )
         query, plan = self.plan.cache_query, self.plan

@@ -18,9 +18,10 @@ from flowai.storage.strict_json import json_problem
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flowai.events import AlertCause, Attempt, CacheStatus, Origin
+    from flowai.events import AlertCause, CacheStatus, Origin
     from flowai.gateway.plan import Plan
     from flowai.gateway.records import Explanation
+    from flowai.gateway.routing.attempts import FallbackRequest
     from flowai.providers import Completion
     from flowai.redaction import Redactor
 
@@ -34,6 +35,8 @@ class CallOutcome:
     """Registry name of the model that answered, now or when the answer was cached."""
     is_degraded: bool = False
     """The last resort answered."""
+    cost_usd: float | None = 0.0
+    """Cost of all attempts; None when unknown."""
     cache: CacheStatus = "miss"
     similarity: float | None = None
     """Similarity of the cached request, 0 to 1; None unless the semantic cache answered."""
@@ -92,7 +95,7 @@ def to_result(plan: Plan, outcome: CallOutcome, latency_ms: float) -> Completion
         json_valid=outcome.json_valid,
         input_tokens=completion.input_tokens,
         output_tokens=completion.output_tokens,
-        cost_usd=0.0 if is_hit else completion.cost_usd,
+        cost_usd=0.0 if is_hit else outcome.cost_usd,
         ttft_ms=None if is_hit else completion.ttft_ms,
         latency_ms=latency_ms,
     )
@@ -103,15 +106,16 @@ def to_event(
     result: CompletionResult | BaseException,
     *,
     origin: Origin,
-    attempts: Sequence[Attempt],
+    fallback: FallbackRequest,
     latency_ms: float,
 ) -> CallEvent:
     """Build the event of a call. The log removes secrets when it is written.
 
-    `result` is the answer or the caller's error; an error that is no FlowaiError means that the caller left. `attempts`
-    is empty when a cache answered; `latency_ms` runs from the request to the answer or failure.
+    `result` is the answer or the caller's error; an error that is no FlowaiError means that the caller left. `fallback`
+    has no attempts when a cache answered; `latency_ms` runs from the request to the answer or failure.
     """
     fields: dict[str, Any] = {}
+    attempts = fallback.attempts
     if isinstance(result, CompletionResult):
         ttft_ms = result.ttft_ms
         if ttft_ms is not None and attempts:  # the caller also waited for the failed attempts before
@@ -133,6 +137,7 @@ def to_event(
         called = [attempt for attempt in attempts if attempt.status != "skipped"]
         fields = {
             "provider": called[-1].provider if called else None,
+            "cost_usd": fallback.cost_usd(0.0) if fallback.failed_costs_usd else None,
             "error_class": type(result).__name__ if isinstance(result, FlowaiError) else CANCELLED,
             "error_message": str(result) or None,
         }
@@ -169,7 +174,7 @@ def call_alerts(
 ) -> list[AlertEvent]:
     """Build the alerts of a call: its `failures` on the fallback chain, and a spent budget."""
     causes = list(failures)
-    if isinstance(result, BudgetError) and result.retry_after_s is not None:
+    if isinstance(result, BudgetError) and result.retry_after_s is not None and result.is_spent:
         causes.append(("budget", result))
     return [
         AlertEvent(

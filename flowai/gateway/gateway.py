@@ -182,13 +182,15 @@ class Gateway:
 
         Raises:
             UsageError: unknown model, or no text.
+            BudgetError: the model's `usd_per_day` is spent.
             CallError: the provider failed.
         """
         runtime = await self._runtime()
         if not texts:
             raise UsageError("`texts` is empty, expected at least one text")
-        endpoint = runtime.reloader.snapshot.endpoint(model)
-        return await runtime.client.embed(EmbedRequest(endpoint=endpoint, texts=tuple(texts)))
+        request = EmbedRequest(endpoint=runtime.reloader.snapshot.endpoint(model), texts=tuple(texts))
+        async with self._in_flight():
+            return await runtime.embeddings.run(request, origin=self._origin, purpose="call")
 
     async def feedback(
         self,
@@ -372,7 +374,7 @@ class Gateway:
         """Record the end of a call: its event, span, explanation and alerts."""
         runtime, plan = call.runtime, call.plan
         latency_ms = result.latency_ms if isinstance(result, CompletionResult) else self._latency_ms(call)
-        event = to_event(plan, result, origin=self._origin, attempts=call.fallback.attempts, latency_ms=latency_ms)
+        event = to_event(plan, result, origin=self._origin, fallback=call.fallback, latency_ms=latency_ms)
         runtime.event_writer.add(event)
         runtime.trace(event)
         self._recent_calls.add(

@@ -116,7 +116,7 @@ class CompletionResult(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int | None = None
     """Tokens of the answer; None when not reported."""
     cost_usd: float | None = None
-    """US dollars; 0 for cache hits and local models; None when the price is unknown."""
+    """Of all attempts, US dollars; 0 for cache hits and local models; None when the price is unknown."""
     ttft_ms: float | None = None
     """From the request to the first token; None for cache hits."""
     latency_ms: float

@@ -22,6 +22,7 @@ from flowai.cache.embedder import ClientEmbedder, LocalEmbedder, local_embedder_
 from flowai.cache.response_cache import open_response_cache
 from flowai.errors import FlowaiError, InfrastructureError, RegistryError
 from flowai.events import AlertCause, AlertEvent, CallEvent, Event, EventLog
+from flowai.gateway.embedding import EmbeddingService
 from flowai.gateway.hot_reload import CurrentRedactor, HotReloader
 from flowai.gateway.plan import FeatureToggles
 from flowai.gateway.records import DegradedReason, GatewayStatus
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from flowai.cache.response_cache import ResponseCache
     from flowai.errors import AuthError
     from flowai.events import Origin
-    from flowai.providers import Client, Endpoint
+    from flowai.providers import Client, Embeddings, EmbedRequest, Endpoint
     from flowai.redaction import Redactor
 
 MAINTENANCE_INTERVAL_S = 0.25
@@ -118,9 +119,23 @@ class GatewayRuntime:
         self._warm_models: set[str] = set()
         self.single_flight = SingleFlight()
         self.breakers = CircuitBreakers(state, environment=identity.environment, clock_s=settings.clock_s)
-        self.budgets = Budgets(state, prices=reloader.prices, tokens=TokenCounter(), now=settings.now)
+        self.budgets = Budgets(state, prices=reloader.prices, tokens=TokenCounter())
         self.fallback_chain = FallbackChain(
-            client, self.breakers, clock_s=settings.clock_s, sleep=settings.sleep, rng=settings.rng
+            client,
+            self.breakers,
+            clock_s=settings.clock_s,
+            sleep=settings.sleep,
+            rng=settings.rng,
+            prices=reloader.prices,
+        )
+        self.embeddings = EmbeddingService(
+            reloader=reloader,
+            budgets=self.budgets,
+            fallback_chain=self.fallback_chain,
+            event_writer=event_writer,
+            alert=self.alert,
+            clock_s=settings.clock_s,
+            now=settings.now,
         )
         self._identity = identity
         self._settings = settings
@@ -139,6 +154,7 @@ class GatewayRuntime:
 
     async def refresh(self) -> None:
         """Check for changed files and a new overlay; send a heartbeat after a change or when one is due."""
+        await self.breakers.report_answers()
         await self.reloader.refresh()
         shared = await self.breakers.refresh()
         active = self.reloader.snapshot.active_release(shared.overlay)
@@ -309,7 +325,11 @@ async def open_runtime(start: str | Path, env: str | None, origin: Origin, setti
         shared_process=origin == "library",
         on_key_refused=lambda error: runtimes[0].alert_refused_key(error),  # noqa: PLW0108 - it is empty until then
     )
-    embedder, semantic_error = _embedder(reloader, client)
+
+    async def embed(request: EmbedRequest) -> Embeddings:
+        return await runtimes[0].embeddings.run(request, origin=origin, purpose="cache")
+
+    embedder, semantic_error = _embedder(reloader, embed)
     cache = open_response_cache(
         state=state_address, directory=project.cache, embedder=embedder, rng=settings.rng, semantic_error=semantic_error
     )
@@ -353,14 +373,16 @@ def _uses_semantic_cache(reloader: HotReloader) -> bool:
     return any(feature.cache.kind == "semantic" for feature in reloader.snapshot.registry.features.values())
 
 
-def _embedder(reloader: HotReloader, client: Client) -> tuple[Embedder | None, str | None]:
+def _embedder(
+    reloader: HotReloader, embed: Callable[[EmbedRequest], Awaitable[Embeddings]]
+) -> tuple[Embedder | None, str | None]:
     """Return the semantic cache's embedder, or why there is none: calls must not fail for it."""
     if not _uses_semantic_cache(reloader):
         return None, None
     model = reloader.snapshot.registry.embeddings
     if model is not None:
         try:
-            return ClientEmbedder(client, reloader.snapshot.endpoint(model)), None
+            return ClientEmbedder(embed, reloader.snapshot.endpoint(model)), None
         except FlowaiError as error:
             return None, str(error)
     missing = local_embedder_missing()

@@ -25,7 +25,7 @@ from flowai.registry import (
     secret_values,
     single_provider_warnings,
 )
-from flowai.registry.records import CachePolicy
+from flowai.registry.records import Budget, CachePolicy
 from flowai.state import BreakerRule
 
 if TYPE_CHECKING:
@@ -66,6 +66,11 @@ class ResolvedFeature:
     disclaimer: str | None
     """Text to show with a degraded answer."""
     breaker_rule: BreakerRule
+
+    @property
+    def account(self) -> str:
+        """Account of its daily budget: the feature, or `model NAME`; no feature's name has a space."""
+        return self.name or f"model {self.candidates[0].endpoint.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,12 +130,12 @@ class Snapshot:
         return resolved
 
     def resolve_model(self, model: str) -> ResolvedFeature:
-        """Return everything that calls of a model without a feature use: no fallback, no cache, no budget."""
+        """Return everything that calls of a model without a feature use: no fallback, no cache."""
         key = (model,)
         resolved = self._features.get(key)
         if resolved is None:
-            self.registry.model(model)
-            feature = Feature(cache=CACHE_OFF)
+            entry = self.registry.model(model)
+            feature = Feature(cache=CACHE_OFF, budget=Budget(usd_per_day=entry.usd_per_day))
             candidates = (self._candidate(model),)
             resolved = self._features[key] = ResolvedFeature(
                 name=None,
@@ -139,7 +144,7 @@ class Snapshot:
                 params={},
                 candidates=candidates,
                 disclaimer=None,
-                breaker_rule=self._breaker_rule(feature),
+                breaker_rule=self.breaker_rule(feature),
             )
         return resolved
 
@@ -185,7 +190,7 @@ class Snapshot:
             params=bound.params,
             candidates=tuple(candidates),
             disclaimer=chain.disclaimer,
-            breaker_rule=self._breaker_rule(feature),
+            breaker_rule=self.breaker_rule(feature),
         )
 
     def _candidate(self, model: str) -> ModelCandidate:
@@ -198,14 +203,21 @@ class Snapshot:
             endpoint = endpoint_as_written(self.registry, model)
             return ModelCandidate(endpoint=endpoint, context_tokens=context_tokens, unavailable=error)
 
-    def _breaker_rule(self, feature: Feature) -> BreakerRule:
-        policy = self.registry.policies.breaker
+    def breaker_rule(self, feature: Feature) -> BreakerRule:
+        """Return the limits of circuit breakers and retries for a feature's calls."""
+        policy, retry = self.registry.policies.breaker, self.registry.policies.retry
         return BreakerRule(
             failure_count=policy.failures,
             window_s=policy.window_s,
             open_s=policy.open_s,
             max_open_s=policy.max_open_s,
             lease_s=feature.timeout.total_s + 1.0,
+            failure_rate=policy.failure_rate,
+            slow_rate=policy.slow_rate,
+            slow_s=policy.slow_s,
+            min_calls=policy.min_calls,
+            retry_rate=retry.budget,
+            min_retries=retry.min_retries,
         )
 
 

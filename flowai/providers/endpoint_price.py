@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Sequence
     from typing import Any
 
+    from flowai.errors import PartialUsage
     from flowai.providers.client import Chunk, Client, Completion, Embeddings, EmbedRequest, Endpoint, Request
     from flowai.providers.prices import PriceTable
 
+CHARACTERS_PER_TOKEN = 4
+"""Characters of a token, for estimates. Source: OpenAI help centre, "What are tokens and how to count them?"."""
 FREE = Price(input_cost_per_token=0.0, output_cost_per_token=0.0)
 
 
@@ -27,6 +31,26 @@ def price_of(endpoint: Endpoint, table: PriceTable) -> Price | None:
     if listed is not None and listed.cost_usd(1, 1) is not None:
         return listed
     return FREE if endpoint.unpriced_is_free else None
+
+
+def partial_cost_usd(
+    endpoint: Endpoint, usage: PartialUsage, table: PriceTable, *, input_characters: int
+) -> float | None:
+    """Return the cost of an answer that failed after it had begun; None without a price.
+
+    Tokens that were not reported are estimated: of the request by `input_characters`, of the answer by what came.
+    """
+    price = price_of(endpoint, table)
+    if usage.cost_usd is not None and usage.is_final and not _has_own_price(endpoint):
+        return usage.cost_usd
+    if price is None:
+        return None
+    input_tokens, output_tokens = usage.input_tokens, usage.output_tokens
+    if input_tokens is None:
+        input_tokens = math.ceil(input_characters / CHARACTERS_PER_TOKEN)
+    if output_tokens is None or not usage.is_final:
+        output_tokens = max(output_tokens or 0, math.ceil(usage.character_count / CHARACTERS_PER_TOKEN))
+    return price.cost_usd(input_tokens, output_tokens)
 
 
 def _with_own_price(completion: Completion, endpoint: Endpoint) -> Completion:

@@ -42,6 +42,7 @@ Sha256 = Annotated[str, Meta(pattern=SHA256)]
 PositiveInt = Annotated[int, Meta(ge=1)]
 UsdPerMillionTokens = Annotated[float, Meta(ge=0, le=1_000_000)]
 Rate = Annotated[float, Meta(ge=0, le=1)]
+PositiveRate = Annotated[float, Meta(gt=0, le=1)]
 Tier = Literal["premium", "standard", "bulk"]
 TIERS: tuple[Tier, ...] = ("premium", "standard", "bulk")  # best first
 MarginRatio = Annotated[float, Meta(gt=1, le=100)]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def check_daily_limits(registry: Registry, prices: PriceTable) -> None:
-    """Raise if a feature has a daily limit, and the cost of one of its models cannot be known.
+    """Raise if a feature or a model has a daily limit, and the cost of one of its models cannot be known.
 
     Raises:
         RegistryError: the first such model.
@@ -27,16 +27,24 @@ def check_daily_limits(registry: Registry, prices: PriceTable) -> None:
         if registry.feature(feature).budget.usd_per_day is None:
             continue
         for model in models:
-            endpoint = endpoint_as_written(registry, model)
-            if price_of(endpoint, prices) is None:
-                place = registry.places.get(model)
-                raise RegistryError(
-                    f"`{feature}` has `usd_per_day`, but the price of its model `{endpoint.model}` is not known, "
-                    "so the limit cannot be enforced",
-                    place=place and Place(file=place.file, line=place.line, key=f"models.{model}.price"),
-                    hint="set US dollars per 1 million tokens: `price: {input: 0.15, output: 0.6}`; "
-                    "or `price: unknown_is_free`",
-                )
+            _check_price(registry, prices, model, owner=feature)
+    for model, entry in registry.models.items():
+        if entry.usd_per_day is not None:
+            _check_price(registry, prices, model, owner=model)
+
+
+def _check_price(registry: Registry, prices: PriceTable, model: str, *, owner: str) -> None:
+    """Raise if the price of a model is not known; `owner` is the feature or the model that has the limit."""
+    endpoint = endpoint_as_written(registry, model)
+    if price_of(endpoint, prices) is not None:
+        return
+    place = registry.places.get(model)
+    raise RegistryError(
+        f"`{owner}` has `usd_per_day`, but the price of its model `{endpoint.model}` is not known, "
+        "so the limit cannot be enforced",
+        place=place and Place(file=place.file, line=place.line, key=f"models.{model}.price"),
+        hint="set US dollars per 1 million tokens: `price: {input: 0.15, output: 0.6}`; or `price: unknown_is_free`",
+    )
 
 
 def single_provider_warnings(

@@ -1,4 +1,4 @@
-"""Records of `policies` in a registry: circuit breakers, alerts, rollouts, automatic rollback."""
+"""Records of `policies` in a registry: circuit breakers, retries, alerts, rollouts, automatic rollback."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from flowai.registry.fields import (
     OpenTime,
     Percent,
     PositiveInt,
+    PositiveRate,
     Rate,
     RegistryRecord,
     Stage,
@@ -31,6 +32,20 @@ class BreakerPolicy(RegistryRecord, frozen=True, kw_only=True):
     """Time that the breaker stays open before one call probes the provider. A range (`15s..5m`): the first probe comes
     after the shorter time, and each failed probe doubles the time since the breaker opened, with at most the longer
     time between two probes."""
+    failure_rate: PositiveRate | None = None
+    """From `min_calls` calls within the window, more than `failures` failures open the breaker only if they are at
+    least this share of the calls, > 0 to 1. Default: their number alone decides."""
+    slow_rate: PositiveRate | None = None
+    """From `min_calls` calls within the window, this share of slow ones opens the breaker, > 0 to 1. Default: never."""
+    slow: Duration = "5s"
+    """Time to the first token above which a call is slow."""
+    min_calls: PositiveInt = 20
+    """Minimum number of calls within the window for `failure_rate` and `slow_rate`, >= 1."""
+
+    @property
+    def slow_s(self) -> float:
+        """`slow` in seconds."""
+        return parse_duration_s(self.slow)
 
     @property
     def window_s(self) -> float:
@@ -46,6 +61,16 @@ class BreakerPolicy(RegistryRecord, frozen=True, kw_only=True):
     def max_open_s(self) -> float:
         """Longest time between two probes, in seconds."""
         return parse_duration_s(self.open.rpartition("..")[2])
+
+
+class RetryPolicy(RegistryRecord, frozen=True, kw_only=True):
+    """Limit of calls that are repeated at the same model, in all processes together."""
+
+    budget: Rate | None = None
+    """Maximum share of repeated calls among all calls of a provider within the breaker's window, 0 to 1; moving to
+    another model is no repeat. Default: no limit."""
+    min_retries: Annotated[int, Meta(ge=0)] = 10
+    """Repeated calls of a provider that are allowed within the window, however few calls there are, >= 0."""
 
 
 class AlertPolicy(RegistryRecord, frozen=True, kw_only=True):
@@ -133,10 +158,12 @@ class WatchPolicy(RegistryRecord, frozen=True, kw_only=True):
 
 
 class Policies(RegistryRecord, frozen=True, kw_only=True):
-    """Policies of breakers, alerts, rollouts and automatic rollback."""
+    """Policies of breakers, retries, alerts, rollouts and automatic rollback."""
 
     breaker: BreakerPolicy = BreakerPolicy()
     """Circuit breaker of each provider."""
+    retry: RetryPolicy = RetryPolicy()
+    """Limit of repeated calls of each provider."""
     alert: AlertPolicy = AlertPolicy()
     """Alert on failed calls."""
     canary: CanaryPolicy = CanaryPolicy()

@@ -62,6 +62,9 @@ class ModelEntry(RegistryRecord, frozen=True, kw_only=True):
     price: ModelPrice | Literal["unknown_is_free"] | None = None
     """US dollars per 1 million tokens: `{input: 0.15, output: 0.6}`; or `unknown_is_free`: calls cost nothing if
     LiteLLM lists no price. Default LiteLLM's price table; local models are free."""
+    usd_per_day: Annotated[float, Meta(gt=0)] | None = None
+    """Maximum cost per UTC day of embeddings, and of calls that name the model instead of a feature, US dollars, > 0;
+    the model needs a known price. Calls of features count against their `budget`."""
     transport: Transport = "auto"
     """How the model is called: `direct` over flowai's own connections, in OpenAI's protocol, with the parameters as
     written; `litellm`; or `auto`: directly where flowai knows that LiteLLM would send the same, else through it."""
@@ -246,7 +249,7 @@ class RegistryFile(RegistryRecord, frozen=True, kw_only=True):
     experiments: Mapping[Name, Experiment] = {}
     """A/B tests."""
     policies: Policies = Policies()
-    """Policies of breakers, alerts, rollouts and automatic rollback."""
+    """Policies of breakers, retries, alerts, rollouts and automatic rollback."""
     flag: Flag = Flag()
     """Request header that selects the candidate of a rollout."""
     embeddings: str | None = None

@@ -42,7 +42,7 @@ class ErrorResponse:
     message: str
     """Redacted."""
     type: str = "invalid_request_error"
-    """`invalid_request_error`, `insufficient_quota` or `server_error`; OpenAI's types."""
+    """`invalid_request_error`, `insufficient_quota`, `rate_limit_error` or `server_error`; OpenAI's types."""
     code: str | None = None
     """Machine-readable reason."""
     param: str | None = None
@@ -137,9 +137,21 @@ _SERVER_ERRORS: tuple[tuple[type[FlowaiError], int, str | None, str | None], ...
 
 
 def _budget_response(error: BudgetError) -> ErrorResponse:
-    """Build the response for a budget: a daily one is renewed, a request above its token limit never succeeds."""
+    """Build the response for a budget.
+
+    A daily one is renewed, calls under way return what they do not need, a request above its token limit never
+    succeeds.
+    """
     if error.retry_after_s is None:
         return ErrorResponse(status=400, message=_message(error), code="token_budget_exceeded")
+    if not error.is_spent:
+        return ErrorResponse(
+            status=429,
+            message=_message(error),
+            type="rate_limit_error",
+            code="budget_reserved",
+            retry_after_s=error.retry_after_s,
+        )
     return ErrorResponse(
         status=429,
         message=_message(error),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flowai.errors import AuthError
-from flowai.events import CallEvent
+from flowai.events import CallEvent, EmbeddingEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,7 +68,7 @@ class HealthMonitor:
 
     def add_event(self, event: Event) -> None:
         """Read from a call's attempts whether a provider refuses a key, or accepts it again."""
-        if not isinstance(event, CallEvent):
+        if not isinstance(event, CallEvent | EmbeddingEvent):
             return
         for attempt in event.attempts:
             description = f"provider `{attempt.provider}` refuses the key of model `{attempt.model}`"

@@ -161,7 +161,9 @@ def _schemas() -> dict[str, Any]:
                 "required": ["message", "type", "param", "code"],
                 "properties": {
                     "message": {"type": "string"},
-                    "type": {"enum": ["invalid_request_error", "insufficient_quota", "server_error"]},
+                    "type": {
+                        "enum": ["invalid_request_error", "insufficient_quota", "rate_limit_error", "server_error"]
+                    },
                     "param": {"type": ["string", "null"]},
                     "code": {"type": ["string", "null"]},
                 },

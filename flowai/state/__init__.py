@@ -4,6 +4,9 @@ from flowai.state.factory import open_state
 from flowai.state.fallback_store import FallbackStateStore
 from flowai.state.memory_store import InMemoryStateStore
 from flowai.state.store import (
+    NO_CALLS,
+    AnsweredCalls,
+    Balance,
     BreakerDecision,
     BreakerRule,
     BreakerStatus,
@@ -17,6 +20,9 @@ from flowai.state.store import (
 from flowai.state.urls import shown_address
 
 __all__ = [
+    "NO_CALLS",
+    "AnsweredCalls",
+    "Balance",
     "BreakerDecision",
     "BreakerRule",
     "BreakerStatus",

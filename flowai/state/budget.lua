@@ -1,30 +1,40 @@
 -- An account's money by UTC day, in one step: whole nano-dollars, days since the epoch.
 --
--- KEYS[1]: hash of one account: day number -> nano-dollars spent and reserved, and `life`, an id that changes when
---   the account was lost, so that a later life does not return what an earlier one reserved.
+-- KEYS[1]: hash of one account: day number -> nano-dollars spent and reserved.
+-- KEYS[2]: sorted set of its reservations, `day:amount:id` by the end of the lease.
 -- ARGV: verb, clock or empty, then per verb:
---   reserve  amount, limit, id of a new life   returns {day, life}, or {} above the limit
---   settle   day, life, amount, actual                           returns nothing
---   spent                                           returns today's sum
+--   reserve  amount, limit, id, lease_s   returns the day, or nothing above the limit
+--   settle   day, amount, id, actual      returns nothing
+--   balance                               returns today's sum, what is reserved of it, and the time
 
-local account, verb = KEYS[1], ARGV[1]
-local today = math.floor(clock(ARGV[2]) / DAY_S)
+local account, reservations, verb = KEYS[1], KEYS[2], ARGV[1]
+local now = clock(ARGV[2])
+local today = string.format("%d", math.floor(now / DAY_S))
 
-local function spent(day)
+local function total(day)
   return tonumber(redis.call("HGET", account, day) or 0)
 end
 
-local function write(day, nano)
-  redis.call("HSET", account, day, string.format("%.0f", nano))
+local function add(day, nano)
+  redis.call("HSET", account, day, string.format("%.0f", math.max(0, total(day) + nano)))
   keep_for(account, 3 * DAY_S)
 end
 
 -- Yesterday is kept, for calls that began before midnight.
 local function delete_old_days()
   for _, field in ipairs(redis.call("HKEYS", account)) do
-    local day = tonumber(field)
-    if day and day < today - 1 then
+    if tonumber(field) < tonumber(today) - 1 then
       redis.call("HDEL", account, field)
+    end
+  end
+end
+
+local function return_expired()
+  for _, member in ipairs(redis.call("ZRANGEBYSCORE", reservations, "-inf", exact(now))) do
+    local day, amount = member:match("^(%d+):(%d+):")
+    redis.call("ZREM", reservations, member)
+    if redis.call("HEXISTS", account, day) == 1 then
+      add(day, -tonumber(amount))
     end
   end
 end
@@ -32,34 +42,38 @@ end
 local verbs = {}
 
 function verbs.reserve()
-  local day = string.format("%d", today)
-  local before = spent(day)
-  local after = before + tonumber(ARGV[3])
-  if after > tonumber(ARGV[4]) then
-    return {}
+  return_expired()
+  local before = total(today)
+  if before + tonumber(ARGV[3]) > tonumber(ARGV[4]) then
+    return false
   end
   if before == 0 then
     delete_old_days()
   end
-  redis.call("HSETNX", account, "life", ARGV[5])
-  write(day, after)
-  return { day, redis.call("HGET", account, "life") }
+  add(today, tonumber(ARGV[3]))
+  local lease_s = tonumber(ARGV[6])
+  redis.call("ZADD", reservations, exact(now + lease_s), today .. ":" .. ARGV[3] .. ":" .. ARGV[5])
+  keep_for(reservations, lease_s + DAY_S)
+  return today
 end
 
 function verbs.settle()
-  local day, amount, actual = ARGV[3], tonumber(ARGV[5]), tonumber(ARGV[6])
-  if tonumber(day) < today - 1 then
-    return false
+  local day, amount = ARGV[3], ARGV[4]
+  local is_held = redis.call("ZREM", reservations, day .. ":" .. amount .. ":" .. ARGV[5]) == 1
+  if tonumber(day) >= tonumber(today) - 1 then
+    add(day, tonumber(ARGV[6]) - (is_held and tonumber(amount) or 0))
   end
-  if redis.call("HGET", account, "life") ~= ARGV[4] then
-    amount = 0
-  end
-  write(day, math.max(0, spent(day) + actual - amount))
   return false
 end
 
-function verbs.spent()
-  return string.format("%.0f", spent(string.format("%d", today)))
+function verbs.balance()
+  return_expired()
+  local reserved = 0
+  for _, member in ipairs(redis.call("ZRANGE", reservations, 0, -1)) do
+    local day, amount = member:match("^(%d+):(%d+):")
+    reserved = reserved + (day == today and tonumber(amount) or 0)
+  end
+  return { string.format("%.0f", total(today)), string.format("%.0f", reserved), exact(now) }
 end
 
 return verbs[verb]()

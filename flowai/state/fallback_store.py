@@ -2,8 +2,8 @@
 
 Alone, a process keeps the last known breakers and overlay, counts failures by itself and has the whole day's budget.
 The shared store is retried every `retry_interval_s`. Nothing is reported twice: local failures are dropped; money
-reserved in one store and settled in the other is added there as spent and stays reserved in the first; a lease of the
-other store has no effect.
+reserved in one store and settled in the other is added there as spent and stays reserved in the first until its lease
+ends; a probe's lease of the other store has no effect.
 
 Overlays, resets and the list of live processes have no local fallback: a wrong answer would mislead an operator.
 """
@@ -124,9 +124,12 @@ class FallbackStateStore:
     record_failure = _forward(StateStore.record_failure)
     record_success = _forward(StateStore.record_success)
     release_probe = _forward(StateStore.release_probe)
+    record_calls = _forward(StateStore.record_calls)
+    admit_retry = _forward(StateStore.admit_retry)
     back_off = _forward(StateStore.back_off)
     reserve = _forward(StateStore.reserve)
     settle = _forward(StateStore.settle)
+    balance = _forward(StateStore.balance)
     spent_usd = _forward(StateStore.spent_usd)
     deregister = _forward(StateStore.deregister)
     write_overlay = _forward(StateStore.write_overlay, has_fallback=False)

@@ -6,13 +6,23 @@ import secrets
 from typing import TYPE_CHECKING
 
 from flowai.state import circuit
-from flowai.state.money import limit_nano_usd, nano_usd, oldest_kept_day, settlement_delta, usd, utc_day
-from flowai.state.store import BreakerDecision, BreakerView, Heartbeat, Overlay, Reservation, SharedState
+from flowai.state.money import balance_of, limit_nano_usd, nano_usd, oldest_kept_day, utc_day
+from flowai.state.store import (
+    MAX_LEASE_S,
+    NO_CALLS,
+    Balance,
+    BreakerDecision,
+    BreakerView,
+    Heartbeat,
+    Overlay,
+    Reservation,
+    SharedState,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from flowai.state.store import BreakerRule
+    from flowai.state.store import AnsweredCalls, BreakerRule
 
 
 def random_id() -> str:
@@ -26,9 +36,9 @@ class InMemoryStateStore:
     def __init__(self, clock_s: Callable[[], float], *, new_id: Callable[[], str] = random_id) -> None:
         self._clock_s = clock_s
         self._new_id = new_id
-        self._held_by = new_id()
         self._windows: dict[str, circuit.CircuitWindow] = {}
-        self._spent_nano: dict[tuple[str, str], int] = {}  # by day and account
+        self._spent_nano: dict[tuple[str, str], int] = {}  # spent and reserved, by day and account
+        self._reserved: dict[str, tuple[Reservation, float]] = {}  # by id, with the end of the lease
         self._overlays: dict[str, Overlay] = {}
         self._processes: dict[tuple[str, str], tuple[float, Heartbeat]] = {}  # by environment and process: end of life
 
@@ -50,7 +60,7 @@ class InMemoryStateStore:
         for provider, window in list(self._windows.items()):
             if (view := circuit.view(window, now_s=now_s)) is not None:
                 views[provider] = view
-            else:
+            elif circuit.is_quiet(window, now_s=now_s):
                 del self._windows[provider]
         return SharedState(breakers=views, overlay=self._overlays.get(environment), read_at_s=now_s)
 
@@ -71,12 +81,29 @@ class InMemoryStateStore:
         self._set_window(provider, window)
         return decision
 
-    async def record_failure(self, provider: str, rule: BreakerRule, *, probe: str | None = None) -> BreakerView:
-        """Count a failure."""
+    async def record_failure(
+        self, provider: str, rule: BreakerRule, *, probe: str | None = None, answered: AnsweredCalls = NO_CALLS
+    ) -> BreakerView:
+        """Count a failure, and the answered calls."""
         now_s = self._clock_s()
-        window = circuit.record_failure(self._window(provider), rule, now_s=now_s, probe=probe)
+        window = circuit.record_failure(self._window(provider), rule, now_s=now_s, probe=probe, answered=answered)
         self._set_window(provider, window)
         return circuit.view(window, now_s=now_s) or BreakerView()
+
+    async def record_calls(self, provider: str, rule: BreakerRule, answered: AnsweredCalls) -> BreakerView:
+        """Count answered calls."""
+        now_s = self._clock_s()
+        window = circuit.record_calls(self._window(provider), rule, now_s=now_s, answered=answered)
+        self._set_window(provider, window)
+        return circuit.view(window, now_s=now_s) or BreakerView()
+
+    async def admit_retry(self, provider: str, rule: BreakerRule, answered: AnsweredCalls) -> bool:
+        """Count a repeated call; return whether it may start."""
+        window, is_admitted = circuit.admit_retry(
+            self._window(provider), rule, now_s=self._clock_s(), answered=answered
+        )
+        self._set_window(provider, window)
+        return is_admitted
 
     async def record_success(self, provider: str, *, probe: str) -> None:
         """Close the breaker after a successful probe."""
@@ -96,9 +123,12 @@ class InMemoryStateStore:
         window = self._windows.pop(provider, circuit.EMPTY_WINDOW)
         return circuit.view(window, now_s=self._clock_s()) is not None
 
-    async def reserve(self, account: str, amount_usd: float, *, limit_usd: float) -> Reservation | None:
+    async def reserve(
+        self, account: str, amount_usd: float, *, limit_usd: float, lease_s: float = MAX_LEASE_S
+    ) -> Reservation | None:
         """Reserve money for today."""
         now_s = self._clock_s()
+        self._return_expired(now_s)
         today = utc_day(now_s)
         spent_nano = self._spent_nano.get((today, account))
         if spent_nano is None:
@@ -109,18 +139,39 @@ class InMemoryStateStore:
         if total_nano > limit_nano_usd(limit_usd):
             return None
         self._spent_nano[today, account] = total_nano
-        return Reservation(account=account, day=today, amount_usd=amount_usd, held_by=self._held_by)
+        reservation = Reservation(account=account, day=today, amount_usd=amount_usd, id=self._new_id())
+        self._reserved[reservation.id] = (reservation, now_s + lease_s)
+        return reservation
 
     async def settle(self, reservation: Reservation, *, actual_usd: float) -> None:
         """Replace a reservation by the real cost."""
-        key = (reservation.day, reservation.account)
-        change = settlement_delta(reservation, actual_usd=actual_usd, held_by=self._held_by)
+        actual_nano = nano_usd(actual_usd)
+        is_held = self._reserved.pop(reservation.id, None) is not None
         if reservation.day >= oldest_kept_day(self._clock_s()):
-            self._spent_nano[key] = max(0, self._spent_nano.get(key, 0) + change)
+            self._add(reservation, actual_nano - (nano_usd(reservation.amount_usd) if is_held else 0))
+
+    def _add(self, reservation: Reservation, change_nano: int) -> None:
+        key = (reservation.day, reservation.account)
+        self._spent_nano[key] = max(0, self._spent_nano.get(key, 0) + change_nano)
+
+    def _return_expired(self, now_s: float) -> None:
+        expired = [reservation for reservation, until_s in self._reserved.values() if until_s <= now_s]
+        for reservation in expired:
+            del self._reserved[reservation.id]
+            self._add(reservation, -nano_usd(reservation.amount_usd))
+
+    async def balance(self, account: str) -> Balance:
+        """Return what is spent and what is reserved today."""
+        now_s = self._clock_s()
+        self._return_expired(now_s)
+        today = utc_day(now_s)
+        reserved = (held for held, _ in self._reserved.values() if (held.day, held.account) == (today, account))
+        reserved_nano = sum(nano_usd(reservation.amount_usd) for reservation in reserved)
+        return balance_of(self._spent_nano.get((today, account), 0), reserved_nano, now_s)
 
     async def spent_usd(self, account: str) -> float:
         """Return what is spent and reserved today."""
-        return usd(self._spent_nano.get((utc_day(self._clock_s()), account), 0))
+        return (await self.balance(account)).total_usd
 
     async def write_overlay(self, environment: str, overlay: Overlay) -> None:
         """Write an overlay."""

@@ -7,13 +7,10 @@ cheapest token.
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING
 
 from flowai.errors import UsageError
+from flowai.state.store import Balance
 from flowai.timestamps import EPOCH
-
-if TYPE_CHECKING:
-    from flowai.state.store import Reservation
 
 MAX_USD = 1_000_000.0
 """Above any real amount; sums of it stay exact in the floats of Redis scripts."""
@@ -40,10 +37,13 @@ def usd(amount_nano: int) -> float:
     return amount_nano / _NANO_PER_USD
 
 
-def settlement_delta(reservation: Reservation, *, actual_usd: float, held_by: str) -> int:
-    """Return what settling adds to an account: the real cost, less what the store `held_by` had reserved."""
-    held_nano = nano_usd(reservation.amount_usd) if reservation.held_by == held_by else 0
-    return nano_usd(actual_usd) - held_nano
+def balance_of(total_nano: int, reserved_nano: int, now_s: float) -> Balance:
+    """Return an account's balance: `total_nano` is what is spent and reserved today."""
+    return Balance(
+        spent_usd=usd(max(0, total_nano - reserved_nano)),
+        reserved_usd=usd(reserved_nano),
+        day_ends_in_s=_DAY_S - now_s % _DAY_S,
+    )
 
 
 def utc_day(now_s: float) -> str:

@@ -2,7 +2,8 @@
 
 Keys, all in one hash slot; all but the overlay expire:
     flowai:{state}:circuits                  hash: provider -> window
-    flowai:{state}:spent:ACCOUNT             hash: day -> nano-dollars; life
+    flowai:{state}:spent:ACCOUNT             hash: day -> nano-dollars spent and reserved
+    flowai:{state}:reserved:ACCOUNT          sorted set: reservation by end of lease
     flowai:{state}:overlay:ENVIRONMENT       hash: epoch, record
     flowai:{state}:processes:ENVIRONMENT     hash: process -> heartbeat
     flowai:{state}:ends:ENVIRONMENT          sorted set: process by end of life
@@ -21,14 +22,24 @@ from redis.exceptions import NoScriptError
 
 from flowai.state import circuit
 from flowai.state.memory_store import random_id
-from flowai.state.money import day_number, day_of, limit_nano_usd, nano_usd, usd
+from flowai.state.money import balance_of, day_number, day_of, limit_nano_usd, nano_usd
 from flowai.state.redis_connection import RedisConnection
-from flowai.state.store import BreakerDecision, BreakerView, Heartbeat, Overlay, Reservation, SharedState
+from flowai.state.store import (
+    MAX_LEASE_S,
+    NO_CALLS,
+    Balance,
+    BreakerDecision,
+    BreakerView,
+    Heartbeat,
+    Overlay,
+    Reservation,
+    SharedState,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from flowai.state.store import BreakerRule
+    from flowai.state.store import AnsweredCalls, BreakerRule
 
 _BREAKERS = "flowai:{state}:circuits"
 
@@ -101,7 +112,9 @@ class RedisStateStore:
             active_overlay = None if overlay is None else _overlay_decoder.decode(overlay)
         return SharedState(breakers=views, overlay=active_overlay, read_at_s=now_s)
 
-    async def _run_breaker(self, verb: str, provider: str, *values: str | float) -> tuple[float, circuit.CircuitWindow]:
+    async def _run_breaker(
+        self, verb: str, provider: str, *values: str | bytes | float
+    ) -> tuple[float, circuit.CircuitWindow]:
         now_s, record = await self._run(self._breaker_script, [_BREAKERS], verb, provider, self._clock(), *values)
         with self._decoding():
             return float(now_s), _window_decoder.decode(record)
@@ -113,18 +126,33 @@ class RedisStateStore:
         _, decision = circuit.admit(window, rule, model=model, now_s=now_s, lease=lease)  # as the script
         return decision
 
-    async def record_failure(self, provider: str, rule: BreakerRule, *, probe: str | None = None) -> BreakerView:
-        """Count a failure."""
+    async def record_failure(
+        self, provider: str, rule: BreakerRule, *, probe: str | None = None, answered: AnsweredCalls = NO_CALLS
+    ) -> BreakerView:
+        """Count a failure, and the answered calls."""
         now_s, window = await self._run_breaker(
             "record_failure",
             provider,
+            msgspec.msgpack.encode(rule),
             probe or "",
-            rule.failure_count,
-            rule.window_s,
-            rule.open_s,
-            rule.max_open_s,
+            answered.call_count,
+            answered.slow_count,
         )
         return circuit.view(window, now_s=now_s) or BreakerView()
+
+    async def record_calls(self, provider: str, rule: BreakerRule, answered: AnsweredCalls) -> BreakerView:
+        """Count answered calls."""
+        now_s, window = await self._run_breaker(
+            "record_calls", provider, msgspec.msgpack.encode(rule), answered.call_count, answered.slow_count
+        )
+        return circuit.view(window, now_s=now_s) or BreakerView()
+
+    async def admit_retry(self, provider: str, rule: BreakerRule, answered: AnsweredCalls) -> bool:
+        """Count a repeated call; return whether it may start."""
+        now_s, window = await self._run_breaker(
+            "admit_retry", provider, msgspec.msgpack.encode(rule), answered.call_count, answered.slow_count
+        )
+        return circuit.admit_retry(window, rule, now_s=now_s, answered=answered)[1]  # as the script
 
     async def record_success(self, provider: str, *, probe: str) -> None:
         """Close the breaker after a successful probe."""
@@ -144,33 +172,36 @@ class RedisStateStore:
         now_s, window = await self._run_breaker("reset", provider)
         return circuit.view(window, now_s=now_s) is not None
 
-    async def reserve(self, account: str, amount_usd: float, *, limit_usd: float) -> Reservation | None:
+    async def _run_budget(self, verb: str, account: str, *values: str | float) -> Any:  # noqa: ANN401 - as the script says
+        return await self._run(self._budget_script, _account_keys(account), verb, self._clock(), *values)
+
+    async def reserve(
+        self, account: str, amount_usd: float, *, limit_usd: float, lease_s: float = MAX_LEASE_S
+    ) -> Reservation | None:
         """Reserve money for today."""
-        amount, limit = nano_usd(amount_usd), limit_nano_usd(limit_usd)
-        held = await self._run(
-            self._budget_script, [_account_key(account)], "reserve", self._clock(), amount, limit, self._new_id()
-        )
-        if not held:
+        amount, limit, reservation_id = nano_usd(amount_usd), limit_nano_usd(limit_usd), self._new_id()
+        day = await self._run_budget("reserve", account, amount, limit, reservation_id, lease_s)
+        if day is None:
             return None
-        day, life = held
-        return Reservation(account=account, day=day_of(int(day)), amount_usd=amount_usd, held_by=life.decode())
+        return Reservation(account=account, day=day_of(int(day)), amount_usd=amount_usd, id=reservation_id)
 
     async def settle(self, reservation: Reservation, *, actual_usd: float) -> None:
         """Replace a reservation by the real cost."""
-        await self._run(
-            self._budget_script,
-            [_account_key(reservation.account)],
-            "settle",
-            self._clock(),
+        day, amount, actual = (
             day_number(reservation.day),
-            reservation.held_by,
             nano_usd(reservation.amount_usd),
             nano_usd(actual_usd),
         )
+        await self._run_budget("settle", reservation.account, day, amount, reservation.id, actual)
+
+    async def balance(self, account: str) -> Balance:
+        """Return what is spent and what is reserved today."""
+        total, reserved, now_s = await self._run_budget("balance", account)
+        return balance_of(int(total), int(reserved), float(now_s))
 
     async def spent_usd(self, account: str) -> float:
         """Return what is spent and reserved today."""
-        return usd(int(await self._run(self._budget_script, [_account_key(account)], "spent", self._clock())))
+        return (await self.balance(account)).total_usd
 
     async def write_overlay(self, environment: str, overlay: Overlay) -> None:
         """Write an overlay."""
@@ -201,8 +232,8 @@ class RedisStateStore:
         await self._connection.aclose()
 
 
-def _account_key(account: str) -> str:
-    return f"flowai:{{state}}:spent:{account}"
+def _account_keys(account: str) -> list[str]:
+    return [f"flowai:{{state}}:spent:{account}", f"flowai:{{state}}:reserved:{account}"]
 
 
 def _overlay_key(environment: str) -> str:

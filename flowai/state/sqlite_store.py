@@ -15,10 +15,20 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import InfrastructureError, Place
-from flowai.state import circuit
+from flowai.state import circuit, sqlite_budget
 from flowai.state.memory_store import random_id
-from flowai.state.money import limit_nano_usd, nano_usd, oldest_kept_day, settlement_delta, usd, utc_day
-from flowai.state.store import BreakerDecision, BreakerView, Heartbeat, Overlay, Reservation, SharedState
+from flowai.state.money import limit_nano_usd, nano_usd, oldest_kept_day, utc_day
+from flowai.state.store import (
+    MAX_LEASE_S,
+    NO_CALLS,
+    Balance,
+    BreakerDecision,
+    BreakerView,
+    Heartbeat,
+    Overlay,
+    Reservation,
+    SharedState,
+)
 from flowai.storage.files import writing
 
 if TYPE_CHECKING:
@@ -26,10 +36,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from flowai.state.store import BreakerRule
+    from flowai.state.store import AnsweredCalls, BreakerRule
 
 FILE_NAME = "state.sqlite3"
-_FORMAT = 2
+_FORMAT = 3
 _FORMAT_WITHOUT_MODELS = 1
 """Its breakers have no back-offs by model; they are dropped, budgets and overlays are kept."""
 _BUSY_LIMIT_S = 0.25
@@ -38,12 +48,9 @@ _BUSY_POLL_S = (
     0.0002  # a write takes 30 us; SQLite's own waiting, in steps of milliseconds, would starve some processes
 )
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS store (held_by TEXT NOT NULL);
+_SCHEMA = f"""{sqlite_budget.BUDGET_SCHEMA}
+DROP TABLE IF EXISTS store;
 CREATE TABLE IF NOT EXISTS breaker (provider TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS spent (
-    day TEXT, account TEXT, amount_nano INTEGER NOT NULL, PRIMARY KEY (day, account)
-) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS overlay (
     environment TEXT PRIMARY KEY, epoch INTEGER NOT NULL, record BLOB NOT NULL
 ) WITHOUT ROWID;
@@ -71,7 +78,6 @@ class SqliteStateStore:
         self._new_id = new_id
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
-        self._held_by = ""
         self._version = -1  # SQLite's count of other connections' changes; the copies below are of this version
         self._windows: dict[str, circuit.CircuitWindow] = {}
         self._overlays: dict[str, Overlay] = {}
@@ -112,21 +118,17 @@ class SqliteStateStore:
         if mode != "wal":
             raise sqlite3.OperationalError(f"expected a write-ahead log, found journal mode `{mode}`")
         connection.execute("PRAGMA synchronous = NORMAL")
-        if connection.execute("PRAGMA user_version").fetchone()[0] in (0, _FORMAT_WITHOUT_MODELS):
+        if connection.execute("PRAGMA user_version").fetchone()[0] < _FORMAT:
             connection.execute("BEGIN IMMEDIATE")
             with _committing(connection):
                 if connection.execute("PRAGMA user_version").fetchone()[0] == _FORMAT_WITHOUT_MODELS:
                     connection.execute("DELETE FROM breaker")
                 for statement in _SCHEMA.split(";"):
                     connection.execute(statement)
-                connection.execute(
-                    "INSERT INTO store SELECT ? WHERE NOT EXISTS (SELECT 1 FROM store)", (self._new_id(),)
-                )
                 connection.execute(f"PRAGMA user_version = {_FORMAT}")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version != _FORMAT:
             raise sqlite3.DatabaseError(f"its format is {version}; expected {_FORMAT}")
-        (self._held_by,) = connection.execute("SELECT held_by FROM store").fetchone()
 
     def _close(self) -> None:
         if self._connection is not None:
@@ -200,12 +202,34 @@ class SqliteStateStore:
         self._update_window(provider, take_lease)
         return decisions[-1]
 
-    async def record_failure(self, provider: str, rule: BreakerRule, *, probe: str | None = None) -> BreakerView:
-        """Count a failure."""
+    async def record_failure(
+        self, provider: str, rule: BreakerRule, *, probe: str | None = None, answered: AnsweredCalls = NO_CALLS
+    ) -> BreakerView:
+        """Count a failure, and the answered calls."""
         window = self._update_window(
-            provider, lambda window: circuit.record_failure(window, rule, now_s=self._clock_s(), probe=probe)
+            provider,
+            lambda window: circuit.record_failure(window, rule, now_s=self._clock_s(), probe=probe, answered=answered),
         )
         return circuit.view(window, now_s=self._clock_s()) or BreakerView()
+
+    async def record_calls(self, provider: str, rule: BreakerRule, answered: AnsweredCalls) -> BreakerView:
+        """Count answered calls."""
+        window = self._update_window(
+            provider, lambda window: circuit.record_calls(window, rule, now_s=self._clock_s(), answered=answered)
+        )
+        return circuit.view(window, now_s=self._clock_s()) or BreakerView()
+
+    async def admit_retry(self, provider: str, rule: BreakerRule, answered: AnsweredCalls) -> bool:
+        """Count a repeated call; return whether it may start."""
+        decisions: list[bool] = []
+
+        def count(window: circuit.CircuitWindow) -> circuit.CircuitWindow:
+            after, is_admitted = circuit.admit_retry(window, rule, now_s=self._clock_s(), answered=answered)
+            decisions.append(is_admitted)
+            return after
+
+        self._update_window(provider, count)
+        return decisions[-1]
 
     async def record_success(self, provider: str, *, probe: str) -> None:
         """Close the breaker after a successful probe."""
@@ -232,47 +256,35 @@ class SqliteStateStore:
         self._update_window(provider, empty)
         return circuit.view(before[-1], now_s=self._clock_s()) is not None
 
-    async def reserve(self, account: str, amount_usd: float, *, limit_usd: float) -> Reservation | None:
-        """Reserve money for today, in one statement."""
-        amount, limit = nano_usd(amount_usd), limit_nano_usd(limit_usd)
-        if amount > limit:
+    async def reserve(
+        self, account: str, amount_usd: float, *, limit_usd: float, lease_s: float = MAX_LEASE_S
+    ) -> Reservation | None:
+        """Reserve money for today."""
+        limit_nano = limit_nano_usd(limit_usd)
+        if nano_usd(amount_usd) > limit_nano:
             return None
-        today = utc_day(self._clock_s())
-        with self._guard_errors():
-            done = self._run(
-                "INSERT INTO spent VALUES (?, ?, ?) ON CONFLICT DO UPDATE "
-                "SET amount_nano = amount_nano + excluded.amount_nano WHERE amount_nano + excluded.amount_nano <= ?",
-                today,
-                account,
-                amount,
-                limit,
+        now_s = self._clock_s()
+        reservation = Reservation(account=account, day=utc_day(now_s), amount_usd=amount_usd, id=self._new_id())
+        with self._guard_errors(), self._writing() as connection:
+            is_reserved = sqlite_budget.reserve(
+                connection, reservation, limit_nano=limit_nano, now_s=now_s, lease_s=lease_s
             )
-        if done.rowcount == 0:
-            return None
-        return Reservation(account=account, day=today, amount_usd=amount_usd, held_by=self._held_by)
+        return reservation if is_reserved else None
 
     async def settle(self, reservation: Reservation, *, actual_usd: float) -> None:
-        """Replace what was set aside by what was paid, in one statement."""
-        with self._guard_errors():
-            self._open()
-            if reservation.day < oldest_kept_day(self._clock_s()):
-                return
-            change = settlement_delta(reservation, actual_usd=actual_usd, held_by=self._held_by)
-            self._run(
-                "INSERT INTO spent VALUES (?, ?, max(0, ?)) ON CONFLICT DO UPDATE "
-                "SET amount_nano = max(0, amount_nano + ?)",
-                reservation.day,
-                reservation.account,
-                change,
-                change,
-            )
+        """Replace a reservation by the real cost."""
+        actual_nano = nano_usd(actual_usd)
+        with self._guard_errors(), self._writing() as connection:
+            sqlite_budget.settle(connection, reservation, actual_nano=actual_nano, now_s=self._clock_s())
+
+    async def balance(self, account: str) -> Balance:
+        """Return what is spent and what is reserved today."""
+        with self._guard_errors(), self._writing() as connection:
+            return sqlite_budget.read_balance(connection, account, now_s=self._clock_s())
 
     async def spent_usd(self, account: str) -> float:
         """Return what is spent and reserved today."""
-        today = utc_day(self._clock_s())
-        with self._guard_errors():
-            row = self._run("SELECT amount_nano FROM spent WHERE day = ? AND account = ?", today, account).fetchone()
-        return 0.0 if row is None else usd(row[0])
+        return (await self.balance(account)).total_usd
 
     async def write_overlay(self, environment: str, overlay: Overlay) -> None:
         """Write an overlay."""

@@ -16,6 +16,9 @@ from msgspec import Meta
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+MAX_LEASE_S = 86_400.0
+"""Longest time for which money stays reserved: a day."""
+
 BreakerStatus = Literal["closed", "open", "probing"]
 """`closed`: call it. `open`: do not call it. `probing`: one process tests it, the others do not call it."""
 
@@ -34,6 +37,35 @@ class BreakerRule(msgspec.Struct, frozen=True, kw_only=True):
     the time is always open_s."""
     lease_s: float = 60.0
     """Seconds until another process may probe instead, > 0."""
+    failure_rate: float | None = None
+    """From `min_calls` calls within the window, too many failures open the breaker only if they are at least this share
+    of the calls, > 0 to 1; None: their number alone decides."""
+    slow_rate: float | None = None
+    """From `min_calls` calls within the window, this share of slow ones opens the breaker, > 0 to 1; None: never."""
+    slow_s: float = 5.0
+    """Seconds until the first token above which a call is slow, > 0."""
+    min_calls: int = 20
+    """Minimum number of calls within the window for a share of them, >= 1."""
+    retry_rate: float | None = None
+    """Maximum share of repeated calls among the calls within the window, 0 to 1; None: no limit."""
+    min_retries: int = 10
+    """Repeated calls that are allowed within the window, however few calls there are, >= 0."""
+
+    @property
+    def counts_calls(self) -> bool:
+        """A share of calls matters, so that answered calls are counted too."""
+        return self.failure_rate is not None or self.slow_rate is not None or self.retry_rate is not None
+
+
+class AnsweredCalls(msgspec.Struct, frozen=True, kw_only=True):
+    """Answered calls of one provider that a process has not reported yet."""
+
+    call_count: int = 0
+    slow_count: int = 0
+    """Those among them that were slow."""
+
+
+NO_CALLS = AnsweredCalls()
 
 
 class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,8 +103,24 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
     day: str
     """UTC day it counts against, `YYYY-MM-DD`."""
     amount_usd: Annotated[float, Meta(ge=0)]
-    held_by: str = ""
-    """Id of the store, and of its data's life, that holds the money; another one cannot return it."""
+    id: str
+    """Name of the reservation in the store that holds it; a store that does not know it has nothing to return."""
+
+
+class Balance(msgspec.Struct, frozen=True, kw_only=True):
+    """Money of an account today (UTC)."""
+
+    spent_usd: float
+    """Cost of the calls that have ended."""
+    reserved_usd: float
+    """Reserved by calls under way."""
+    day_ends_in_s: float
+    """Seconds until the day ends by the store's clock, >= 0."""
+
+    @property
+    def total_usd(self) -> float:
+        """Spent and reserved money together."""
+        return self.spent_usd + self.reserved_usd
 
 
 class Overlay(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,12 +192,20 @@ class StateStore(Protocol):
     async def admit(self, provider: str, model: str, rule: BreakerRule) -> BreakerDecision:
         """Return whether an attempt may start; takes the probe's lease if one is due."""
 
-    async def record_failure(self, provider: str, rule: BreakerRule, *, probe: str | None = None) -> BreakerView:
-        """Count a failure; opens the breaker above the limit, or again after a failed probe.
+    async def record_failure(
+        self, provider: str, rule: BreakerRule, *, probe: str | None = None, answered: AnsweredCalls = NO_CALLS
+    ) -> BreakerView:
+        """Count a failure, and the `answered` calls; opens the breaker above the limit, or again after a failed probe.
 
         Nothing changes for a failure of an earlier attempt while the breaker is open, or of a probe that lost its
         lease.
         """
+
+    async def record_calls(self, provider: str, rule: BreakerRule, answered: AnsweredCalls) -> BreakerView:
+        """Count answered calls if the rule has a share of them; opens the breaker above the share of slow ones."""
+
+    async def admit_retry(self, provider: str, rule: BreakerRule, answered: AnsweredCalls) -> bool:
+        """Count a repeated call, and the `answered` calls; return False above the rule's share of repeated calls."""
 
     async def record_success(self, provider: str, *, probe: str) -> None:
         """Close the breaker after a successful probe and clear its window; ordinary successes are not reported."""
@@ -163,11 +219,19 @@ class StateStore(Protocol):
     async def reset_breaker(self, provider: str) -> bool:
         """Close a provider's breaker and end the back-offs of its models; return whether there was any."""
 
-    async def reserve(self, account: str, amount_usd: float, *, limit_usd: float) -> Reservation | None:
-        """Reserve money for today (UTC); None above the limit. A reservation that is never settled stays spent."""
+    async def reserve(
+        self, account: str, amount_usd: float, *, limit_usd: float, lease_s: float = MAX_LEASE_S
+    ) -> Reservation | None:
+        """Reserve money for today (UTC); None above the limit.
+
+        A reservation that is not settled within `lease_s` seconds (its process has died) is returned to the account.
+        """
 
     async def settle(self, reservation: Reservation, *, actual_usd: float) -> None:
-        """Replace a reservation by the real cost, >= 0; a store that does not hold it only adds the cost."""
+        """Replace a reservation by the real cost, >= 0; a store that does not hold it any more only adds the cost."""
+
+    async def balance(self, account: str) -> Balance:
+        """Return what is spent and what is reserved today (UTC)."""
 
     async def spent_usd(self, account: str) -> float:
         """Return what is spent and reserved today (UTC)."""

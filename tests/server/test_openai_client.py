@@ -243,6 +243,7 @@ ERRORS = [
     (PromptError("`text` is missing"), "BadRequestError", 400, "invalid_variables"),
     (BudgetError("5,000 tokens; at most 4,000"), "BadRequestError", 400, "token_budget_exceeded"),
     (BudgetError("spent", retry_after_s=99.5), "RateLimitError", 429, "insufficient_quota"),
+    (BudgetError("reserved", retry_after_s=1.5, is_spent=False), "RateLimitError", 429, "budget_reserved"),
     (provider(ContentFilteredError), "BadRequestError", 400, "content_filter"),
     (provider(ContextTooLongError), "BadRequestError", 400, "context_length_exceeded"),
     (provider(InvalidRequestError), "BadRequestError", 400, "invalid_request"),

@@ -95,7 +95,7 @@ def test_each_utc_day_has_its_own_budget_and_a_late_call_counts_for_its_day(open
 def test_a_store_does_not_refund_another_store_s_reservation(opening: Opening) -> None:
     async def act(store: StateStore, _: Clock) -> None:
         await must_reserve(store, 0.5, 1.0)
-        elsewhere = Reservation(account="summarization", day="2026-03-01", amount_usd=0.4, held_by="another store")
+        elsewhere = Reservation(account="summarization", day="2026-03-01", amount_usd=0.4, id="of another store")
         await store.settle(elsewhere, actual_usd=0.1)
         assert await store.spent_usd("summarization") == 0.6
 
@@ -313,5 +313,77 @@ def test_a_success_ends_the_doubling(opening: Opening) -> None:
         for _ in range(2):
             await store.record_failure("alpha", rule)
         assert (await store.admit("alpha", "large", rule)).retry_in_s == 15
+
+    with_store(opening, act)
+
+
+# --- leases of reservations ---
+
+
+def test_a_reservation_of_a_dead_process_returns_when_its_lease_ends(opening: Opening) -> None:
+    async def act(store: StateStore, clock: Clock) -> None:
+        dead = await store.reserve("summarization", 1.0, limit_usd=1.0, lease_s=90)
+        assert dead is not None
+        clock.now_s += 89.9
+        assert await store.reserve("summarization", 0.1, limit_usd=1.0) is None
+        assert await store.spent_usd("summarization") == 1.0
+        clock.now_s += 0.1
+        assert await store.spent_usd("summarization") == 0
+        assert await store.reserve("summarization", 0.75, limit_usd=1.0) is not None
+
+    with_store(opening, act)
+
+
+def test_a_cost_that_comes_after_the_lease_still_counts(opening: Opening) -> None:
+    async def act(store: StateStore, clock: Clock) -> None:
+        slow = await store.reserve("summarization", 1.0, limit_usd=2.0, lease_s=90)
+        assert slow is not None
+        clock.now_s += 90
+        await must_reserve(store, 0.5, 2.0)  # returns the expired one
+        await store.settle(slow, actual_usd=0.25)
+        assert await store.spent_usd("summarization") == 0.75
+        await store.settle(slow, actual_usd=0.25)
+        assert await store.spent_usd("summarization") == 1.0, "nothing is returned twice"
+
+    with_store(opening, act)
+
+
+def test_a_settled_reservation_does_not_expire(opening: Opening) -> None:
+    async def act(store: StateStore, clock: Clock) -> None:
+        held = await store.reserve("summarization", 1.0, limit_usd=1.0, lease_s=90)
+        assert held is not None
+        await store.settle(held, actual_usd=0.75)
+        clock.now_s += 1000
+        assert await store.spent_usd("summarization") == 0.75
+
+    with_store(opening, act)
+
+
+def test_the_balance_tells_spent_money_from_reserved_money(opening: Opening) -> None:
+    async def act(store: StateStore, clock: Clock) -> None:
+        paid = await must_reserve(store, 1.0, 3.0)
+        await store.settle(paid, actual_usd=0.25)
+        await store.reserve("summarization", 0.5, limit_usd=3.0, lease_s=90)
+        balance = await store.balance("summarization")
+        assert (balance.spent_usd, balance.reserved_usd) == (0.25, 0.5)
+        assert balance.day_ends_in_s == 12 * 3600
+        clock.now_s += 90
+        balance = await store.balance("summarization")
+        assert (balance.spent_usd, balance.reserved_usd) == (0.25, 0)
+        assert (await store.balance("another")).reserved_usd == 0
+
+    with_store(opening, act)
+
+
+def test_a_reservation_of_yesterday_returns_to_yesterday(opening: Opening) -> None:
+    async def act(store: StateStore, clock: Clock) -> None:
+        clock.now_s = datetime(2026, 3, 2, tzinfo=UTC).timestamp() - 1
+        await store.reserve("summarization", 1.0, limit_usd=1.0, lease_s=90)
+        clock.now_s += 200
+        await must_reserve(store, 0.5, 1.0)
+        assert await store.spent_usd("summarization") == 0.5
+        clock.now_s += 30 * DAY_S
+        await store.reserve("summarization", 0.5, limit_usd=1.0, lease_s=90)
+        assert await store.spent_usd("summarization") == 0.5
 
     with_store(opening, act)

@@ -17,6 +17,7 @@ from flowai.events import AlertEvent, CallEvent, read_events
 from flowai.gateway.gateway import Gateway
 from flowai.gateway.records import CompletionResult, StreamRestarted, StreamStarted, TextChunk
 from flowai.gateway.runtime import RuntimeOptions
+from support.fault_rows import POLICIES
 from support.fault_table import FIRST_TOKEN_S, SETTINGS, TOTAL_S, WELL
 from support.scripted_provider import ScriptedProvider
 
@@ -92,6 +93,7 @@ def write_project(
     total_s: float = TOTAL_S,
     entry: str = "cache: {kind: none}",
     transport: Transport = "auto",
+    policies: str = "{}",
 ) -> None:
     """Write a registry with a feature for every setting, and its prompt; `entry` is added to every feature."""
     addresses = {
@@ -115,7 +117,8 @@ def write_project(
     (root / "prompts").mkdir(parents=True, exist_ok=True)
     (root / "prompts" / "hello_v1.prompt").write_text(PROMPT, encoding="utf-8")
     (root / "registry.yaml").write_text(
-        f"schema_version: 1\nmodels:\n{models}features:\n{features}releases:\n  v1:\n{bindings}current: v1\n",
+        f"schema_version: 1\nmodels:\n{models}features:\n{features}releases:\n  v1:\n{bindings}current: v1\n"
+        f"policies: {policies}\n",
         encoding="utf-8",
     )
 
@@ -217,6 +220,7 @@ def observe(
         first_token_s=FIRST_TOKEN_S * scale,
         total_s=TOTAL_S * scale,
         transport=transport,
+        policies=POLICIES.get(row.setting, "{}"),
     )
     for name, behaviour in (("fallback", row.fallback), ("last", row.last)):
         providers.do(name, behaviour)

@@ -61,7 +61,9 @@ class Within(Enum):
         return (self.value[1] + SLACK_S) * scale
 
 
-Setting = Literal["plain", "alone", "patient", "degrading", "around_filter", "three", "siblings", "short"]
+Setting = Literal[
+    "plain", "alone", "patient", "degrading", "around_filter", "three", "siblings", "short", "rated", "frugal"
+]
 SETTINGS: dict[Setting, tuple[str, str]] = {
     "plain": ("fallback: [fallback]", ""),
     "alone": ("fallback: []", "no fallback"),
@@ -71,8 +73,15 @@ SETTINGS: dict[Setting, tuple[str, str]] = {
     "three": ("fallback: [same_size, fallback]", "a model of the same context between them"),
     "siblings": ("fallback: [sibling, fallback]", "another model of `primary`'s provider between them"),
     "short": ("fallback: [fallback], budget: {completion_tokens: 50}", "`budget: {completion_tokens: 50}`"),
+    "rated": ("fallback: [fallback]", "`policies.breaker.failure_rate: 0.5`"),
+    "frugal": ("fallback: []", "no fallback; the share of `policies.retry.budget` is used up"),
 }
 """Features by name: their entry in the registry, and what the docs say of them."""
+POLICIES: dict[Setting, str] = {
+    "rated": "{breaker: {failure_rate: 0.5}}",
+    "frugal": "{retry: {budget: 0, min_retries: 0}}",
+}
+"""Policies of a row's registry, where they are not the defaults."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

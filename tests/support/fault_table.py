@@ -206,6 +206,22 @@ FAULT_ROWS: tuple[Row, ...] = (
         again=1,
         requests=(0, 1),
     ),
+    stays(
+        "the next call after six failures of thirty calls",
+        WELL["primary"],
+        first=(*(WELL["primary"],) * 24, *(DOWN,) * 6),
+        before=30,
+        setting="rated",
+    ),
+    moves_on(
+        "down: the next call after six failures",
+        "open",
+        DOWN,
+        before=6,
+        setting="rated",
+        requests=(0, 1),
+    ),
+    refuses("500", "ServerError 500", DOWN, setting="frugal"),
     # --- everybody is down ---
     Row(
         fault="all down",

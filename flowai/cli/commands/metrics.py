@@ -77,7 +77,7 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
 
 def lines(report: UsageReport) -> Iterator[str]:
     """Yield the lines of a report."""
-    from flowai.analytics.usage_tables import tables
+    from flowai.analytics.usage_tables import embeddings_line, tables
     from flowai.rendering.formatting import aligned
 
     yield f"{report.total.call_count:,} calls   {report.since} to {report.until}"
@@ -85,6 +85,9 @@ def lines(report: UsageReport) -> Iterator[str]:
         yield ""
         sides = ("<" * len(report.by)).ljust(len(table.columns), ">")
         yield from aligned([table.columns, *table.rows], sides)
+    if (embeddings := embeddings_line(report)) is not None:
+        yield ""
+        yield embeddings
     for problem in report.problems:
         yield f"warning: {problem.count:,} lines: {problem.kind.replace('_', ' ')}"
 

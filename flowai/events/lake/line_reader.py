@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Literal
 import msgspec
 
 from flowai.events.lake.columns import OTHER_FIELDS, columns, fields_by_kind
-from flowai.events.records import SCHEMA_VERSION, CallEvent, Event
+from flowai.events.records import SCHEMA_VERSION, Event
 from flowai.timestamps import EPOCH
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class LineReader:
             event = msgspec.structs.replace(event, at=event.at.astimezone(UTC))
         if event.at < EPOCH:
             raise OverflowError("before 1970")
-        if isinstance(event, CallEvent) and max(event.input_tokens or 0, event.output_tokens or 0) > _MAX_INT:
+        if max(getattr(event, "input_tokens", 0) or 0, getattr(event, "output_tokens", 0) or 0) > _MAX_INT:
             raise OverflowError("more tokens than a column can hold")
         encoded = self._encode(event)
         if encoded == text:  # the usual case: this version wrote the line

@@ -19,16 +19,18 @@ from flowai.errors import (
 from flowai.events import Attempt
 from flowai.gateway.routing.failure_policy import action_for
 from flowai.gateway.routing.prefill import as_instruction, prefill_of
+from flowai.providers.endpoint_price import partial_cost_usd
+from flowai.providers.tokens import TokenCounter
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable
 
-    from flowai.errors import FlowaiError
+    from flowai.errors import FlowaiError, PartialUsage
     from flowai.events import SkipReason
     from flowai.gateway.routing.circuit_breaker import CircuitBreakers
     from flowai.gateway.routing.failure_policy import FailureAction, FailureCause
-    from flowai.providers import Completion, Endpoint, Request
+    from flowai.providers import Completion, Endpoint, PriceTable, Request
     from flowai.registry.records import Retry
     from flowai.state import BreakerDecision, BreakerRule
 
@@ -77,6 +79,13 @@ class FallbackRequest:
     attempts: list[Attempt] = field(default_factory=list)
     """All attempts so far; added here, so that a failed call has its attempts too."""
     alerts: list[tuple[FailureCause, FlowaiError]] = field(default_factory=list)
+    failed_costs_usd: list[float | None] = field(default_factory=list)
+    """Cost of each failed attempt that the provider may bill; None where the price is unknown."""
+
+    def cost_usd(self, answer_usd: float | None) -> float | None:
+        """Return the cost of all attempts, the answer's included; None if one of them is unknown."""
+        costs = (answer_usd, *self.failed_costs_usd)
+        return None if None in costs else sum(cost for cost in costs if cost is not None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,6 +122,7 @@ class RoutingDeps:
     clock_s: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
     rng: random.Random
+    prices: PriceTable
 
 
 class AttemptPlanner:
@@ -156,11 +166,14 @@ class AttemptPlanner:
             self._skip(candidate, reason)
         return None
 
-    async def record_success(self, attempt: PlannedAttempt) -> None:
+    async def record_success(self, attempt: PlannedAttempt, *, first_token_s: float) -> None:
         """Record an answer; a probe's closes the breaker."""
         self._append_attempt(attempt, None)
+        breakers, provider = self._deps.breakers, attempt.candidate.endpoint.provider
         if attempt.probe is not None:
-            await self._deps.breakers.record_success(attempt.candidate.endpoint.provider, probe=attempt.probe)
+            await breakers.record_success(provider, probe=attempt.probe)
+        else:
+            breakers.count_answer(provider, self._fallback.breaker_rule, first_token_s=first_token_s)
 
     async def record_cancelled(self, attempt: PlannedAttempt) -> None:
         """Record that the caller left before an answer."""
@@ -172,6 +185,8 @@ class AttemptPlanner:
         """Record a failure and choose the next candidate; raises CallError if the request itself is at fault."""
         self._append_attempt(attempt, error)
         self._failures.append(error)
+        if isinstance(error, CallError) and error.partial_usage is not None:
+            self._fallback.failed_costs_usd.append(self._partial_cost_usd(attempt, error.partial_usage))
         if attempt.is_short and isinstance(error, TimedOutError):
             error.is_provider_fault = False
         action = action_for(
@@ -186,7 +201,7 @@ class AttemptPlanner:
             self._too_small_context_tokens = max(
                 self._too_small_context_tokens or 0, attempt.candidate.context_tokens or 0
             )
-        if self._should_retry_without_prefill(attempt, error) or self._should_retry(error, action):
+        if self._should_retry_without_prefill(attempt, error) or await self._should_retry(attempt, error, action):
             return
         if action.skips_provider:
             self._skipped_providers.add(attempt.candidate.endpoint.provider)
@@ -244,8 +259,11 @@ class AttemptPlanner:
         self._is_retry = self._prefill is not None
         return self._is_retry
 
-    def _should_retry(self, error: FlowaiError, action: FailureAction) -> bool:
-        """Retry the same model if the feature's policy says so, or if it is the last candidate."""
+    async def _should_retry(self, attempt: PlannedAttempt, error: FlowaiError, action: FailureAction) -> bool:
+        """Retry the same model if the feature's policy says so, or if it is the last candidate.
+
+        All processes together repeat no more calls than the registry's retry budget allows.
+        """
         retry = self._fallback.retry
         allowed = retry.same_provider if self._has_next() else max(1, retry.same_provider)
         if not action.is_retryable or self._retry_count >= allowed:
@@ -258,6 +276,9 @@ class AttemptPlanner:
         else:
             return False
         if self._deps.clock_s() + wait_s >= self._deadline_s:
+            return False
+        provider = attempt.candidate.endpoint.provider
+        if not await self._deps.breakers.admit_retry(provider, self._fallback.breaker_rule):
             return False
         self._retry_count += 1
         self._wait_s = wait_s
@@ -322,6 +343,11 @@ class AttemptPlanner:
         wait_s = _retry_after_s(error)
         if wait_s:
             await breakers.back_off(provider, attempt.candidate.endpoint.name, for_s=wait_s)
+
+    def _partial_cost_usd(self, attempt: PlannedAttempt, usage: PartialUsage) -> float | None:
+        characters = TokenCounter().upper_bound(attempt.request.messages)
+        endpoint = attempt.candidate.endpoint
+        return partial_cost_usd(endpoint, usage, self._deps.prices, input_characters=characters)
 
     def _append_attempt(self, attempt: PlannedAttempt, error: FlowaiError | None, *, kind: str | None = None) -> None:
         endpoint, error_class = attempt.candidate.endpoint, kind if error is None else type(error).__name__

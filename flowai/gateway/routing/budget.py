@@ -1,38 +1,38 @@
-"""Budgets of features: tokens of a request before it is sent, dollars of a day before they are spent."""
+"""Budgets of features and models: tokens of a request before it is sent, dollars of a day before they are spent."""
 
 from __future__ import annotations
 
-from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
 
 from flowai.errors import BudgetError
 from flowai.providers.endpoint_price import price_of
+from flowai.state.store import MAX_LEASE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from datetime import datetime
+    from collections.abc import Iterable
 
-    from flowai.providers import Endpoint, PriceTable, Request
+    from flowai.providers import EmbedRequest, Endpoint, PriceTable, Request
     from flowai.providers.tokens import TokenCounter
     from flowai.registry.records import Budget
     from flowai.state import Reservation, StateStore
 
 DEFAULT_OUTPUT_TOKENS = 4_096
 """Output tokens reserved where no limit is set."""
+LEASE_MARGIN_S = 30.0
+"""Time for which money stays reserved after a call's last moment: to settle it, and for clocks that differ."""
+RESERVED_RETRY_S = 2.0
+"""Retry-After of a call that finds all money reserved: many calls end within seconds."""
 BYTES_PER_TOKEN = 2
 """Bytes per token for reservations: half of prose's, so that a reservation is rather too large than too small."""
 
 
 class Budgets:
-    """Budgets of all features, as one process applies them."""
+    """Budgets of all features and models, as one process applies them."""
 
-    def __init__(
-        self, state: StateStore, *, prices: PriceTable, tokens: TokenCounter, now: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, state: StateStore, *, prices: PriceTable, tokens: TokenCounter) -> None:
         self._state = state
         self._prices = prices
         self._tokens = tokens
-        self._now = now
 
     def check_tokens(self, feature: str, budget: Budget, request: Request) -> None:
         """Raise BudgetError if a request has more tokens than the feature allows."""
@@ -47,26 +47,46 @@ class Budgets:
             )
 
     async def reserve(
-        self, feature: str, budget: Budget, request: Request, endpoints: Iterable[Endpoint]
+        self, account: str, limit_usd: float | None, request: Request, endpoints: Iterable[Endpoint]
     ) -> Reservation | None:
         """Reserve the cost of the most expensive candidate; None without a limit.
 
         Raises BudgetError if nothing is left.
         """
-        limit_usd = budget.usd_per_day
         if limit_usd is None:
             return None
         amount_usd = self._max_cost_usd(request, endpoints)
-        reserved = await self._state.reserve(feature, amount_usd, limit_usd=limit_usd)
-        if reserved is None:
-            spent_usd = await self._state.spent_usd(feature)
-            raise BudgetError(
-                f"`{feature}` may spend ${limit_usd:,.2f} a day: ${spent_usd:,.4f} is spent or reserved, "
-                f"and this call may cost ${amount_usd:,.4f}",
-                retry_after_s=_until_midnight_s(self._now()),
-                hint="the limit resets at 00:00 UTC; raise `budget.usd_per_day` of the feature",
-            )
-        return reserved
+        return await self._reserve(account, limit_usd, amount_usd, lease_s=request.total_timeout_s)
+
+    async def reserve_embeddings(
+        self, account: str, limit_usd: float | None, request: EmbedRequest
+    ) -> Reservation | None:
+        """Reserve the cost of embeddings; see `reserve`."""
+        if limit_usd is None:
+            return None
+        price = price_of(request.endpoint, self._prices)
+        byte_count = sum(len(text.encode("utf-8", "replace")) for text in request.texts)
+        amount_usd = 0.0 if price is None else price.cost_usd(byte_count / BYTES_PER_TOKEN, 0) or 0.0
+        return await self._reserve(account, limit_usd, amount_usd, lease_s=request.total_timeout_s)
+
+    async def _reserve(self, account: str, limit_usd: float, amount_usd: float, *, lease_s: float) -> Reservation:
+        """Reserve an amount for a call that takes at most `lease_s` seconds; raises BudgetError above the limit."""
+        reserved = await self._state.reserve(
+            account, amount_usd, limit_usd=limit_usd, lease_s=min(lease_s + LEASE_MARGIN_S, MAX_LEASE_S)
+        )
+        if reserved is not None:
+            return reserved
+        balance = await self._state.balance(account)
+        is_spent = balance.spent_usd + amount_usd > limit_usd
+        raise BudgetError(
+            f"`{account}` may spend ${limit_usd:,.2f} a day: ${balance.spent_usd:,.4f} is spent, "
+            f"${balance.reserved_usd:,.4f} is reserved by calls under way, and this call may cost ${amount_usd:,.4f}",
+            retry_after_s=balance.day_ends_in_s if is_spent else RESERVED_RETRY_S,
+            is_spent=is_spent,
+            hint=f"the limit resets at 00:00 UTC; raise {_limit_key(account)}"
+            if is_spent
+            else f"calls under way return what they do not need: retry in seconds; or raise {_limit_key(account)}",
+        )
 
     async def settle(self, reserved: Reservation | None, actual_usd: float | None) -> None:
         """Replace a reservation by the real cost; if the cost is unknown, the whole reservation counts as spent."""
@@ -96,6 +116,6 @@ def max_tokens(params: object) -> int | None:
     return None
 
 
-def _until_midnight_s(now: datetime) -> float:
-    today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return (today + timedelta(days=1) - now).total_seconds()
+def _limit_key(account: str) -> str:
+    model = account.removeprefix("model ")
+    return f"`models.{model}.usd_per_day`" if model != account else "`budget.usd_per_day` of the feature"

@@ -1,7 +1,8 @@
 """Circuit breakers as one process sees them, nearly free while all providers are healthy.
 
 A call reads a copy of the shared state that is at most `max_age_s` old, so that an open breaker stops this process
-within that time; only a provider that is not closed and quiet costs a round trip.
+within that time; only a provider that is not closed and quiet costs a round trip. Answered calls are counted here,
+where a rule has a share of them, and reported in batches.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.state import BreakerDecision, SharedState
+from flowai.state import NO_CALLS, AnsweredCalls, BreakerDecision, SharedState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +37,7 @@ class CircuitBreakers:
         self._max_age_s = max_age_s
         self._shared = SharedState()
         self._read_s: float | None = None
+        self._unreported: dict[str, tuple[BreakerRule, AnsweredCalls]] = {}
 
     @property
     def shared(self) -> SharedState:
@@ -75,7 +77,31 @@ class CircuitBreakers:
 
     async def record_failure(self, provider: str, rule: BreakerRule, *, probe: str | None) -> None:
         """Count a failure; this process sees the result at once."""
-        self._update_view(provider, await self._state.record_failure(provider, rule, probe=probe))
+        answered = self._pop_unreported(provider)
+        self._update_view(provider, await self._state.record_failure(provider, rule, probe=probe, answered=answered))
+
+    def count_answer(self, provider: str, rule: BreakerRule, *, first_token_s: float) -> None:
+        """Count an answered call, for the next report."""
+        if rule.counts_calls:
+            _, known = self._unreported.get(provider, (rule, NO_CALLS))
+            slow_count = known.slow_count + (first_token_s > rule.slow_s)
+            counts = AnsweredCalls(call_count=known.call_count + 1, slow_count=slow_count)
+            self._unreported[provider] = (rule, counts)
+
+    async def report_answers(self) -> None:
+        """Report the answered calls of all providers to the other processes."""
+        while self._unreported:
+            provider, (rule, answered) = self._unreported.popitem()
+            view = await self._state.record_calls(provider, rule, answered)
+            if view.status != "closed":
+                self._update_view(provider, view)
+
+    async def admit_retry(self, provider: str, rule: BreakerRule) -> bool:
+        """Return whether a call may be repeated at the same model."""
+        return rule.retry_rate is None or await self._state.admit_retry(provider, rule, self._pop_unreported(provider))
+
+    def _pop_unreported(self, provider: str) -> AnsweredCalls:
+        return self._unreported.pop(provider)[1] if provider in self._unreported else NO_CALLS
 
     async def record_success(self, provider: str, *, probe: str) -> None:
         """Close the breaker after a successful probe."""

@@ -63,6 +63,7 @@ class MessagesStreamParser(ChatStreamParser):
     def __init__(self, *, max_tokens: int | None = None) -> None:
         super().__init__(max_tokens=max_tokens)
         self._counts: dict[str, Any] = {}
+        self._has_final_counts = False
         self._call_block: _CallBlock | None = None
         self._actions: dict[str, Callable[[_Event], Delta | None]] = {
             "message_start": self._start_message,
@@ -78,6 +79,11 @@ class MessagesStreamParser(ChatStreamParser):
         """The token counts, with what the cost depends on; None until they were reported."""
         return convert_usage(self._counts) if self._counts else None
 
+    @property
+    def has_final_usage(self) -> bool:
+        """`usage` counts all of the answer that came: not before its end."""
+        return self._has_final_counts
+
     def parse_body(self, body: bytes) -> None:
         """Parse an answer that was not streamed; raises what `feed` raises."""
         message = _decode_event(body)
@@ -87,6 +93,7 @@ class MessagesStreamParser(ChatStreamParser):
         if not isinstance(message.content, list):
             raise MalformedStreamError("the answer does not have the format of Anthropic's messages")
         self._add_head(message.model, message.usage)
+        self._has_final_counts = True
         for block in message.content:
             self._start_block(block)
             self._stop_block()
@@ -170,6 +177,7 @@ class MessagesStreamParser(ChatStreamParser):
 
     def _end_message(self, event: _Event) -> None:
         self._add_counts(event.usage)
+        self._has_final_counts = isinstance(event.usage, dict)
         if isinstance(event.delta, dict):
             self._add_stop_reason(event.delta.get("stop_reason"))
 

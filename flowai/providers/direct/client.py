@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowai.errors import InvalidRequestError
+from flowai.errors import CallError, InvalidRequestError, PartialUsage
 from flowai.providers.catalog import ProviderCatalog
 from flowai.providers.client import LOCAL_PROVIDER, Chunk, Completion, Embeddings
 from flowai.providers.failures import deadline_error, explain_malformed, http_error, malformed_error
@@ -24,7 +24,6 @@ from flowai.redaction import Redactor
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
-    from flowai.errors import CallError
     from flowai.providers.catalog import DirectProvider
     from flowai.providers.client import Client, EmbedRequest, Endpoint, Request
     from flowai.providers.direct.chat_call import ChatCall, RequestMode
@@ -68,9 +67,9 @@ class OpenAIClient:
             return await self._other.complete(request)
         try:
             await call.read()
-        except call.FAILURES as error:
-            raise self._call_error(error, request.endpoint, call.limits.elapsed_s()) from None
-        return self._completion(request, call)
+            return self._completion(request, call)
+        except (CallError, *call.FAILURES) as error:
+            raise self._failed_call(error, request.endpoint, call) from None
 
     async def stream(self, request: Request) -> AsyncGenerator[Chunk]:
         """Yield the answer in chunks; see `Client.stream` and `complete`."""
@@ -84,9 +83,9 @@ class OpenAIClient:
             async with aclosing(call.deltas()) as deltas:
                 async for delta in deltas:
                     yield Chunk(text=delta.text, tool_calls=delta.tool_calls)
-        except call.FAILURES as error:
-            raise self._call_error(error, request.endpoint, call.limits.elapsed_s()) from None
-        completion = self._completion(request, call)
+            completion = self._completion(request, call)
+        except (CallError, *call.FAILURES) as error:
+            raise self._failed_call(error, request.endpoint, call) from None
         if call.ttft_ms is None and (completion.text or completion.tool_calls):
             yield Chunk(text=completion.text, tool_calls=tool_call_deltas(completion.tool_calls))
         yield Chunk(text="", completion=completion)
@@ -219,6 +218,23 @@ class OpenAIClient:
         if endpoint.provider == LOCAL_PROVIDER:
             return 0.0
         return self._prices.cost_usd(endpoint.model, usage) if usage and usage.get("total_tokens") else None
+
+    def _failed_call(self, error: Exception, endpoint: Endpoint, call: ChatCall) -> CallError:
+        """Return the error of a call, with the tokens that came before it."""
+        failure = error
+        if not isinstance(failure, CallError):
+            failure = self._call_error(error, endpoint, call.limits.elapsed_s())
+        answer = call.answer
+        if answer.character_count or answer.usage:
+            input_tokens, output_tokens = _token_counts(answer.usage)
+            failure.partial_usage = PartialUsage(
+                character_count=answer.character_count,
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                is_final=answer.has_final_usage,
+                cost_usd=self._cost_usd(endpoint, answer.usage),
+            )
+        return failure
 
     def _call_error(self, error: Exception, endpoint: Endpoint, elapsed_s: float) -> CallError:
         from flowai.providers.direct.chat_call import HttpAnswerError

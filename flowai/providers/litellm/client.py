@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from flowai.errors import CallError, PartialUsage
 from flowai.providers.client import Chunk, Completion, Embeddings
 from flowai.providers.failures import deadline_error, explain_malformed, malformed_error
 from flowai.providers.litellm.adapter import LiteLLMAdapter, cost_usd, load, token_counts
@@ -24,7 +25,6 @@ from flowai.redaction import Redactor
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
-    from flowai.errors import CallError
     from flowai.providers.client import EmbedRequest, Endpoint, Request
 
 
@@ -128,7 +128,17 @@ class LiteLLMClient:
             if limit.expired():
                 raise deadline_error(endpoint, "no complete answer", request.total_timeout_s) from None
             raise self._failure(error, endpoint, started_s) from None
-        return _completion(endpoint, answer, (self._clock_s() - started_s) * 1000)
+        try:
+            return _completion(endpoint, answer, (self._clock_s() - started_s) * 1000)
+        except CallError as error:
+            input_tokens, output_tokens = token_counts(getattr(answer, "usage", None))
+            if input_tokens is not None:
+                error.partial_usage = PartialUsage(
+                    input_tokens=input_tokens,
+                    output_tokens=output_tokens,
+                    cost_usd=cost_usd(answer, endpoint, input_tokens),
+                )
+            raise
 
     async def _streamed(self, request: Request, library: LiteLLMAdapter) -> AsyncGenerator[Chunk]:
         """Yield an answer that LiteLLM streams."""
@@ -141,11 +151,16 @@ class LiteLLMClient:
             async with aclosing(call.deltas()) as deltas:
                 async for delta in deltas:
                     yield Chunk(text=delta.text, tool_calls=delta.tool_calls)
+            completion = _completion_from_stream(endpoint, library, call)
+        except CallError as error:
+            raise _with_usage(error, endpoint, library, call) from None
         except MalformedStreamError as error:
-            raise explain_malformed(error, endpoint=endpoint, redactor=self._redactor) from None
+            failure = explain_malformed(error, endpoint=endpoint, redactor=self._redactor)
+            raise _with_usage(failure, endpoint, library, call) from None
         except library.failures as error:
-            raise self._failure(error, endpoint, started_s) from None
-        yield Chunk(text="", completion=_completion_from_stream(endpoint, library, call))
+            failure = self._failure(error, endpoint, started_s)
+            raise _with_usage(failure, endpoint, library, call) from None
+        yield Chunk(text="", completion=completion)
 
     def _failure(self, error: BaseException, endpoint: Endpoint, started_s: float) -> CallError:
         return translate(
@@ -155,6 +170,20 @@ class LiteLLMClient:
             now=self._now(),
             redactor=self._redactor,
         )
+
+
+def _with_usage(error: CallError, endpoint: Endpoint, library: LiteLLMAdapter, call: StreamCall) -> CallError:
+    """Return an error with the tokens that came before it."""
+    answer = call.answer
+    input_tokens, output_tokens = token_counts(answer.usage)
+    if answer.character_count or input_tokens is not None:
+        error.partial_usage = PartialUsage(
+            character_count=answer.character_count,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            cost_usd=None if input_tokens is None else library.stream_cost_usd(endpoint, answer.usage),
+        )
+    return error
 
 
 def _completion(endpoint: Endpoint, answer: Any, latency_ms: float) -> Completion:  # noqa: ANN401 - LiteLLM's

@@ -33,6 +33,8 @@ class StreamAccumulator:
         self._finish_reason: str | None = None
         self.served_model: str | None = None
         self.usage: Any = None
+        self.character_count = 0
+        """Characters of the answer so far, reasoning and arguments of tools included."""
         self._source: Any = None
         self._joiner = CharacterJoiner()
         self._size_bytes = 0
@@ -62,9 +64,12 @@ class StreamAccumulator:
             raise MalformedStreamError("the answer contains half of a character")
         if self.tool_calls.problem is not None:
             raise MalformedStreamError(self.tool_calls.problem, is_complete=True)
-        if not (text or calls or getattr(delta, "reasoning_content", None)):
+        reasoning = getattr(delta, "reasoning_content", None)
+        if not (text or calls or reasoning):
             return None
-        self._size_bytes += len(text) + sum(len(call["function"]["arguments"]) for call in calls) + BYTES_PER_PIECE
+        length = len(text) + sum(len(call["function"]["arguments"]) for call in calls)
+        self.character_count += length + (len(reasoning) if isinstance(reasoning, str) else 0)
+        self._size_bytes += length + BYTES_PER_PIECE
         if self._size_bytes > self._max_bytes:
             raise MalformedStreamError(f"the answer does not end: more than {self._max_bytes:,} bytes came")
         return Delta(text=text, tool_calls=calls)

@@ -115,6 +115,8 @@ class ChatStreamParser:
         self.finish_reason: str | None = None
         """In OpenAI's words; an unknown one as the provider spells it."""
         self.served_model: str | None = None
+        self.character_count = 0
+        """Characters of the answer so far, reasoning and arguments of tools included."""
         self.malformed_count = 0
         self.is_done = False  # the end marker came
         self._max_bytes = max_answer_bytes(max_tokens)
@@ -150,6 +152,11 @@ class ChatStreamParser:
     def usage(self) -> dict[str, Any] | None:
         """The valid token counts and their details; None until they were reported."""
         return self._usage
+
+    @property
+    def has_final_usage(self) -> bool:
+        """`usage` counts all of the answer that came."""
+        return self._usage is not None
 
     def feed(self, data: bytes) -> Iterator[Delta]:
         """Parse the next bytes of a stream and yield their deltas.
@@ -330,8 +337,9 @@ class ChatStreamParser:
         return Delta(text=text + refusal, tool_calls=calls)
 
     def _check_size(self, text: str, reasoning: str, calls: tuple[dict[str, Any], ...]) -> None:
+        arguments = sum(len(call["function"]["arguments"]) for call in calls)
+        self.character_count += len(text) + arguments + len(reasoning)
         if text or calls:
-            arguments = sum(len(call["function"]["arguments"]) for call in calls)
             self._weight_bytes += len(text) + arguments + BYTES_PER_PIECE * (1 + len(calls))
         if reasoning:  # not every provider applies max_tokens to it
             self._reasoning_bytes += len(reasoning) + BYTES_PER_PIECE
