@@ -115,7 +115,7 @@ def read_ledger(project: Project, environment: str | None) -> Ledger:
             continue
         try:
             entry = msgspec.json.decode(line, type=LedgerEntry)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             damaged.append(number)
             continue
         if entry.schema_version != SCHEMA_VERSION:

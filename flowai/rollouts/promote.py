@@ -256,7 +256,7 @@ def _last_report(session: RolloutSession, rollout: Rollout) -> CanaryReportSumma
     try:
         report = msgspec.json.decode(raw, type=CanaryReport)
         until = parse_rfc3339(report.until)
-    except (msgspec.DecodeError, ValueError, UnicodeDecodeError):
+    except (msgspec.DecodeError, ValueError, UnicodeDecodeError, RecursionError):
         return CanaryReportSummary(
             verdict="invalid", reasons=(), until=datetime.max.replace(tzinfo=UTC), digest="", is_intact=False
         )

@@ -65,7 +65,7 @@ class IncidentStore:
             state = msgspec.json.decode(self._path.read_bytes(), type=IncidentState)
         except FileNotFoundError:
             return IncidentState(), None
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return IncidentState(), f"`{self._path.name}` cannot be read, its open incidents are lost: {error}"
         if state.schema_version != SCHEMA_VERSION:
             return IncidentState(), f"`{self._path.name}` is of schema version {state.schema_version}; it is ignored"
