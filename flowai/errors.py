@@ -318,3 +318,9 @@ def expected_one_of(names: Iterable[str], *, found: str | None = None, max_count
         near = difflib.get_close_matches(found, known, n=1)
     head = f"did you mean `{near[0]}`? " if near else ""
     return f"{head}there are: {listed}"
+
+
+def describe_bug(error: BaseException) -> str:
+    """Describe an unexpected exception in one line."""
+    text = " ".join(str(error).split())
+    return f"unexpected {type(error).__name__}{f': {text}' if text else ''}"

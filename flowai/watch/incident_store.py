@@ -27,6 +27,11 @@ class IncidentState(msgspec.Struct, frozen=True, kw_only=True):
     resolved: tuple[Incident, ...] = ()
     """Resolved incidents, until their messages are queued."""
 
+    def with_incident(self, incident: Incident) -> IncidentState:
+        """Return the state with a new version of an open incident."""
+        incidents = tuple(incident if one.id == incident.id else one for one in self.incidents)
+        return msgspec.structs.replace(self, incidents=incidents)
+
 
 class IncidentStore:
     """The file of open incidents; created with the first one.

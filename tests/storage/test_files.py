@@ -92,7 +92,7 @@ def test_hostile_json_is_a_project_error(tmp_path: Path, value: str) -> None:
     (tmp_path / "a.json").write_text(value + "]" * (100_000 if value[0] == "[" else 0))
     with pytest.raises(ProjectError, match="not readable JSON"):
         read_json(tmp_path / "a.json", name="a.json")
-    with pytest.raises(ProjectError, match="a.json:1: not readable JSON"):
+    with pytest.raises(ProjectError, match=r"a\.json:1: not readable JSON"):
         list(iterate_jsonl(tmp_path / "a.json", name="a.json"))
 
 
