@@ -320,7 +320,9 @@ def expected_one_of(names: Iterable[str], *, found: str | None = None, max_count
     return f"{head}there are: {listed}"
 
 
-def describe_bug(error: BaseException) -> str:
-    """Describe an unexpected exception in one line."""
+def describe_error(error: BaseException) -> str:
+    """Describe an exception in one line; one that is not flowai's own is unexpected."""
+    if isinstance(error, FlowaiError):
+        return str(error)
     text = " ".join(str(error).split())
     return f"unexpected {type(error).__name__}{f': {text}' if text else ''}"

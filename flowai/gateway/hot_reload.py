@@ -7,7 +7,7 @@ import math
 import os
 from typing import TYPE_CHECKING, Any
 
-from flowai.errors import FlowaiError, describe_bug
+from flowai.errors import FlowaiError, describe_error
 from flowai.gateway.snapshot import load_snapshot
 from flowai.prompts.library import PROMPT_SUFFIX
 from flowai.redaction import Redactor
@@ -96,7 +96,7 @@ class HotReloader:
     def _describe(self, bug: Exception) -> str:
         """Report an unexpected exception; return it in one line."""
         self.supervisor.report("file check", bug)
-        return self.snapshot.redactor.text(describe_bug(bug))
+        return self.snapshot.redactor.text(describe_error(bug))
 
     def _read(self) -> Snapshot:
         return load_snapshot(self._project, self._environ, env=self._env, prices=self.prices, previous=self.snapshot)

@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from flowai.errors import describe_bug
+from flowai.errors import describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -105,7 +105,7 @@ class Supervisor:
 
     def _failed(self, name: str, error: BaseException, delay_s: float) -> float:
         """Record a failed call; return the wait before the next."""
-        self._errors[name] = describe_bug(error)
+        self._errors[name] = describe_error(error)
         self.report(name, error)
         return max(delay_s, min(2 * delay_s, MAX_RESTART_S))
 

@@ -13,7 +13,7 @@ from yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from flowai.errors import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from yaml.nodes import Node
 
@@ -87,7 +87,7 @@ class NodeChecker:
                 opened.append(_OpenNode(node, _children(node)))
             node = None
 
-    def find_invalid_scalar(self, constructors: dict[str, Any], loader: object) -> ProjectError | None:
+    def find_invalid_scalar(self, constructors: Mapping[Any, Any], loader: object) -> ProjectError | None:
         """Return the error of the first scalar that its tag's constructor refuses; None if there is none."""
         for node in self._scalars.values():
             build = constructors.get(node.tag)

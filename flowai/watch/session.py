@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from flowai.errors import FlowaiError, InfrastructureError, describe_bug
+from flowai.errors import FlowaiError, InfrastructureError, describe_error
 from flowai.redaction import Redactor
 from flowai.registry import events_directory
 from flowai.registry.resolve import resolve_release
@@ -156,7 +156,7 @@ class WatchSession:
         except FlowaiError as error:
             self._error = str(error)
         except Exception as error:  # noqa: BLE001 - the last valid version is used, whatever the next one does
-            self._error = self._read.source.redactor.text(describe_bug(error))
+            self._error = self._read.source.redactor.text(describe_error(error))
         self._fingerprints = fingerprints
 
     def _read_files(self) -> _RegistryRead:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.errors import FlowaiError, UsageError, describe_bug
+from flowai.errors import FlowaiError, UsageError, describe_error
 from flowai.notifications.outbox import Outbox
 from flowai.notifications.routing import LABELS
 from flowai.rollouts.notify import RolloutNotifier
@@ -169,7 +169,7 @@ class Watcher:
         try:
             return self.tick()
         except Exception as error:  # noqa: BLE001 - see above
-            problem = self._observed.redactor.text(describe_bug(error))
+            problem = self._observed.redactor.text(describe_error(error))
             return failed_tick(self._context.now(), self._environment, f"the check failed and is repeated: {problem}")
 
     def tick(self) -> WatchTick:
