@@ -105,11 +105,14 @@ class RollbackLedger:
         return self._source.is_remote or (ledger is not None and any(one.id == entry.id for one in ledger.entries))
 
     def write(self, entry: LedgerEntry, progress: StepProgress) -> None:
-        """Append the entry.
+        """Append the entry; one that an earlier run has started is not started again.
 
         Raises:
             InfrastructureError: the ledger cannot be written.
         """
+        unfinished = () if self._ledger is None else self._ledger.unfinished
+        if progress == "started" and any(one.id == entry.id for one in unfinished):
+            return
         with open_ledger(self._source.project, self._source.environment) as ledger:
             ledger.append(msgspec.structs.replace(entry, progress=progress))
 

@@ -68,6 +68,7 @@ def test_a_rollback_that_changed_nothing_is_not_recorded_as_done_and_the_next_on
     assert (place / "registry.yaml").read_bytes() == before
     assert project.entries() == ()
     assert project.pending() == ()
+    assert (project.project.ledger / "default.jsonl").read_bytes().count(b"\n") == 1, "started once"
     (place / "registry.yaml").chmod(0o644)
     ran = rollback()
     assert ran.code == DONE, ran
