@@ -340,3 +340,11 @@ def expected_one_of(names: Iterable[str], *, found: str | None = None, max_count
         near = difflib.get_close_matches(found, known, n=1)
     head = f"did you mean `{near[0]}`? " if near else ""
     return f"{head}there are: {listed}"
+
+
+def describe_error(error: BaseException) -> str:
+    """Describe an exception in one line; one that is not flowai's own is unexpected."""
+    if isinstance(error, FlowaiError):
+        return str(error)
+    text = " ".join(str(error).split())
+    return f"unexpected {type(error).__name__}{f': {text}' if text else ''}"

@@ -14,6 +14,7 @@ from flowai.registry import arm_binding, binding
 from flowai.registry.fields import NAME, TYPE_DESCRIPTIONS
 from flowai.registry.writer import EntryEdit, edit_entries
 from flowai.releases.ledger import LedgerEntry, entry_id, open_ledger
+from flowai.releases.ledger_steps import recorded_step
 from flowai.rollouts.release_event import log_step
 from flowai.rollouts.session import open_rollout_session
 
@@ -104,7 +105,7 @@ def stop(context: CommandContext, options: StopOptions) -> EndResult:
             feature=experiment.feature,
             serving=serving,
             files=files,
-            warnings=(*session.ledger.warnings, *warnings),
+            warnings=(*session.warnings, *warnings),
         )
 
 
@@ -188,7 +189,7 @@ def _already_ended(session: RolloutSession, name: str, serving: str) -> EndResul
         ended=how_it_ended(ended),
         forced=ended.forced,
         report_digest=ended.report_digest,
-        warnings=session.ledger.warnings,
+        warnings=session.warnings,
     )
 
 
@@ -270,9 +271,9 @@ def _entry(
 def _remove_entry(
     session: RolloutSession, entry: LedgerEntry, experiment: Experiment, edits: Sequence[EntryEdit]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Change the registry in one step, then append to ledger and event log; return files and warnings.
+    """Start the step in the ledger, change the registry, record the step as done; return files and warnings.
 
-    The ledger is opened first: if it cannot be written, nothing is changed.
+    If the ledger cannot be written, nothing is changed.
     """
     name = entry.experiment or ""
 
@@ -286,14 +287,13 @@ def _remove_entry(
         return (*edits, EntryEdit(key="experiments", name=name))
 
     source = session.source
-    with open_ledger(source.project, source.environment) as ledger:
+    with open_ledger(source.project, source.environment) as ledger, recorded_step(ledger, entry) as warnings:
         files = edit_entries(
             source.project, change, env=source.environment, environ=source.environ, clock_s=session.context.clock_s
         )
-        ledger.append(entry)
     shared = (
         (f"`{name}` was in {files[-1]}, which other files extend: it ends in every environment",)
         if source.environment is not None and source.own_file not in files
         else ()
     )
-    return files, (*shared, *log_step(source, entry))
+    return files, (*warnings, *shared, *log_step(source, entry))

@@ -24,9 +24,10 @@ from flowai.gateway.call_event import (
     to_result,
     user_hash,
 )
+from flowai.gateway.open_runtime import open_runtime
 from flowai.gateway.plan import plan_call
 from flowai.gateway.records import CompletionRequest, CompletionResult, Explanation, GatewayStatus, completion_request
-from flowai.gateway.runtime import GatewayRuntime, RuntimeOptions, open_runtime
+from flowai.gateway.runtime import GatewayRuntime, RuntimeOptions
 from flowai.gateway.single_flight import SingleFlight
 from flowai.gateway.telemetry.feedback import call_not_found, validate_score, with_call_fields
 from flowai.providers import EmbedRequest
@@ -376,7 +377,8 @@ class Gateway:
         latency_ms = result.latency_ms if isinstance(result, CompletionResult) else self._latency_ms(call)
         event = to_event(plan, result, origin=self._origin, fallback=call.fallback, latency_ms=latency_ms)
         runtime.event_writer.add(event)
-        runtime.trace(event)
+        with runtime.supervisor.guard("trace"):
+            runtime.trace(event)
         self._recent_calls.add(
             Explanation(event=event, breakers=dict(runtime.breakers.shared.breakers), warnings=call.warnings)
         )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
-from flowai.errors import FlowaiError
+from flowai.errors import FlowaiError, describe_error
 from flowai.gateway.snapshot import load_snapshot
 from flowai.prompts.library import PROMPT_SUFFIX
 from flowai.redaction import Redactor
@@ -14,58 +15,94 @@ from flowai.registry.keys import key_files
 from flowai.storage.files import read_fingerprints
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from flowai.gateway.snapshot import Snapshot
+    from flowai.gateway.supervisor import Supervisor
     from flowai.project import Project
     from flowai.providers import PriceTable
     from flowai.storage.files import FileFingerprint
+
+RETRY_S = 5.0
+"""Time after which files that could not be read are read again although they did not change."""
 
 
 class HotReloader:
     """The current snapshot of a project's files."""
 
-    def __init__(self, project: Project, environ: Mapping[str, str], *, env: str | None, prices: PriceTable) -> None:
+    def __init__(
+        self,
+        project: Project,
+        environ: Mapping[str, str],
+        *,
+        env: str | None,
+        prices: PriceTable,
+        supervisor: Supervisor,
+        clock_s: Callable[[], float],
+    ) -> None:
         self._project = project
         self._environ = environ
         self._env = env
         self.prices = prices
         """What models cost; read once for all who ask."""
+        self._clock_s = clock_s
+        self.supervisor = supervisor
+        """Gets unexpected exceptions."""
         self.error: str | None = None
         """What is wrong with the files as they are now; None while they are served."""
+        self._retry_at_s = math.inf
         self._key_files: tuple[str, ...] = ()
         fingerprints = self._fingerprint_files()
         self.snapshot = load_snapshot(project, environ, env=env, prices=prices)
-        self._key_files = self._find_key_files()
+        self._key_files = self._find_key_files(self.snapshot)
         self._fingerprints = {**fingerprints, **read_fingerprints(self._key_files)}
 
     async def refresh(self) -> bool:
         """Read the files again if one has changed; return whether the snapshot or the error changed.
 
         Calls in flight keep the snapshot they began with. A wrong version is not served, nor one that was still being
-        written while it was read.
+        written while it was read. A failed read is repeated after `RETRY_S` even if no file changes: its cause may be a
+        disk, or memory.
         """
-        fingerprints = await asyncio.to_thread(self._fingerprint_files)
-        if fingerprints == self._fingerprints:
-            return False
-        snapshot, error = self.snapshot, None
+        error: str | None = None
         try:
-            snapshot = await asyncio.to_thread(self._read)
-        except FlowaiError as failure:
-            error = str(failure)
-        if await asyncio.to_thread(self._fingerprint_files) != fingerprints:
-            return False  # written while it was read: the next refresh reads it again
+            fingerprints = await asyncio.to_thread(self._fingerprint_files)
+            if fingerprints == self._fingerprints and self._clock_s() < self._retry_at_s:
+                return False
+            snapshot, error = await self._read_again()
+            key_files = self._find_key_files(snapshot)
+            if await asyncio.to_thread(self._fingerprint_files) != fingerprints:
+                return False  # written while it was read: the next refresh reads it again
+            fingerprints.update(read_fingerprints(key_files))
+        except Exception as bug:  # noqa: BLE001 - the last good version serves, whatever happens to the next
+            snapshot, error = self.snapshot, self._describe(bug)
+            key_files, fingerprints = self._key_files, self._fingerprints
+        changed = snapshot is not self.snapshot or error != self.error
         self.snapshot, self.error = snapshot, error
-        self._key_files = self._find_key_files()
-        self._fingerprints = {**fingerprints, **read_fingerprints(self._key_files)}
-        return True
+        self._key_files, self._fingerprints = key_files, fingerprints
+        self._retry_at_s = math.inf if error is None else self._clock_s() + RETRY_S
+        return changed
+
+    async def _read_again(self) -> tuple[Snapshot, str | None]:
+        """Read the files; return the last good snapshot and the error if that fails."""
+        try:
+            return await asyncio.to_thread(self._read), None
+        except FlowaiError as failure:
+            return self.snapshot, str(failure)
+        except Exception as bug:  # noqa: BLE001 - as in `refresh`; its files are not read again until the retry
+            return self.snapshot, self._describe(bug)
+
+    def _describe(self, bug: Exception) -> str:
+        """Report an unexpected exception; return it in one line."""
+        self.supervisor.report("file check", bug)
+        return self.snapshot.redactor.text(describe_error(bug))
 
     def _read(self) -> Snapshot:
         return load_snapshot(self._project, self._environ, env=self._env, prices=self.prices, previous=self.snapshot)
 
-    def _find_key_files(self) -> tuple[str, ...]:
-        return tuple(map(str, key_files(self.snapshot.registry, self._project.root)))
+    def _find_key_files(self, snapshot: Snapshot) -> tuple[str, ...]:
+        return tuple(map(str, key_files(snapshot.registry, self._project.root)))
 
     def _fingerprint_files(self) -> dict[str, FileFingerprint]:
         """Fingerprint all files that a snapshot may depend on, including prompts that are wrong or missing."""

@@ -183,10 +183,16 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 DegradedReason = Literal[
-    "state_unavailable", "event_log_unwritable", "registry_invalid", "semantic_cache_disabled", "cache_unavailable"
+    "state_unavailable",
+    "event_log_unwritable",
+    "registry_invalid",
+    "semantic_cache_disabled",
+    "cache_unavailable",
+    "background_task_failing",
 ]
 """Parts without which a gateway continues: the shared state is unreachable; events cannot be written; the registry's
-new version is wrong and the previous one serves; the semantic cache cannot embed; answers cannot be cached."""
+new version is wrong and the previous one serves; the semantic cache cannot embed; answers cannot be cached; a
+background task fails unexpectedly and is tried again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,56 +1,44 @@
-"""Builds the runtime of a gateway for one project, keeps it current and closes it."""
+"""The runtime of a gateway: what its calls share, the background tasks that keep it current, and its end."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import random
-import socket
 import time
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.cache.embedder import ClientEmbedder, LocalEmbedder, local_embedder_missing
-from flowai.cache.response_cache import open_response_cache
 from flowai.errors import FlowaiError, InfrastructureError, RegistryError
-from flowai.events import AlertCause, AlertEvent, CallEvent, Event, EventLog
+from flowai.events import AlertCause, AlertEvent, CallEvent, Event
 from flowai.gateway.embedding import EmbeddingService
-from flowai.gateway.hot_reload import CurrentRedactor, HotReloader
 from flowai.gateway.plan import FeatureToggles
 from flowai.gateway.records import DegradedReason, GatewayStatus
 from flowai.gateway.routing.budget import Budgets
 from flowai.gateway.routing.circuit_breaker import CircuitBreakers
 from flowai.gateway.routing.fallback import FallbackChain
 from flowai.gateway.single_flight import SingleFlight
-from flowai.gateway.telemetry.event_writer import EventWriter
-from flowai.gateway.telemetry.spans import SpanExporter
-from flowai.project import find_project
-from flowai.providers import PriceTable, create_client
+from flowai.gateway.supervisor import report_to_loop
+from flowai.providers import create_client
 from flowai.providers.tokens import TokenCounter
-from flowai.registry import events_directory, features_of
-from flowai.registry.environment import fill
-from flowai.state import Heartbeat
-from flowai.state.factory import open_state
-from flowai.state.fallback_store import FallbackStateStore
-from flowai.state.memory_store import InMemoryStateStore
+from flowai.registry import features_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from flowai.cache.embedder import Embedder
     from flowai.cache.response_cache import ResponseCache
     from flowai.errors import AuthError
-    from flowai.events import Origin
-    from flowai.providers import Client, Embeddings, EmbedRequest, Endpoint
-    from flowai.redaction import Redactor
+    from flowai.gateway.hot_reload import HotReloader
+    from flowai.gateway.telemetry.event_writer import EventWriter
+    from flowai.providers import Client, Endpoint
+    from flowai.state import Heartbeat
+    from flowai.state.fallback_store import FallbackStateStore
 
 MAINTENANCE_INTERVAL_S = 0.25
 """How often a running gateway checks for changed files and a new overlay."""
@@ -64,6 +52,7 @@ ALERT_CAUSES: dict[DegradedReason, AlertCause] = {
     "state_unavailable": "state",
     "event_log_unwritable": "events",
     "cache_unavailable": "cache",
+    "background_task_failing": "internal",
 }
 """Degraded parts that raise an alert."""
 
@@ -88,6 +77,8 @@ class RuntimeOptions:
     process."""
     on_event: Callable[[Event], None] = lambda _: None
     """Called with every event, before it is written."""
+    on_bug: Callable[[BaseException], None] = report_to_loop
+    """Called with unexpected exceptions that fail no call, once an hour per place and class."""
     trace: Callable[[CallEvent], None] | None = None
     """Called with every finished call; None for OpenTelemetry if the extra `otel` is installed."""
     toggles: FeatureToggles = field(default_factory=FeatureToggles)
@@ -113,12 +104,18 @@ class GatewayRuntime:
         self.client = client
         self.cache = cache
         self.event_writer = event_writer
+        self.supervisor = reloader.supervisor
         self.trace = settings.trace or _ignore_event
         self.clock_s = settings.clock_s
         self.is_warm = False
         self._warm_models: set[str] = set()
         self.single_flight = SingleFlight()
-        self.breakers = CircuitBreakers(state, environment=identity.environment, clock_s=settings.clock_s)
+        self.breakers = CircuitBreakers(
+            state,
+            environment=identity.environment,
+            clock_s=settings.clock_s,
+            on_bug=partial(self.supervisor.report, "shared state"),
+        )
         self.budgets = Budgets(state, prices=reloader.prices, tokens=TokenCounter())
         self.fallback_chain = FallbackChain(
             client,
@@ -141,21 +138,38 @@ class GatewayRuntime:
         self._settings = settings
         self._last_heartbeat: Heartbeat | None = None
         self._alerted_at_s: dict[tuple[object, ...], float] = {}
-        self._maintenance: asyncio.Task[None] | None = None
+        self._closer: asyncio.Task[None] | None = None
         self._is_closing = False
         self.loop = asyncio.get_running_loop()
 
     def start(self, *, at_loop_end: Callable[[], Awaitable[None]]) -> None:
-        """Start the maintenance task: file checks, overlay checks and heartbeats.
+        """Start the background tasks: file checks, overlay checks and heartbeats, buffered events, alerts.
 
         `at_loop_end` is called when the event loop ends before `aclose`.
         """
-        self._maintenance = asyncio.create_task(self._maintain(at_loop_end))
+        self._closer = asyncio.create_task(self._close_at_loop_end(at_loop_end))
+        ticks = {
+            "file check": self._check_files,
+            "heartbeat": self._announce,
+            "call counts": self.breakers.report_answers,
+            "event log": self._flush_events,
+            "alerts": self._raise_alerts,
+        }
+        for name, tick in ticks.items():
+            self.supervisor.start(name, tick, interval_s=MAINTENANCE_INTERVAL_S)
 
     async def refresh(self) -> None:
         """Check for changed files and a new overlay; send a heartbeat after a change or when one is due."""
         await self.breakers.report_answers()
         await self.reloader.refresh()
+        await self._send_heartbeat()
+
+    async def _send_heartbeat(self) -> None:
+        """Read the overlay; send a heartbeat after a change or when one is due.
+
+        Raises:
+            RegistryError: no release can serve.
+        """
         shared = await self.breakers.refresh()
         active = self.reloader.snapshot.active_release(shared.overlay)
         epoch = 0 if shared.overlay is None else shared.overlay.epoch
@@ -266,9 +280,10 @@ class GatewayRuntime:
     async def aclose(self) -> None:
         """Write buffered events, deregister this process and close everything."""
         self._is_closing = True
-        if self._maintenance is not None and self._maintenance is not asyncio.current_task():
-            self._maintenance.cancel()
-            await asyncio.gather(self._maintenance, return_exceptions=True)
+        if self._closer is not None and self._closer is not asyncio.current_task():
+            self._closer.cancel()
+            await asyncio.gather(self._closer, return_exceptions=True)
+        await self.supervisor.stop()
         try:
             await self.cache.aclose()  # first: answers that are still being stored may need the client for a vector
             await self.client.aclose()
@@ -278,22 +293,30 @@ class GatewayRuntime:
             self.event_writer.flush()
             self.event_writer.log.close()
 
-    async def _maintain(self, at_loop_end: Callable[[], Awaitable[None]]) -> None:
+    async def _close_at_loop_end(self, at_loop_end: Callable[[], Awaitable[None]]) -> None:
         try:
-            await self._maintain_forever()
+            await asyncio.Event().wait()  # until the loop cancels its tasks
         finally:
             if not self._is_closing:
                 await at_loop_end()
 
-    async def _maintain_forever(self) -> None:
-        while True:
-            with suppress(FlowaiError):  # no release can serve: each call raises the error
-                await self.refresh()
-            self.event_writer.flush()
-            for part, reason in self._degraded_reasons().items():
-                if part in ALERT_CAUSES:
-                    self.alert(AlertEvent(at=self._settings.now(), cause=ALERT_CAUSES[part], message=reason))
-            await asyncio.sleep(MAINTENANCE_INTERVAL_S)
+    # --- background tasks ---
+
+    async def _check_files(self) -> None:
+        if await self.reloader.refresh():
+            await self._announce()
+
+    async def _announce(self) -> None:
+        with suppress(FlowaiError):  # no release can serve: each call raises the error
+            await self._send_heartbeat()
+
+    async def _flush_events(self) -> None:
+        self.event_writer.flush()
+
+    async def _raise_alerts(self) -> None:
+        for part, reason in self._degraded_reasons().items():
+            if part in ALERT_CAUSES:
+                self.alert(AlertEvent(at=self._settings.now(), cause=ALERT_CAUSES[part], message=reason))
 
     def _degraded_reasons(self) -> dict[DegradedReason, str]:
         reasons: dict[DegradedReason, str | None] = {
@@ -301,92 +324,23 @@ class GatewayRuntime:
             "state_unavailable": self.state.unavailable_reason if self.state.is_degraded else None,
             "event_log_unwritable": self.event_writer.error,
             "cache_unavailable": self.cache.error,
-            "semantic_cache_disabled": self.cache.semantic_error if _uses_semantic_cache(self.reloader) else None,
+            "semantic_cache_disabled": self.cache.semantic_error if uses_semantic_cache(self.reloader) else None,
+            "background_task_failing": self._task_errors(),
         }
         return {part: reason for part, reason in reasons.items() if reason is not None}
 
-
-async def open_runtime(start: str | Path, env: str | None, origin: Origin, settings: RuntimeOptions) -> GatewayRuntime:
-    """Open a project for calls; raises ProjectError if a file is wrong or no release can serve."""
-    project = find_project(Path(start), settings.environ)
-    reloader = await asyncio.to_thread(partial(HotReloader, project, settings.environ, env=env, prices=PriceTable()))
-    snapshot, registry = reloader.snapshot, reloader.snapshot.registry
-    redactor = CurrentRedactor(reloader)
-
-    def wall_s() -> float:
-        return settings.now().timestamp()
-
-    state_address = fill(registry.state, snapshot.environ, owner="`state`")
-    shared_state = open_state(state_address, project.root, clock_s=wall_s)
-    state = FallbackStateStore(shared_state, InMemoryStateStore(wall_s), wall_s)
-    runtimes: list[GatewayRuntime] = []  # the client comes before its gateway
-    client = settings.connect(
-        redactor,
-        shared_process=origin == "library",
-        on_key_refused=lambda error: runtimes[0].alert_refused_key(error),  # noqa: PLW0108 - it is empty until then
-    )
-
-    async def embed(request: EmbedRequest) -> Embeddings:
-        return await runtimes[0].embeddings.run(request, origin=origin, purpose="cache")
-
-    embedder, semantic_error = _embedder(reloader, embed)
-    cache = open_response_cache(
-        state=state_address, directory=project.cache, embedder=embedder, rng=settings.rng, semantic_error=semantic_error
-    )
-    process = f"{origin}-{settings.new_id()[:12]}"
-    now = settings.now()
-    runtime = GatewayRuntime(
-        reloader=reloader,
-        state=state,
-        client=client,
-        cache=cache,
-        event_writer=EventWriter(
-            EventLog(events_directory(registry, project), process=process, redactor=redactor, clock=settings.now),
-            clock_s=settings.clock_s,
-            on_event=settings.on_event,
-        ),
-        identity=Heartbeat(
-            process=process,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            environment=registry.environment or "",
-            origin=origin,
-            release=snapshot.active_release(None).release,
-            started_at=now,
-            at=now,
-        ),
-        settings=replace(settings, trace=settings.trace or _span_recorder(redactor)),
-    )
-    runtimes.append(runtime)
-    return runtime
+    def _task_errors(self) -> str | None:
+        errors = [f"{name}: {error}" for name, error in self.supervisor.errors.items()]
+        return self.reloader.snapshot.redactor.text("; ".join(errors)) or None
 
 
 def _ignore_event(_: CallEvent) -> None:
     """Do nothing."""
 
 
-def _span_recorder(redactor: Redactor) -> Callable[[CallEvent], None]:
-    return _ignore_event if find_spec("opentelemetry") is None else SpanExporter(redactor).record
-
-
-def _uses_semantic_cache(reloader: HotReloader) -> bool:
+def uses_semantic_cache(reloader: HotReloader) -> bool:
+    """Return whether a feature of the current registry has the semantic cache."""
     return any(feature.cache.kind == "semantic" for feature in reloader.snapshot.registry.features.values())
-
-
-def _embedder(
-    reloader: HotReloader, embed: Callable[[EmbedRequest], Awaitable[Embeddings]]
-) -> tuple[Embedder | None, str | None]:
-    """Return the semantic cache's embedder, or why there is none: calls must not fail for it."""
-    if not _uses_semantic_cache(reloader):
-        return None, None
-    model = reloader.snapshot.registry.embeddings
-    if model is not None:
-        try:
-            return ClientEmbedder(embed, reloader.snapshot.endpoint(model)), None
-        except FlowaiError as error:
-            return None, str(error)
-    missing = local_embedder_missing()
-    return (LocalEmbedder(), None) if missing is None else (None, missing)
 
 
 def _parse_call_event(line: bytes, call_id: str) -> CallEvent | None:

@@ -147,7 +147,7 @@ class Outbox:
         for line in raw.splitlines():
             try:
                 yield msgspec.json.decode(line, type=_OutboxLine)
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 continue
 
     @contextmanager

@@ -53,7 +53,7 @@ class PromptLock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         hint = "restore it from version control; only flowai writes it"
         try:
             lock = msgspec.json.decode(read_text(path, name=name, kind=PromptError), type=cls)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise PromptError(f"not a lock file: {error}", place=Place(file=name), hint=hint) from None
         if lock.schema_version != SCHEMA_VERSION:
             what = f"found schema version {lock.schema_version}; expected {SCHEMA_VERSION}"

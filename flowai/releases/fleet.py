@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from flowai.errors import InfrastructureError
 from flowai.releases.registry_source import state_address
@@ -34,6 +34,14 @@ class Confirmation:
 
     confirmed: tuple[Heartbeat, ...] = ()
     unconfirmed: tuple[Heartbeat, ...] = ()
+
+    @classmethod
+    def split(cls, heartbeats: Sequence[Heartbeat], follows: Callable[[Heartbeat], bool]) -> Self:
+        """Split heartbeats by whether their processes follow a decision."""
+        return cls(
+            confirmed=tuple(heartbeat for heartbeat in heartbeats if follows(heartbeat)),
+            unconfirmed=tuple(heartbeat for heartbeat in heartbeats if not follows(heartbeat)),
+        )
 
     @property
     def count(self) -> int:
@@ -130,10 +138,7 @@ async def _confirm(
     end_s = clock_s() + CONFIRM_TIMEOUT_S
     while True:
         heartbeats = await _within(state.heartbeats(environment))
-        result = Confirmation(
-            confirmed=tuple(heartbeat for heartbeat in heartbeats if has_applied(heartbeat, overlay)),
-            unconfirmed=tuple(heartbeat for heartbeat in heartbeats if not has_applied(heartbeat, overlay)),
-        )
+        result = Confirmation.split(heartbeats, lambda heartbeat: has_applied(heartbeat, overlay))
         if not result.unconfirmed or clock_s() >= end_s:
             return result
         await asyncio.sleep(POLL_INTERVAL_S)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flowai.project import Project
-    from flowai.registry import Registry
 
 
 SCHEMA_VERSION = 1
@@ -23,6 +22,9 @@ SCHEMA_VERSION = 1
 LedgerAction = Literal["publish", "promote", "complete", "rollback", "stop", "adopt"]
 """`publish`: a rollout started. `promote`: it moved to the next stage. `complete`: its release became current.
 `rollback`: releases stopped serving and are bad. `stop`: an experiment ended. `adopt`: an arm became a release."""
+
+StepProgress = Literal["done", "started", "withdrawn"]
+"""`started`: the command is about to change something. `done`: it has. `withdrawn`: nothing was changed."""
 
 
 def entry_id(action: LedgerAction, at: datetime, name: str) -> str:
@@ -36,7 +38,8 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int = SCHEMA_VERSION
     """Version of this format: 1."""
     id: str
-    """Identifies the step; a second line with the same id is ignored: a retry wrote it."""
+    """Identifies the step; a `done` or `withdrawn` line replaces the `started` one with the same id, other second lines
+    are ignored: a retry wrote them."""
     at: Annotated[datetime, msgspec.Meta(tz=True)]
     """Time of the step (RFC 3339, UTC)."""
     actor: str
@@ -61,6 +64,8 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     """Digest of the report that is the evidence."""
     experiment: str | None = None
     """Experiment that ended; None for rollouts."""
+    progress: StepProgress = "done"
+    """Only steps that are `done` took place; see `StepProgress`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +73,10 @@ class Ledger:
     """Content of a ledger."""
 
     entries: tuple[LedgerEntry, ...] = ()
-    """Steps, oldest first, each once."""
+    """Steps that are done, oldest first, each once."""
+    unfinished: tuple[LedgerEntry, ...] = ()
+    """Started steps, oldest first, after which no step of the same kind (rollouts, experiments) was done: a command was
+    killed, or could change nothing."""
     damaged: tuple[int, ...] = ()
     """Numbers of unreadable lines, counted from 1; they are skipped."""
     file: str
@@ -78,6 +86,11 @@ class Ledger:
     def last_step(self) -> LedgerEntry | None:
         """Newest step of a rollout or rollback; steps of experiments are skipped."""
         return next((one for one in reversed(self.entries) if one.experiment is None), None)
+
+    @property
+    def unfinished_step(self) -> LedgerEntry | None:
+        """Newest started step of a rollout or rollback after `last_step`."""
+        return next((one for one in reversed(self.unfinished) if one.experiment is None), None)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -115,14 +128,34 @@ def read_ledger(project: Project, environment: str | None) -> Ledger:
             continue
         try:
             entry = msgspec.json.decode(line, type=LedgerEntry)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             damaged.append(number)
             continue
         if entry.schema_version != SCHEMA_VERSION:
             damaged.append(number)
             continue
-        entries.setdefault(entry.id, entry)
-    return Ledger(entries=tuple(entries.values()), damaged=tuple(damaged), file=shown)
+        known = entries.get(entry.id)
+        if known is None or (known.progress == "started" and entry.progress != "started"):
+            entries.pop(entry.id, None)  # in the order in which steps were done
+            entries[entry.id] = entry
+    steps = tuple(entries.values())
+    return Ledger(
+        entries=tuple(step for step in steps if step.progress == "done"),
+        unfinished=_find_unfinished(steps),
+        damaged=tuple(damaged),
+        file=shown,
+    )
+
+
+def _find_unfinished(steps: tuple[LedgerEntry, ...]) -> tuple[LedgerEntry, ...]:
+    """Return the started steps after the newest done step of their kind."""
+    unfinished: list[LedgerEntry] = []
+    for step in steps:
+        if step.progress == "done":
+            unfinished = [one for one in unfinished if (one.experiment is None) != (step.experiment is None)]
+        elif step.progress == "started":
+            unfinished.append(step)
+    return tuple(unfinished)
 
 
 def open_ledger(project: Project, environment: str | None) -> AppendLog:
@@ -132,26 +165,3 @@ def open_ledger(project: Project, environment: str | None) -> AppendLog:
         InfrastructureError: the file cannot be written.
     """
     return AppendLog(ledger_file(project, environment))
-
-
-_MANUAL = "by hand, or on another machine"
-
-
-def find_inconsistencies(registry: Registry, ledger: Ledger) -> tuple[str, ...]:
-    """Return warnings about rollout steps on which registry and ledger disagree; empty without a ledger."""
-    rollout, last = registry.rollout, ledger.last_step
-    if last is None:
-        return ()
-    if rollout is None:
-        if last.action in ("publish", "promote") and last.release not in (registry.current, *registry.bad):
-            return (f"the rollout of `{last.release}` is in `{ledger.file}`, but not in the registry: ended {_MANUAL}",)
-        return ()
-    step = ledger.latest(rollout.candidate, "publish", "promote")
-    if step is None:
-        return (
-            f"the rollout of `{rollout.candidate}` is in the registry, but not in `{ledger.file}`: started {_MANUAL}",
-        )
-    if step.to_stage != rollout.stage:
-        stages = f"`{ledger.file}` has `{rollout.candidate}` at `{step.to_stage}`, the registry at `{rollout.stage}`"
-        return (f"{stages}: changed {_MANUAL}",)
-    return ()

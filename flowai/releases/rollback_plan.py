@@ -13,6 +13,7 @@ import msgspec
 
 from flowai.errors import RegistryError, UsageError, expected_one_of
 from flowai.registry.resolve import resolve_release
+from flowai.releases.ledger_steps import is_in_registry
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -35,7 +36,7 @@ class ObservedState:
     heartbeats: Sequence[Heartbeat] = ()
     """Of the live processes; empty if they cannot be read."""
     last_step: LedgerEntry | None = None
-    """Newest step of the ledger."""
+    """Newest step of the ledger, done or started."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,16 +57,23 @@ class RollbackPlan:
     """All bad releases, those of this rollback last."""
     changed: bool
     """Whether this run decides; False if an earlier run did and this one completes it."""
+    is_undone: bool = False
+    """Whether an earlier run recorded this decision, but neither overlay nor registry shows it."""
 
     def matches(self, overlay: Overlay | None) -> bool:
         """Return whether an overlay already contains this plan."""
         return overlay is not None and overlay.serving == self.serving and set(self.rolled_back) <= set(overlay.bad)
 
+    def is_followed_by(self, heartbeat: Heartbeat) -> bool:
+        """Return whether a process serves the release of this plan, and no bad one."""
+        return heartbeat.release == self.serving and heartbeat.candidate not in self.bad
+
     def update_keys(self, own: ManagedKeys) -> ManagedKeys:
         """Return the registry's new keys; keep concurrent edits of releases that are not bad."""
         bad = (*own.bad, *(name for name in self.bad if name not in own.bad))
         rollout = None if own.rollout is None or own.rollout.candidate in bad else own.rollout
-        moves = own.current is None or own.current in bad or (self.changed and self.release is not None)
+        decides = self.changed or self.is_undone
+        moves = own.current is None or own.current in bad or (decides and self.release is not None)
         return msgspec.structs.replace(own, current=self.serving if moves else own.current, bad=bad, rollout=rollout)
 
 
@@ -77,6 +85,8 @@ class _EarlierDecision:
     rolled_back: tuple[str, ...]
     release: str | None
     ends_rollout_of: str | None
+    is_undone: bool = False
+    """Whether only the ledger contains it."""
 
 
 def plan_rollback(observed: ObservedState, *, to: str | None, force: bool) -> RollbackPlan:
@@ -93,13 +103,13 @@ def plan_rollback(observed: ObservedState, *, to: str | None, force: bool) -> Ro
     """
     if observed.registry is None:
         return _plan_without_registry(observed, to=to, force=force)
-    registry, decided = observed.registry, _earlier_decision(observed)
+    registry, decided = observed.registry, _earlier_decision(observed, to=to)
     bad = _combine(
         registry.bad, () if observed.overlay is None else observed.overlay.bad, decided.rolled_back if decided else ()
     )
     rollout = registry.rollout if registry.rollout and registry.rollout.candidate not in bad else None
     candidate = rollout.candidate if rollout else None
-    serving = _find_baseline(observed, bad if candidate is None else (*bad, candidate), candidate)
+    serving = _find_baseline(observed, decided, bad if candidate is None else (*bad, candidate), candidate)
     candidate = candidate or _still_rolled_out(observed, {*bad, serving})
     if to is not None:
         _check_target(registry, to, bad=bad, candidate=candidate, serving=serving, force=force)
@@ -111,6 +121,7 @@ def plan_rollback(observed: ObservedState, *, to: str | None, force: bool) -> Ro
             ends_rollout_of=decided.ends_rollout_of,
             bad=bad,
             changed=False,
+            is_undone=decided.is_undone,
         )
     still_served = _still_served(observed, bad)
     if candidate is None and to in (None, serving) and still_served:
@@ -141,34 +152,72 @@ def plan_rollback(observed: ObservedState, *, to: str | None, force: bool) -> Ro
     )
 
 
-def _earlier_decision(observed: ObservedState) -> _EarlierDecision | None:
+def _earlier_decision(observed: ObservedState, *, to: str | None) -> _EarlierDecision | None:
     """Return the decision of the newest rollback: from the overlay, else from the ledger."""
     overlay, last = observed.overlay, observed.last_step
-    if overlay is not None:
+    recorded = None if last is None or last.action != "rollback" or last.serving is None else last
+    if overlay is not None and (recorded is None or not _is_newer(recorded, overlay)):
         if overlay.serving is None:
             return None  # a later release cleared it
         stopped = (overlay.ends_rollout_of,) if overlay.ends_rollout_of else overlay.bad[-1:]
-        if last is not None and last.action == "rollback" and last.serving == overlay.serving:
-            stopped = last.rolled_back
+        if recorded is not None and recorded.serving == overlay.serving:
+            stopped = recorded.rolled_back
         return _EarlierDecision(
             serving=overlay.serving,
             rolled_back=stopped,
             release=overlay.release,
             ends_rollout_of=overlay.ends_rollout_of,
         )
-    if last is None or last.action != "rollback" or last.serving is None:
+    if recorded is None or recorded.serving is None:
         return None
-    ended = last.release if last.from_stage is not None else None
-    release = None if last.rolled_back == (ended,) else last.serving
-    return _EarlierDecision(serving=last.serving, rolled_back=last.rolled_back, release=release, ends_rollout_of=ended)
+    is_undone = observed.registry is not None and not is_in_registry(recorded, observed.registry)
+    if is_undone and not (to in (None, recorded.serving) and _can_be_finished(recorded, observed)):
+        return None
+    ended = recorded.release if recorded.from_stage is not None else None
+    return _EarlierDecision(
+        serving=recorded.serving,
+        rolled_back=recorded.rolled_back,
+        release=None if recorded.rolled_back == (ended,) else recorded.serving,
+        ends_rollout_of=ended,
+        is_undone=is_undone,
+    )
 
 
-def _find_baseline(observed: ObservedState, bad: tuple[str, ...], candidate: str | None) -> str:
+def _is_newer(recorded: LedgerEntry, overlay: Overlay) -> bool:
+    """Return whether a rollback was recorded after an overlay was written, while the store was unreachable."""
+    return recorded.at > overlay.at and not set(recorded.rolled_back) <= set(overlay.bad)
+
+
+def _can_be_finished(recorded: LedgerEntry, observed: ObservedState) -> bool:
+    """Return whether a rollback that took place nowhere still fits: a release of it serves, and its target may serve.
+
+    Otherwise people have moved on since, and the record is history.
+    """
+    registry, overlay = observed.registry, observed.overlay
+    if registry is None:
+        return True
+    live, bad = (None, ()) if overlay is None else (overlay.release, overlay.bad)
+    if recorded.serving not in registry.releases or recorded.serving in {*registry.bad, *bad}:
+        return False
+    if registry.rollout is not None and registry.rollout.candidate in recorded.rolled_back:
+        return True
+    try:
+        serving = resolve_release(registry, observed.environ, live=live, bad=bad).name
+    except RegistryError:
+        return True
+    return serving in {*recorded.rolled_back, recorded.serving}
+
+
+def _find_baseline(
+    observed: ObservedState, decided: _EarlierDecision | None, bad: tuple[str, ...], candidate: str | None
+) -> str:
     """Return the baseline: that of the files, unless every live process is pinned to another release."""
     registry = observed.registry
     if registry is None:
         raise AssertionError("called without a registry")
     live = None if observed.overlay is None else observed.overlay.release
+    if decided is not None and decided.is_undone:
+        live = decided.release or live
     try:
         serving = resolve_release(registry, observed.environ, live=live, bad=bad).name
     except RegistryError:
@@ -241,7 +290,7 @@ def _plan_without_registry(observed: ObservedState, *, to: str | None, force: bo
     """Plan without a registry, from the live processes and the overlay."""
     candidates = {beat.candidate for beat in observed.heartbeats if beat.candidate}
     serving = {beat.release for beat in observed.heartbeats}
-    decided = _earlier_decision(observed)
+    decided = _earlier_decision(observed, to=to)
     if decided is None and not observed.heartbeats:
         raise UsageError(
             "neither the registry nor a live process can be read, so the serving release is unknown",

@@ -10,7 +10,8 @@ from flowai.errors import FlowaiError, PromptError
 from flowai.prompts import PromptLibrary, PromptLock
 from flowai.releases.diff import Difference, differences
 from flowai.releases.integrity import changes_since
-from flowai.releases.ledger import LedgerEntry, find_inconsistencies
+from flowai.releases.ledger import LedgerEntry
+from flowai.releases.ledger_steps import find_inconsistencies
 from flowai.rollouts.session import open_rollout_session
 from flowai.storage.files import read_text
 

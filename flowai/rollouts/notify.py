@@ -33,8 +33,14 @@ class RolloutNotifier:
         self._outbox = Outbox(source.project.outbox, now=context.now, clock_s=context.clock_s)
         self._redactor = source.redactor
 
-    def queue(self, plan: RollbackPlan, entry: LedgerEntry) -> tuple[RollbackStep, ...]:
-        """Queue the messages of a rollback; return a pending step if that fails."""
+    def queue(self, plan: RollbackPlan, entry: LedgerEntry, *, took_place: bool) -> tuple[RollbackStep, ...]:
+        """Queue the messages of a rollback; return a pending step if that fails.
+
+        Args:
+            plan: the plan.
+            entry: its ledger entry; its id makes messages unique.
+            took_place: whether overlay or registry was changed; otherwise the alert would be false.
+        """
         registry, environment = self._source.registry, self._source.environment or "default"
         if registry is None:
             return ()
@@ -50,7 +56,8 @@ class RolloutNotifier:
         )
         try:
             self.queue_version(plan.serving, id=entry.id)
-            self._outbox.queue(deliveries(alert, registry.alerts, id=entry.id))
+            if took_place:
+                self._outbox.queue(deliveries(alert, registry.alerts, id=entry.id))
         except FlowaiError as error:
             return (self._report(RollbackStep(name="outbox", status="pending", detail=str(error))),)
         return ()
@@ -126,7 +133,19 @@ class RolloutNotifier:
             raise DeliveryError(self._redactor.text(version_error(error))) from None
 
     def warnings(self, plan: RollbackPlan) -> tuple[str, ...]:
-        """Return warnings about prompts and models of the serving release that changed after publication."""
+        """Return warnings about an edited `current`, and about changed prompts and models of the serving release."""
+        return (*self._warn_current_overridden(plan), *self._warn_changes(plan))
+
+    def _warn_current_overridden(self, plan: RollbackPlan) -> tuple[str, ...]:
+        """Return a warning if `current` was edited after a rollback whose overlay still overrides it."""
+        registry = self._source.registry
+        current = None if registry is None or plan.changed else registry.current
+        if current is None or current == plan.serving or current in plan.bad:
+            return ()
+        overlay = f"the rollback to `{plan.serving}` stays active until the next `release promote`"
+        return (f"`current` is `{current}`, but {overlay}",)
+
+    def _warn_changes(self, plan: RollbackPlan) -> tuple[str, ...]:
         source = self._source
         if source.registry is None or source.is_remote:
             return ()

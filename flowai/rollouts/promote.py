@@ -12,7 +12,8 @@ from flowai.errors import FlowaiError, InconclusiveError, InfrastructureError, U
 from flowai.prompts import PromptLibrary, PromptLock
 from flowai.registry import Rollout
 from flowai.releases.integrity import integrity_problem
-from flowai.releases.ledger import LedgerEntry, entry_id, find_inconsistencies
+from flowai.releases.ledger import LedgerEntry, entry_id
+from flowai.releases.ledger_steps import find_inconsistencies
 from flowai.releases.stages import (
     FULL_ROLLOUT,
     CanaryReportSummary,
@@ -100,6 +101,8 @@ def promote(context: CommandContext, options: PromoteOptions) -> PromoteResult:
         if session.registry.rollout is None and (completed := _resume_completion(session, options)) is not None:
             return completed
         rollout = _active_rollout(session, options)
+        if (finished := _finished_promotion(session, rollout)) is not None:
+            return finished
         stage: StageNumber = rollout.stage
         after = next_stage(session.registry, stage)
         evidence = _check_integrity(session, rollout, _stage_evidence(session, rollout))
@@ -114,7 +117,7 @@ def promote(context: CommandContext, options: PromoteOptions) -> PromoteResult:
             hint=evidence.hint,
             report_digest=evidence.report_digest,
             registry_file=session.source.own_file,
-            warnings=(*session.ledger.warnings, *find_inconsistencies(session.registry, session.ledger)),
+            warnings=(*session.warnings, *find_inconsistencies(session.registry, session.ledger)),
         )
         if not evidence.is_enough and not options.force:
             return result
@@ -131,7 +134,7 @@ def promote(context: CommandContext, options: PromoteOptions) -> PromoteResult:
 def _resume_completion(session: RolloutSession, options: PromoteOptions) -> PromoteResult | None:
     """Complete the steps of a killed command, and send pending messages; return None if there is nothing to do."""
     registry, last = session.registry, session.ledger.last_step
-    current, warnings = registry.current, session.ledger.warnings
+    current, warnings = registry.current, session.warnings
     if current is None or options.release not in (None, current):
         return None
     if last is not None and last.release == current and last.action == "promote" and current in registry.history:
@@ -141,10 +144,13 @@ def _resume_completion(session: RolloutSession, options: PromoteOptions) -> Prom
         )
         last = _entry(session, options, rollout, None, evidence)
         warnings = (*warnings, *session.record_missed_step(last))
+        was_killed = True
     elif last is None or last.action != "complete" or last.release != current:
         return None
+    else:
+        was_killed = any(step.id == last.id for step in session.finished)
     steps = _notify(session, last)
-    if not steps:
+    if not steps and not was_killed:
         return None
     return PromoteResult(
         environment=session.source.environment,
@@ -157,6 +163,29 @@ def _resume_completion(session: RolloutSession, options: PromoteOptions) -> Prom
         registry_file=session.source.own_file,
         warnings=warnings,
     )
+
+
+def _finished_promotion(session: RolloutSession, rollout: Rollout) -> PromoteResult | None:
+    """Return the result of a killed command that had moved this rollout, so that a repetition moves it no further."""
+    step = next((one for one in session.finished if (one.action, one.release) == ("promote", rollout.candidate)), None)
+    if step is None or step.from_stage is None:
+        return None
+    return PromoteResult(
+        environment=session.source.environment,
+        release=rollout.candidate,
+        from_stage=step.from_stage,
+        to_stage=rollout.stage,
+        changed=True,
+        forced=step.forced,
+        newly_exposed=newly_exposed(session.registry, _stage_number(step.from_stage), rollout.stage),
+        report_digest=step.report_digest,
+        registry_file=session.source.own_file,
+        warnings=session.warnings,
+    )
+
+
+def _stage_number(stage: int | str) -> StageNumber:
+    return stage if isinstance(stage, int) else "dogfood"
 
 
 def _active_rollout(session: RolloutSession, options: PromoteOptions) -> Rollout:
@@ -256,7 +285,7 @@ def _last_report(session: RolloutSession, rollout: Rollout) -> CanaryReportSumma
     try:
         report = msgspec.json.decode(raw, type=CanaryReport)
         until = parse_rfc3339(report.until)
-    except (msgspec.DecodeError, ValueError, UnicodeDecodeError):
+    except (msgspec.DecodeError, ValueError, UnicodeDecodeError, RecursionError):
         return CanaryReportSummary(
             verdict="invalid", reasons=(), until=datetime.max.replace(tzinfo=UTC), digest="", is_intact=False
         )

@@ -196,5 +196,5 @@ def _result(
         fallbacks=options.smoke and options.fallbacks,
         differences=differences(session.registry, baseline, options.release),
         registry_file=session.source.own_file,
-        warnings=(*session.ledger.warnings, *warnings),
+        warnings=(*session.warnings, *warnings),
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from flowai.registry.resolve import VERSION_VARIABLE
 from flowai.releases.diff import Difference
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class RollbackResult(msgspec.Struct, frozen=True, kw_only=True):
     """Day on which `serving` completed its own rollout; None if the ledger does not contain it."""
     changed: bool
     """Whether this run decided; False if it completed an earlier run."""
+    finishes: bool = False
+    """Whether it carries out a decision that an earlier run only recorded."""
     is_dry_run: bool
     reason: str | None
     differences: tuple[Difference, ...]
@@ -67,6 +70,12 @@ class RollbackResult(msgspec.Struct, frozen=True, kw_only=True):
     """Whether that file was changed in this checkout and must be committed."""
     since: str
     """Start of the time range for a post-mortem (RFC 3339, UTC)."""
+
+    @property
+    def changed_places(self) -> tuple[RollbackStep, ...]:
+        """Steps that changed what serves: overlay, registry file, version targets."""
+        places = ("live overlay", self.registry_file, VERSION_VARIABLE)
+        return tuple(step for step in self.steps if step.name in places and step.status == "done")
 
     @property
     def is_confirmed(self) -> bool:

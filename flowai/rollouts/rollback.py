@@ -1,7 +1,8 @@
 """`flowai rollback`: stops a bad release at once, then updates ledger, registry and version targets.
 
 The order makes it safe to kill: first the overlay, which holds the decision and which running processes follow, then
-the ledger, the registry, and the queued messages. A second run does the missing steps.
+the ledger, the registry, and the queued messages. A second run does the missing steps. Without the overlay, the ledger
+holds the decision: as started before the registry is changed, as done only if something was.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.errors import FlowaiError, InfrastructureError, RegistryError, UsageError
+from flowai.errors import FlowaiError, InfrastructureError, RegistryError, UsageError, describe_error
 from flowai.registry.writer import ManagedKeys, edit_registry
 from flowai.releases.diff import Difference, differences
 from flowai.releases.fleet import Confirmation, Fleet
@@ -34,7 +35,8 @@ from flowai.state import Overlay, shown_address
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from flowai.releases.ledger import LedgerEntry
+    from flowai.registry import Registry
+    from flowai.releases.ledger import LedgerEntry, StepProgress
     from flowai.state import Heartbeat
     from flowai.workspace.workspace import CommandContext
 
@@ -105,7 +107,7 @@ class _Rollback:
         self._options = replace(options, reason=reason)
         self._source = source
         self._fleet = fleet
-        self._state_error: FlowaiError | None = None
+        self._state_error = ""
         self._has_answered = False
         self._written_current: str | None = None
         self._ledger = RollbackLedger(context, source)
@@ -128,12 +130,16 @@ class _Rollback:
         overlay = self._activate_overlay(plan)
         plan, overlay = self._await_confirmation(plan, overlay)
         entry = self._ledger.build_entry(plan, overlay, self._done.confirmation, self._options)
-        is_written = self._append_to_ledger(entry, has_overlay=overlay is not None)
+        has_overlay = overlay is not None
+        is_written = self._append_to_ledger(entry, "done" if has_overlay else "started")
         plan = self._sync_registry(plan, overlay)
         notifier = RolloutNotifier(self._context, self._source, self._on_step)
-        steps = (*notifier.queue(plan, entry), *notifier.deliver())
+        took_place = bool(self._result(plan).changed_places)
+        steps = (*notifier.queue(plan, entry, took_place=took_place), *notifier.deliver())
+        if not has_overlay:
+            is_written = self._end_record(entry, self._result(plan, steps), is_started=is_written)
         self._done.warnings += self._ledger.log_event(entry) if is_written else ()
-        self._done.warnings += (*self._warn_current_overridden(plan), *notifier.warnings(plan))
+        self._done.warnings += notifier.warnings(plan)
         return self._result(plan, steps, entry=entry)
 
     # --- before the first change ---
@@ -144,13 +150,13 @@ class _Rollback:
             self._fleet.open(self._source)
             self._seen.overlay, self._seen.heartbeats = self._fleet.read()
             self._has_answered = True
-        except FlowaiError as error:
+        except Exception as error:  # noqa: BLE001 - a store that cannot be read is away
             self._mark_state_unreachable(error)
         self._done.warnings += self._ledger.read()
 
-    def _mark_state_unreachable(self, error: FlowaiError) -> None:
+    def _mark_state_unreachable(self, error: Exception) -> None:
         self._fleet.disconnect()
-        self._state_error = error
+        self._state_error = describe_error(error)
 
     def _plan(self, overlay: Overlay | None) -> RollbackPlan:
         seen = ObservedState(
@@ -181,11 +187,12 @@ class _Rollback:
         """Write the overlay; return None if the shared state is unreachable."""
         start_s = self._context.clock_s()
         if not self._fleet.is_open:
-            self._step("live overlay", "failed", str(self._state_error), start_s)
+            self._step("live overlay", "failed", self._state_error, start_s)
             return None
         old = self._seen.overlay
         if old is not None and plan.matches(old):
-            self._step("live overlay", "done", f"{shown_address(self._fleet.address)}, already active", start_s)
+            since = f"already active since {old.at:%Y-%m-%d %H:%M} UTC"
+            self._step("live overlay", "done", f"{shown_address(self._fleet.address)}, {since}", start_s)
             return old
         overlay = Overlay(
             release=plan.release,
@@ -198,8 +205,8 @@ class _Rollback:
         )
         try:
             self._fleet.write_overlay(overlay)
-        except InfrastructureError as error:
-            self._step("live overlay", "failed", str(error), start_s)
+        except Exception as error:  # noqa: BLE001 - the registry can still be changed
+            self._step("live overlay", "failed", describe_error(error), start_s)
             self._mark_state_unreachable(error)
             return None
         self._step("live overlay", "done", shown_address(self._fleet.address), start_s)
@@ -207,15 +214,10 @@ class _Rollback:
 
     def _check_serving(self, plan: RollbackPlan) -> None:
         """Report whether all processes serve the release of the plan."""
-        beats = self._seen.heartbeats
         if not self._fleet.is_open:
             self._step("processes", "failed", f"unreachable: {self._state_error}")
             return
-        confirmation = Confirmation(
-            confirmed=tuple(beat for beat in beats if beat.release == plan.serving and beat.candidate not in plan.bad),
-            unconfirmed=tuple(beat for beat in beats if beat.release != plan.serving or beat.candidate in plan.bad),
-        )
-        self._record_confirmation(plan, confirmation, None)
+        self._record_confirmation(plan, Confirmation.split(self._seen.heartbeats, plan.is_followed_by), None)
 
     def _record_confirmation(self, plan: RollbackPlan, confirmation: Confirmation, start_s: float | None) -> None:
         self._done.confirmation = confirmation
@@ -236,8 +238,8 @@ class _Rollback:
             if now is not None and now != overlay and now.epoch >= overlay.epoch:
                 plan, overlay = self._adopt(plan, now), now
             confirmation = self._fleet.confirm(overlay, clock_s=self._context.clock_s)
-        except InfrastructureError as error:
-            self._step("processes", "failed", str(error), start_s)
+        except Exception as error:  # noqa: BLE001 - as in `_activate_overlay`
+            self._step("processes", "failed", describe_error(error), start_s)
             self._mark_state_unreachable(error)
             return plan, overlay
         self._record_confirmation(plan, confirmation, start_s)
@@ -260,22 +262,30 @@ class _Rollback:
             changed=plan.changed and overlay.serving == plan.serving,
         )
 
-    def _append_to_ledger(self, entry: LedgerEntry, *, has_overlay: bool) -> bool:
+    def _append_to_ledger(self, entry: LedgerEntry, progress: StepProgress) -> bool:
         """Append to the ledger; return whether this run did."""
         start_s = self._context.clock_s()
         if self._ledger.contains(entry):
             return False
         try:
-            self._ledger.write(entry)
+            self._ledger.write(entry, progress)
         except FlowaiError as error:
-            self._step("ledger", "pending" if has_overlay else "failed", str(error), start_s)
-            if not has_overlay:  # the next run cannot know of this one
-                warning = (
-                    f"run it again as `flowai rollback --to {entry.serving}`, or it rolls back `{entry.serving}` too"
-                )
-                self._done.warnings.append(warning)
+            self._step("ledger", "failed" if progress == "started" else "pending", str(error), start_s)
             return False
         return True
+
+    def _end_record(self, entry: LedgerEntry, result: RollbackResult, *, is_started: bool) -> bool:
+        """Record that a started rollback is done; return whether it is recorded.
+
+        If it changed nothing it stays started, and the next rollback finishes it.
+        """
+        is_done = bool(result.changed_places)
+        if not is_started:
+            if is_done and any(step.name == "ledger" for step in result.steps):  # the next run cannot know of this one
+                retry = f"`flowai rollback --to {entry.serving}`"
+                self._done.warnings.append(f"run it again as {retry}, or it rolls back `{entry.serving}` too")
+            return False
+        return is_done and self._append_to_ledger(entry, "done")
 
     def _sync_registry(self, plan: RollbackPlan, overlay: Overlay | None) -> RollbackPlan:
         """Write the plan into the registry; repeat if a newer overlay appears meanwhile.
@@ -349,21 +359,12 @@ class _Rollback:
             edit_registry(
                 source.project, change, env=source.environment, environ=source.environ, clock_s=self._context.clock_s
             )
-        except FlowaiError as error:
-            self._step(source.own_file, "failed", str(error), start_s)
+        except Exception as error:  # noqa: BLE001 - the overlay holds, and the record must say what happened
+            self._step(source.own_file, "failed", source.redactor.text(describe_error(error)), start_s)
             return
         self._step(source.own_file, "done", ", ".join(changes) or "already up to date", start_s)
 
     # --- the result ---
-
-    def _warn_current_overridden(self, plan: RollbackPlan) -> tuple[str, ...]:
-        """Return a warning if `current` was edited after a rollback whose overlay still overrides it."""
-        registry = self._source.registry
-        current = None if registry is None or plan.changed else registry.current
-        if current is None or current == plan.serving or current in plan.bad:
-            return ()
-        overlay = f"the rollback to `{plan.serving}` stays active until the next `release promote`"
-        return (f"`current` is `{current}`, but {overlay}",)
 
     def _result(
         self, plan: RollbackPlan, steps: Sequence[RollbackStep] = (), *, entry: LedgerEntry | None = None
@@ -377,9 +378,10 @@ class _Rollback:
             stage=plan.stage,
             good_since=self._ledger.good_since(plan.serving),
             changed=plan.changed,
+            finishes=plan.is_undone,
             is_dry_run=self._options.dry_run,
             reason=self._options.reason,
-            differences=self._differences(plan),
+            differences=_differences(source.registry, plan),
             steps=(*self._done.steps, *steps),
             process_count=confirmation.count if self._done.steps else len(self._seen.heartbeats),
             unconfirmed=tuple(last_heartbeat_text(beat, self._context.now()) for beat in confirmation.unconfirmed),
@@ -390,8 +392,8 @@ class _Rollback:
             since=self._ledger.since(plan, entry),
         )
 
-    def _differences(self, plan: RollbackPlan) -> tuple[Difference, ...]:
-        registry = self._source.registry
-        if registry is None or not plan.rolled_back or plan.rolled_back[-1] not in registry.releases:
-            return ()
-        return differences(registry, plan.rolled_back[-1], plan.serving) if plan.serving in registry.releases else ()
+
+def _differences(registry: Registry | None, plan: RollbackPlan) -> tuple[Difference, ...]:
+    if registry is None or not plan.rolled_back or not {plan.rolled_back[-1], plan.serving} <= registry.releases.keys():
+        return ()
+    return differences(registry, plan.rolled_back[-1], plan.serving)

@@ -13,6 +13,7 @@ from flowai.rollouts.release_event import log_step
 
 if TYPE_CHECKING:
     from flowai.releases.fleet import Confirmation
+    from flowai.releases.ledger import StepProgress
     from flowai.releases.registry_source import RegistrySource
     from flowai.releases.rollback_plan import RollbackPlan
     from flowai.rollouts.records import RollbackOptions
@@ -31,8 +32,8 @@ class RollbackLedger:
 
     @property
     def last_step(self) -> LedgerEntry | None:
-        """Newest step of the ledger; None if unknown."""
-        return None if self._ledger is None else self._ledger.last_step
+        """Newest step of the ledger, done or started; None if unknown."""
+        return None if self._ledger is None else self._ledger.unfinished_step or self._ledger.last_step
 
     def read(self) -> tuple[str, ...]:
         """Read the ledger; return warnings."""
@@ -73,7 +74,7 @@ class RollbackLedger:
             and last.action == "rollback"
             and (last.serving, set(last.rolled_back)) == (plan.serving, set(plan.rolled_back))
         ):
-            return last
+            return self._with_evidence(last, plan, confirmation) if last.progress == "started" else last
         at, release = self._at if overlay is None else overlay.at, plan.rolled_back[-1]
         entry = LedgerEntry(
             id=entry_id("rollback", at, release),
@@ -87,26 +88,33 @@ class RollbackLedger:
             forced=options.force,
             reason=options.reason or (None if overlay is None else overlay.reason),
         )
+        return self._with_evidence(entry, plan, confirmation)
+
+    def _with_evidence(self, entry: LedgerEntry, plan: RollbackPlan, confirmation: Confirmation) -> LedgerEntry:
+        """Return the entry as done, with the processes that confirmed."""
         evidence: dict[str, object] = {
             "confirmed": [beat.process for beat in confirmation.confirmed],
             "unconfirmed": [beat.process for beat in confirmation.unconfirmed],
             "since": self.since(plan, entry),
         }
-        return msgspec.structs.replace(entry, evidence=evidence)
+        return msgspec.structs.replace(entry, evidence=evidence, progress="done")
 
     def contains(self, entry: LedgerEntry) -> bool:
-        """Return whether there is nothing to append: the ledger contains the entry, or is on another machine."""
+        """Return whether nothing is to append: the ledger contains the entry as done, or is on another machine."""
         ledger = self._ledger
         return self._source.is_remote or (ledger is not None and any(one.id == entry.id for one in ledger.entries))
 
-    def write(self, entry: LedgerEntry) -> None:
-        """Append the entry.
+    def write(self, entry: LedgerEntry, progress: StepProgress) -> None:
+        """Append the entry; one that an earlier run has started is not started again.
 
         Raises:
             InfrastructureError: the ledger cannot be written.
         """
+        unfinished = () if self._ledger is None else self._ledger.unfinished
+        if progress == "started" and any(one.id == entry.id for one in unfinished):
+            return
         with open_ledger(self._source.project, self._source.environment) as ledger:
-            ledger.append(entry)
+            ledger.append(msgspec.structs.replace(entry, progress=progress))
 
     def log_event(self, entry: LedgerEntry) -> tuple[str, ...]:
         """Write the event of the step; return warnings."""

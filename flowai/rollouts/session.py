@@ -11,6 +11,7 @@ from flowai.registry import resolve_release
 from flowai.registry.writer import edit_registry
 from flowai.releases.fleet import Fleet
 from flowai.releases.ledger import Ledger, LedgerEntry, open_ledger, read_ledger
+from flowai.releases.ledger_steps import find_unrecorded, recorded_step
 from flowai.releases.registry_source import RegistrySource, open_source
 from flowai.rollouts.release_event import log_step
 from flowai.state import Overlay
@@ -44,6 +45,10 @@ class RolloutSession:
     source: RegistrySource
     registry: Registry
     ledger: Ledger
+    finished: tuple[LedgerEntry, ...] = ()
+    """Steps of killed commands that took place, and that this command recorded as done."""
+    warnings: tuple[str, ...] = ()
+    """Warnings about the ledger."""
 
     def redact(self, text: str | None) -> str | None:
         """Replace secrets in a text of the user."""
@@ -52,9 +57,9 @@ class RolloutSession:
     def apply_step(
         self, entry: LedgerEntry, rollout: Rollout | None, change: Callable[[ManagedKeys], ManagedKeys]
     ) -> tuple[str, ...]:
-        """Apply a step: edit the registry, then append to ledger and event log; return warnings.
+        """Apply a step: start it in the ledger, edit the registry, then record it as done; return warnings.
 
-        The ledger is opened first: if it cannot be written, nothing changes.
+        If the ledger cannot be written, nothing changes.
 
         Args:
             entry: the step.
@@ -72,12 +77,11 @@ class RolloutSession:
             return change(own)
 
         source = self.source
-        with open_ledger(source.project, source.environment) as ledger:
+        with open_ledger(source.project, source.environment) as ledger, recorded_step(ledger, entry) as warnings:
             edit_registry(
                 source.project, checked, env=source.environment, environ=source.environ, clock_s=self.context.clock_s
             )
-            ledger.append(entry)
-        return log_step(source, entry)
+        return (*warnings, *log_step(source, entry))
 
     def record_missed_step(self, entry: LedgerEntry) -> tuple[str, ...]:
         """Append a step that was done but not recorded to ledger and event log; return warnings.
@@ -91,7 +95,7 @@ class RolloutSession:
 
     def release_status(self) -> ReleaseStatus:
         """Return the release state, with the live overlay if it is reachable."""
-        overlay, warnings = None, self.ledger.warnings
+        overlay, warnings = None, self.warnings
         try:
             overlay = self.overlay()
         except FlowaiError as error:
@@ -160,4 +164,26 @@ def open_rollout_session(context: CommandContext, *, env: str | None, writes: bo
             )
         ledger = read_ledger(source.project, source.environment)
         opened = replace(context, found_project=source.project, environ=source.environ, env=source.environment)
-        yield RolloutSession(context=opened, source=source, registry=registry, ledger=ledger)
+        session = RolloutSession(
+            context=opened, source=source, registry=registry, ledger=ledger, warnings=ledger.warnings
+        )
+        yield _finish_records(session) if writes else session
+
+
+def _finish_records(session: RolloutSession) -> RolloutSession:
+    """Record the steps of killed commands that took place."""
+    finished: list[LedgerEntry] = []
+    warnings = list(session.warnings)
+    for step in find_unrecorded(session.registry, session.ledger):
+        try:
+            warnings += session.record_missed_step(step)
+        except InfrastructureError as error:
+            warnings.append(f"a step of a command that was killed is not recorded: {error}")
+            continue
+        finished.append(step)
+        name = step.experiment or step.release
+        warnings.append(f"the step `{step.action}` of `{name}` by {step.actor}, whose command was killed, is recorded")
+    if not finished:
+        return replace(session, warnings=tuple(warnings))
+    ledger = read_ledger(session.source.project, session.source.environment)
+    return replace(session, ledger=ledger, finished=tuple(finished), warnings=tuple(warnings))

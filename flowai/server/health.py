@@ -21,6 +21,7 @@ _DESCRIPTIONS: Mapping[DegradedReason, str] = {
     "registry_invalid": "the new version of the registry is invalid, the previous one serves",
     "semantic_cache_disabled": "the semantic cache is off",
     "cache_unavailable": "answers cannot be cached",
+    "background_task_failing": "a background task fails and is tried again",
 }
 
 

@@ -6,11 +6,11 @@ import asyncio
 import re
 import secrets
 import signal
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from flowai.errors import FlowaiError, UsageError
+from flowai.errors import UsageError
 from flowai.server.api_keys import hash_of, new_key
 from flowai.server.auth import is_loopback
 
@@ -116,12 +116,13 @@ def run_serve(options: ServeOptions, callbacks: ServeCallbacks) -> ServeResult:
 async def _serve(options: ServeOptions, callbacks: ServeCallbacks) -> ServeResult:
     from flowai.gateway.gateway import Gateway
     from flowai.gateway.runtime import RuntimeOptions
+    from flowai.gateway.supervisor import Supervisor
     from flowai.server.app import AppOptions
     from flowai.server.health import HealthMonitor
     from flowai.server.http_server import HttpServer
 
     monitor = HealthMonitor(callbacks.on_health_change)
-    settings = RuntimeOptions(on_event=monitor.add_event)
+    settings = RuntimeOptions(on_event=monitor.add_event, on_bug=callbacks.on_error)
     async with Gateway(options.start, env=options.env, origin="serve", settings=settings) as gateway:
         gateway_status = await gateway.status()
         is_local = is_loopback(options.host)
@@ -135,20 +136,18 @@ async def _serve(options: ServeOptions, callbacks: ServeCallbacks) -> ServeResul
         signals = _Signals()
         address = await server.start()
         # after the port is open: nothing waits for them
-        background_tasks = [
-            asyncio.create_task(_warm_up(server, callbacks.on_error)),
-            asyncio.create_task(_watch_health(gateway, monitor)),
-        ]
+        warming_up = asyncio.create_task(_warm_up(server, callbacks.on_error))
+        supervisor = Supervisor(callbacks.on_error)
+        supervisor.start("health", partial(_check_health, gateway, monitor), interval_s=_HEALTH_INTERVAL_S)
         try:
             callbacks.on_ready(ServerInfo(address=address, gateway_status=gateway_status))
             await signals.first.wait()
             callbacks.on_drain(len(server.app.in_flight))
             return ServeResult(cut_count=await _drain(server, options.drain_s, signals))
         finally:
-            for task in background_tasks:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+            warming_up.cancel()
+            await asyncio.gather(warming_up, return_exceptions=True)
+            await supervisor.stop()
             await server.stop()
             signals.remove_handlers()
 
@@ -156,14 +155,12 @@ async def _serve(options: ServeOptions, callbacks: ServeCallbacks) -> ServeResul
 async def _warm_up(server: HttpServer, on_error: Callable[[BaseException], None]) -> None:
     try:
         await server.warm_up()
-    except FlowaiError as error:  # calls that need the same will fail with it
+    except Exception as error:  # noqa: BLE001 - calls that need the same will fail with it
         on_error(error)
 
 
-async def _watch_health(gateway: Gateway, monitor: HealthMonitor) -> None:
-    while True:
-        monitor.check(await gateway.status())
-        await asyncio.sleep(_HEALTH_INTERVAL_S)
+async def _check_health(gateway: Gateway, monitor: HealthMonitor) -> None:
+    monitor.check(await gateway.status())
 
 
 class _Signals:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from yaml.nodes import Node
 
-_MAX_VALUES = 1_000_000  # far above any real file; stops alias bombs, which grow exponentially
 _LOCK_POLL_S = 0.02
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -91,27 +90,41 @@ def read_text(path: Path, *, name: str | None = None, kind: type[ProjectError] =
 def parse_yaml(text: str, *, name: str, kind: type[ProjectError] = ProjectError) -> Document:
     """Parse one YAML document, called `name` in messages; an empty text has the value None.
 
-    Raises `kind` for invalid syntax, a duplicate key, or a tag that would build an object.
+    Raises `kind` for invalid syntax, a duplicate key, a tag that would build an object, an alias inside its own anchor,
+    or a document that is too deep or too large; never another error, however hostile the text is.
     """
     import yaml  # some commands never read YAML
 
+    from flowai.storage.yaml_nodes import NodeChecker
+
     # the C parser is ten times faster; it is missing only if PyYAML was built without libyaml
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+    checker = NodeChecker(name=name, kind=kind)
     try:
         node = loader.get_single_node()
         lines: dict[PathKeys, int] = {}
         if node is None:
             return Document(value=None, file=name, lines={(): 1})
+        checker.check(node)
         _walk(node, (), lines, name, kind)
         return Document(value=loader.construct_document(node), file=name, lines=lines)
+    except (ProjectError, MemoryError):
+        raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else None
         problem = " ".join(part for part in (error.context, error.problem) if part)
         raise kind(f"not valid YAML: {problem}", place=Place(file=name, line=line)) from None
-    except (yaml.YAMLError, ValueError) as error:
+    except yaml.reader.ReaderError as error:  # its position counts bytes or characters
+        line = text.encode()[: error.position].count(b"\n") + 1
         problem = str(error).splitlines()[0]
-        raise kind(f"not valid YAML: {problem}", place=Place(file=name)) from None
+        raise kind(f"not valid YAML: {problem}", place=Place(file=name, line=line)) from None
+    except Exception as error:  # PyYAML's constructors raise KeyError, IndexError ... for wrong scalars
+        invalid = checker.find_invalid_scalar(loader.yaml_constructors, loader)
+        if invalid is not None:
+            raise invalid from None
+        problem = (str(error) or type(error).__name__).splitlines()[0]
+        raise kind(f"not valid YAML: {problem}", place=Place(file=name)) from error
     finally:
         loader.dispose()
 
@@ -121,8 +134,6 @@ def _walk(node: Node, path: PathKeys, lines: dict[PathKeys, int], name: str, kin
     from yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
     lines.setdefault(path, node.start_mark.line + 1)
-    if len(lines) > _MAX_VALUES:
-        raise kind("too many values; aliases must not multiply without end", place=Place(file=name))
     if isinstance(node, MappingNode):
         seen: set[str] = set()
         for key_node, value_node in node.value:
@@ -148,13 +159,23 @@ def read_yaml(path: Path, *, name: str | None = None, kind: type[ProjectError] =
 def read_json(path: Path, *, name: str | None = None, kind: type[ProjectError] = ProjectError) -> Any:  # noqa: ANN401 - JSON is anything
     """Read a JSON file; raises `kind` if it is missing, unreadable, not JSON, or has an unpaired surrogate."""
     text = read_text(path, name=name, kind=kind)
+    shown = name or str(path)
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         problem = f"not valid JSON: {error.msg} at column {error.colno}"
-        raise kind(problem, place=Place(file=name or str(path), line=error.lineno)) from None
-    check_encodable(value, place=Place(file=name or str(path)), kind=kind)
+        raise kind(problem, place=Place(file=shown, line=error.lineno)) from None
+    except (ValueError, RecursionError) as error:
+        raise kind(unreadable_json(error), place=Place(file=shown)) from None
+    check_encodable(value, place=Place(file=shown), kind=kind)
     return value
+
+
+def unreadable_json(error: ValueError | RecursionError) -> str:
+    """Return why Python cannot hold a JSON value whose syntax is right."""
+    if isinstance(error, RecursionError):
+        return "not readable JSON: too many levels of objects and arrays"
+    return "not readable JSON: a number has too many digits"
 
 
 class FileFingerprint(NamedTuple):

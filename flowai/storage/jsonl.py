@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 import msgspec
 
 from flowai.errors import Place, ProjectError
-from flowai.storage.files import check_encodable, writing
+from flowai.storage.files import check_encodable, unreadable_json, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,6 +75,8 @@ def iterate_jsonl(
             except (json.JSONDecodeError, UnicodeDecodeError) as error:
                 problem = error.msg if isinstance(error, json.JSONDecodeError) else "not UTF-8"
                 raise kind(f"not valid JSON: {problem}", place=Place(file=shown, line=number)) from None
+            except (ValueError, RecursionError) as error:
+                raise kind(unreadable_json(error), place=Place(file=shown, line=number)) from None
             check_encodable(value, place=Place(file=shown, line=number), kind=kind)
             yield number, value
 

@@ -27,6 +27,11 @@ class IncidentState(msgspec.Struct, frozen=True, kw_only=True):
     resolved: tuple[Incident, ...] = ()
     """Resolved incidents, until their messages are queued."""
 
+    def with_incident(self, incident: Incident) -> IncidentState:
+        """Return the state with a new version of an open incident."""
+        incidents = tuple(incident if one.id == incident.id else one for one in self.incidents)
+        return msgspec.structs.replace(self, incidents=incidents)
+
 
 class IncidentStore:
     """The file of open incidents; created with the first one.
@@ -65,7 +70,7 @@ class IncidentStore:
             state = msgspec.json.decode(self._path.read_bytes(), type=IncidentState)
         except FileNotFoundError:
             return IncidentState(), None
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return IncidentState(), f"`{self._path.name}` cannot be read, its open incidents are lost: {error}"
         if state.schema_version != SCHEMA_VERSION:
             return IncidentState(), f"`{self._path.name}` is of schema version {state.schema_version}; it is ignored"

@@ -99,6 +99,24 @@ class WatchTick(msgspec.Struct, frozen=True, kw_only=True):
     """Whether an action or a read failed."""
 
 
+def failed_tick(at: datetime, environment: str | None, warning: str) -> WatchTick:
+    """Return the result of a check that counted nothing; its open incidents stay stored, and are not listed."""
+    return WatchTick(
+        at=at,
+        environment=environment,
+        status="no_calls",
+        window_s=0.0,
+        call_count=0,
+        failure_count=0,
+        since_last_call_s=None,
+        rollout=None,
+        incidents=(),
+        events=(),
+        warnings=(warning,),
+        has_errors=True,
+    )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WatchHead:
     """Rule and recipients of a watch."""

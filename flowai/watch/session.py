@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from flowai.errors import FlowaiError, InfrastructureError
+from flowai.errors import FlowaiError, InfrastructureError, describe_error
 from flowai.redaction import Redactor
 from flowai.registry import events_directory
 from flowai.registry.resolve import resolve_release
@@ -155,6 +155,8 @@ class WatchSession:
             self._read, self._error = self._read_files(), None
         except FlowaiError as error:
             self._error = str(error)
+        except Exception as error:  # noqa: BLE001 - the last valid version is used, whatever the next one does
+            self._error = self._read.source.redactor.text(describe_error(error))
         self._fingerprints = fingerprints
 
     def _read_files(self) -> _RegistryRead:

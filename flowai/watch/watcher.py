@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.errors import FlowaiError, UsageError
+from flowai.errors import FlowaiError, UsageError, describe_error
 from flowai.notifications.outbox import Outbox
 from flowai.notifications.routing import LABELS
 from flowai.rollouts.notify import RolloutNotifier
@@ -33,6 +33,7 @@ from flowai.watch.records import (
     WatchHead,
     WatchOptions,
     WatchTick,
+    failed_tick,
 )
 from flowai.watch.session import ActiveRollout, ObservedRelease, WatchSession
 
@@ -82,7 +83,7 @@ def run_watch(
         on_head(watch.head())
         while True:
             start_s = context.clock_s()
-            tick = watch.tick()
+            tick = watch.tick() if options.once else watch.tick_safely()
             on_tick(tick)
             has_rolled_back |= any(event.event == "rolled_back" for event in tick.events)
             has_seen_calls |= tick.since_last_call_s is not None
@@ -163,6 +164,14 @@ class Watcher:
             recipients=tuple(label for name, label in LABELS.items() if getattr(alerts, name) is not None),
         )
 
+    def tick_safely(self) -> WatchTick:
+        """Check and act; after an unexpected exception the tick says so: a watch that ends rolls nothing back."""
+        try:
+            return self.tick()
+        except Exception as error:  # noqa: BLE001 - see above
+            problem = self._observed.redactor.text(describe_error(error))
+            return failed_tick(self._context.now(), self._environment, f"the check failed and is repeated: {problem}")
+
     def tick(self) -> WatchTick:
         """Check once and act."""
         now = self._context.now()
@@ -225,7 +234,7 @@ class Watcher:
                     "rolled_back", f"would roll back {incident.name}: {_reason(incident, decision)}", incident.cause
                 )
                 done = msgspec.structs.replace(incident, rollback_attempts=MAX_ROLLBACK_TRIES)
-                state = _replaced(state, done)
+                state = state.with_incident(done)
         self._dry_run_state = IncidentState(incidents=state.incidents)
         return replace(decision, state=self._dry_run_state)
 
@@ -307,7 +316,7 @@ class Watcher:
     def _roll_back(self, incident: Incident, state: IncidentState, reason: str) -> IncidentState:
         """Roll back the release of an incident; store the attempt first."""
         tried = msgspec.structs.replace(incident, rollback_attempts=incident.rollback_attempts + 1)
-        state = _replaced(state, tried)
+        state = state.with_incident(tried)
         self._save(state)
         done = roll_back(
             self._context,
@@ -322,7 +331,7 @@ class Watcher:
         else:
             self._record_event("rolled_back", done.message, incident.cause)
         tries = MAX_ROLLBACK_TRIES if done.is_moot else tried.rollback_attempts
-        return _replaced(state, msgspec.structs.replace(tried, rolled_back_to=done.serving, rollback_attempts=tries))
+        return state.with_incident(msgspec.structs.replace(tried, rolled_back_to=done.serving, rollback_attempts=tries))
 
     def _deliver(self, observed: ObservedRelease) -> None:
         for sent in RolloutNotifier(self._context, observed.source).deliver(only_due=True):
@@ -387,8 +396,3 @@ def _drop_resolved(rollout: ActiveRollout | None, state: IncidentState) -> Activ
         one.name for one in state.incidents if one.kind == "feature" and minute_of(one.opened_at) < suspect.since_minute
     }
     return replace(rollout, suspect=replace(suspect, changed=suspect.changed - failed_before))
-
-
-def _replaced(state: IncidentState, incident: Incident) -> IncidentState:
-    incidents = tuple(incident if one.id == incident.id else one for one in state.incidents)
-    return msgspec.structs.replace(state, incidents=incidents)

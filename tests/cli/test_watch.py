@@ -28,11 +28,14 @@ from flowai.events import AlertEvent, EventLog, ReleaseEvent, read_events
 from flowai.redaction import Redactor
 from flowai.state import Overlay
 from flowai.watch.records import WatchOptions
+from flowai.watch.session import WatchSession
 from flowai.watch.watcher import Watcher, run_watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from flowai.watch.records import WatchTick
 
     Command = Callable[..., Ran]
 
@@ -540,6 +543,36 @@ def test_stopping_the_wait_ends_the_watch(make: Callable[..., World]) -> None:
     end = run_watch(world.context, WatchOptions(interval_s=20.0, for_s=30.0), on_head=print, on_tick=print, wait=wait)
     assert waits == [20.0]
     assert end.is_stopped is False
+
+
+@pytest.mark.parametrize("broken", ["the check", "the registry"])
+def test_an_unexpected_exception_does_not_end_the_watch(
+    live: Callable[..., World], monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    world = live(ROLLING)
+    world.both_arms(canary=(60, 40), stable=(900, 9))
+    ticks: list[WatchTick] = []
+    owner, name = (Watcher, "_count") if broken == "the check" else (WatchSession, "_read_files")
+    plain = getattr(owner, name)
+
+    def faulty(*arguments: Any, **named: Any) -> Any:
+        if len(ticks) == 1:
+            raise RecursionError("maximum recursion depth exceeded")
+        return plain(*arguments, **named)
+
+    def wait(for_s: float) -> bool:
+        world.now += timedelta(seconds=for_s)
+        world.project.write("registry.yaml", (world.project.root / "registry.yaml").read_text() + "\n")
+        return len(ticks) == 3
+
+    monkeypatch.setattr(owner, name, faulty)
+    run_watch(
+        world.context, WatchOptions(interval_s=20.0, dry_run=True), on_head=print, on_tick=ticks.append, wait=wait
+    )
+    assert len(ticks) == 3
+    assert [("RecursionError" in "".join(tick.warnings)) for tick in ticks] == [False, True, False]
+    assert ticks[1].has_errors is (broken == "the check")
+    assert ticks[2].call_count == ticks[0].call_count > 0
 
 
 # --- other processes ---

@@ -65,3 +65,28 @@ def test_a_duplicate_step_counts_once(tmp_path: Path) -> None:
     ledger = read_ledger(project, "prod")
     assert [(entry.id, entry.actor) for entry in ledger.entries] == [("a", "ann"), ("b", "ann")]
     assert ledger.damaged == ()
+
+
+def test_only_done_steps_count_and_later_ones_hide_what_was_started(tmp_path: Path) -> None:
+    project = release_project(tmp_path).project
+    (project.ledger).mkdir(parents=True)
+    lines = (
+        line(id="a", progress="started"),
+        line(id="a"),
+        line(id="a", progress="started"),
+        line(id="b", progress="started"),
+        line(id="c", progress="started"),
+        line(id="c", progress="withdrawn"),
+        line(id="d", progress="started", experiment="tone", action="stop"),
+    )
+    (project.ledger / "default.jsonl").write_bytes(b"\n".join(lines))
+    ledger = read_ledger(project, None)
+    assert [entry.id for entry in ledger.entries] == ["a"]
+    assert [entry.id for entry in ledger.unfinished] == ["b", "d"]
+    assert ledger.unfinished_step is not None
+    assert ledger.unfinished_step.id == "b"
+    with (project.ledger / "default.jsonl").open("ab") as stream:
+        stream.write(b"\n" + line(id="e"))
+    ledger = read_ledger(project, None)
+    assert [entry.id for entry in ledger.entries] == ["a", "e"]
+    assert [entry.id for entry in ledger.unfinished] == ["d"]

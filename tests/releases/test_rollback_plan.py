@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from flowai.errors import FlowaiError, UsageError
 from flowai.registry.records import Registry, Release, Rollout
 from flowai.registry.writer import ManagedKeys
+from flowai.releases.ledger import LedgerEntry
 from flowai.releases.rollback_plan import ObservedState, RollbackPlan, plan_rollback
 from flowai.state import Heartbeat, Overlay
 
@@ -171,3 +172,29 @@ def test_without_a_registry_only_the_rollout_is_ended() -> None:
         blind(beat("v1", "v2"), beat("v0", "v2"))
     with pytest.raises(UsageError):
         blind(beat("v1", "v2"), to="v2")
+
+
+@given(own=own_keys, to=st.none() | names, force=st.booleans(), pin=st.none() | names)
+def test_a_rollback_that_only_the_ledger_contains_is_finished_as_it_was_decided(
+    own: ManagedKeys, to: str | None, force: bool, pin: str | None
+) -> None:
+    try:
+        plan = planned(own, to=to, force=force, pin=pin)
+    except FlowaiError:
+        return
+    if not plan.rolled_back:
+        return
+    entry = LedgerEntry(
+        id="a",
+        at=NOON,
+        actor="ann",
+        action="rollback",
+        release=plan.ends_rollout_of or plan.rolled_back[-1],
+        serving=plan.serving,
+        rolled_back=plan.rolled_back,
+        from_stage=plan.stage or ("?" if plan.ends_rollout_of else None),
+    )
+    again = planned(own, pin=pin, last_step=entry)
+    assert (again.serving, set(again.rolled_back)) == (plan.serving, set(plan.rolled_back))
+    assert (again.changed, again.release, again.ends_rollout_of) == (False, plan.release, plan.ends_rollout_of)
+    assert again.update_keys(own) == plan.update_keys(own)

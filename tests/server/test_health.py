@@ -73,6 +73,7 @@ def test_a_part_is_reported_when_it_fails_and_when_it_recovers(watched: Watched)
         "registry_invalid",
         "semantic_cache_disabled",
         "cache_unavailable",
+        "background_task_failing",
     ],
 )
 def test_each_part_has_words_of_its_own(watched: Watched, part: str) -> None:

@@ -29,7 +29,7 @@ def test_yaml_values_have_lines() -> None:
         ("a: 1\nb: [1\n", 3, "not valid YAML"),
         ("a: 1\nb: 2\na: 3\n", 3, "duplicate key"),
         ("a: !!python/object:os.system {}\n", 1, "could not determine a constructor"),
-        ("a: 2020-99-99\n", None, "not valid YAML"),
+        ("a: 2020-99-99\n", 1, "not valid YAML"),
     ],
 )
 def test_yaml_errors_have_the_line(text: str, line: int | None, words: str) -> None:
@@ -45,6 +45,55 @@ def test_an_alias_bomb_is_refused_before_it_grows() -> None:
     levels = "\n".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]" for n in range(1, 12))
     with pytest.raises(ProjectError, match="too many values"):
         parse_yaml(f"l0: &l0 [x]\n{levels}\n", name="bomb.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("a: 1\nversion_targets: &a [*a]", 2, "an alias is inside its own anchor"),
+        ("a: &a {<<: *a}", 1, "an alias is inside its own anchor"),
+        ("? &a {b: *a}\n: 1", 1, "an alias is inside its own anchor"),
+        ("a: 1\nb: " + "[" * 100 + "]" * 100, 2, "more than 100 levels"),
+        ("a: 1\nb: " + "{a: " * 900 + "1" + "}" * 900, 2, "more than 100 levels"),
+        ("- " * 200_000 + "x", 1, "maximum nesting depth"),
+        ("a: &a " + "[" * 60 + "]" * 60 + "\nb: " + "[" * 60 + "*a" + "]" * 60, 1, "more than 100 levels"),
+        ("a: 1\nb: " + "9" * 5_000, 2, "a number of 5,000 characters"),
+        ("a: 0x" + "f" * 50_000, 1, "a number of 50,002 characters"),
+        ("a: 1" + ":59" * 20_000, 1, "a number of 60,001 characters"),
+        ("a: 1\nb: 2024-13-45", 2, "`2024-13-45` is no timestamp: month must be in 1..12"),
+        ("a: 1\nb: !!timestamp x", 2, "`x` is no timestamp"),
+        ("a: 1\nb: !!bool x", 2, "`x` is no bool"),
+        ('a: 1\nb: !!int ""', 2, "`` is no int"),
+        ("a: 1\nb: !!set {a, b}", 2, "found the tag `!!set`"),
+        ("a: 1\n? !!binary aGk=\n: 1", 2, "found the tag `!!binary`"),
+        ("a: 1\n? [b]\n: 1", 2, "unhashable key"),
+        ("a: 1\nb: \x00", 2, "control characters are not allowed"),
+    ],
+)
+def test_hostile_yaml_is_a_project_error_with_a_line(text: str, line: int, words: str) -> None:
+    with pytest.raises(ProjectError) as caught:
+        parse_yaml(text, name="f.yaml")
+    assert (words in str(caught.value)) is True, str(caught.value)
+    assert caught.value.place is not None
+    assert caught.value.place.line == line
+
+
+def test_aliases_beside_each_other_are_no_recursion() -> None:
+    text = "a: &a {x: [1]}\nb: [*a, *a]\nc: {<<: *a, y: 2}\n"
+    assert parse_yaml(text, name="f.yaml").value == {
+        "a": {"x": [1]},
+        "b": [{"x": [1]}, {"x": [1]}],
+        "c": {"x": [1], "y": 2},
+    }
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, "9" * 5_000])
+def test_hostile_json_is_a_project_error(tmp_path: Path, value: str) -> None:
+    (tmp_path / "a.json").write_text(value + "]" * (100_000 if value[0] == "[" else 0))
+    with pytest.raises(ProjectError, match="not readable JSON"):
+        read_json(tmp_path / "a.json", name="a.json")
+    with pytest.raises(ProjectError, match=r"a\.json:1: not readable JSON"):
+        list(iterate_jsonl(tmp_path / "a.json", name="a.json"))
 
 
 def test_invalid_utf8_has_the_line(tmp_path: Path) -> None:

@@ -116,6 +116,8 @@ def plan_lines(result: RollbackResult) -> Iterator[str]:
         is_are = "are" if len(result.rolled_back) > 1 else "is"
         will = "would be" if result.is_dry_run else is_are
         yield f"{rolled_back}{stage} -> {result.serving}{good}; {rolled_back} {will} marked bad"
+    elif result.finishes:
+        yield f"{rolled_back} -> {result.serving}{good}: recorded by an earlier run, but not done; this run finishes it"
     else:
         yield f"{rolled_back} -> {result.serving}{good}: already rolled back; nothing new is decided"
     for difference in result.differences:
@@ -140,6 +142,7 @@ def result_lines(result: RollbackResult) -> Iterator[str]:
         yield f"  unconfirmed: {name}"
     if result.unreachable:
         yield f"  unreachable: {', '.join(result.unreachable[:_MAX_NAMES])}"
+    yield from _place_lines(result)
     yield _verdict(result)
     if result.rolled_back and result.is_in_git:
         releases = " and ".join(result.rolled_back)
@@ -152,6 +155,20 @@ def result_lines(result: RollbackResult) -> Iterator[str]:
         yield f"Then: flowai postmortem{env} --since {result.since}"
 
 
+def _place_lines(result: RollbackResult) -> Iterator[str]:
+    """Yield what was changed and what was not, if the overlay or the registry file was not."""
+    names = {"live overlay": "the shared state", result.registry_file: result.registry_file}
+    unchanged = [step for step in result.steps if step.name in names and step.status != "done"]
+    if not unchanged:
+        return
+    changed = dict.fromkeys(
+        f"{names[step.name]} ({step.detail})" if step.name in names else step.detail for step in result.changed_places
+    )
+    if changed:
+        yield f"changed: {'; '.join(changed)}"
+    yield f"not changed: {'; '.join(f'{names[step.name]} ({step.detail})' for step in unchanged)}"
+
+
 def _verdict(result: RollbackResult) -> str:
     serving = result.serving.upper()
     failed = [step.name for step in result.steps if step.status == "failed"]
@@ -160,11 +177,10 @@ def _verdict(result: RollbackResult) -> str:
     if result.unconfirmed:
         return f"NOT CONFIRMED BY {len(result.unconfirmed)} OF {result.process_count} PROCESSES.{retry}"
     if failed:
-        done = any(
-            step.status == "done" and step.name in ("live overlay", result.registry_file) for step in result.steps
-        )
-        state = f"{serving} SERVES WHERE REACHABLE" if done else "NOTHING CHANGED"
-        return f"{state}; failed: {', '.join(failed)}.{retry}"
+        if not result.changed_places:
+            again = retry or "  Run the same command again when one of them can be reached."
+            return f"NOTHING CHANGED; failed: {', '.join(failed)}.{again}"
+        return f"{serving} SERVES WHERE REACHABLE; failed: {', '.join(failed)}.{retry}"
     if not result.rolled_back:
         return f"{serving} SERVES.{retry}"
     if result.process_count == 0:

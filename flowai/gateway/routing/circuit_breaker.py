@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from flowai.errors import FlowaiError
 from flowai.state import NO_CALLS, AnsweredCalls, BreakerDecision, SharedState
 
 if TYPE_CHECKING:
@@ -25,16 +26,24 @@ ADMITTED = BreakerDecision(is_admitted=True)
 class CircuitBreakers:
     """Circuit breakers of all providers, from a copy of the state at most `max_age_s` old when an attempt starts.
 
-    The overlay of `environment` is read along; `clock_s` is monotonic.
+    The overlay of `environment` is read along; `clock_s` is monotonic. `on_bug` is called with unexpected exceptions of
+    the store while it is read: the last copy stays.
     """
 
     def __init__(
-        self, state: StateStore, *, environment: str, clock_s: Callable[[], float], max_age_s: float = MAX_AGE_S
+        self,
+        state: StateStore,
+        *,
+        environment: str,
+        clock_s: Callable[[], float],
+        max_age_s: float = MAX_AGE_S,
+        on_bug: Callable[[BaseException], None] = lambda _: None,
     ) -> None:
         self._state = state
         self._environment = environment
         self._clock_s = clock_s
         self._max_age_s = max_age_s
+        self._on_bug = on_bug
         self._shared = SharedState()
         self._read_s: float | None = None
         self._unreported: dict[str, tuple[BreakerRule, AnsweredCalls]] = {}
@@ -48,7 +57,12 @@ class CircuitBreakers:
         """Return the copy, read again if it is too old."""
         now_s = self._clock_s()
         if self._read_s is None or now_s - self._read_s > self._max_age_s:
-            self._shared = await self._state.shared(self._environment)
+            try:
+                self._shared = await self._state.shared(self._environment)
+            except FlowaiError:
+                raise
+            except Exception as bug:  # noqa: BLE001 - a call must not fail for a record that this version cannot read
+                self._on_bug(bug)
             self._read_s = now_s
         return self._shared
 
