@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import socket
 import time
 import uuid
 from contextlib import suppress
@@ -22,6 +21,7 @@ from flowai.cache.embedder import ClientEmbedder, LocalEmbedder, local_embedder_
 from flowai.cache.response_cache import open_response_cache
 from flowai.errors import FlowaiError, InfrastructureError, RegistryError
 from flowai.events import AlertCause, AlertEvent, CallEvent, Event, EventLog
+from flowai.gateway.heartbeats import HeartbeatSender, process_identity
 from flowai.gateway.hot_reload import CurrentRedactor, HotReloader
 from flowai.gateway.plan import FeatureToggles
 from flowai.gateway.records import DegradedReason, GatewayStatus
@@ -34,12 +34,13 @@ from flowai.gateway.telemetry.spans import SpanExporter
 from flowai.project import find_project
 from flowai.providers import PriceTable, create_client
 from flowai.providers.tokens import TokenCounter
-from flowai.registry import events_directory, features_of
+from flowai.registry import cache_address, events_directory, features_of
 from flowai.registry.environment import fill
-from flowai.state import Heartbeat
 from flowai.state.factory import open_state
 from flowai.state.fallback_store import FallbackStateStore
+from flowai.state.machine import machine_clock_s
 from flowai.state.memory_store import InMemoryStateStore
+from flowai.state.overlay_memory import OverlayMemory
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -50,12 +51,12 @@ if TYPE_CHECKING:
     from flowai.events import Origin
     from flowai.providers import Client, Endpoint
     from flowai.redaction import Redactor
+    from flowai.state import Heartbeat
 
 MAINTENANCE_INTERVAL_S = 0.25
 """How often a running gateway checks for changed files and a new overlay."""
-HEARTBEAT_INTERVAL_S = 3.0
-HEARTBEAT_LIFETIME_S = 12.0
-"""A process counts as gone after this time without a heartbeat."""
+STATE_WARNINGS_INTERVAL_S = 60.0
+"""How often the settings of the shared state are checked."""
 ALERT_REPEAT_S = 3600.0
 """Minimum time between two equal alerts."""
 ALERT_CAUSES: dict[DegradedReason, AlertCause] = {
@@ -124,7 +125,9 @@ class GatewayRuntime:
         )
         self._identity = identity
         self._settings = settings
-        self._last_heartbeat: Heartbeat | None = None
+        self._heartbeats = HeartbeatSender(state, clock_s=settings.clock_s)
+        self._state_warnings: tuple[str, ...] = ()
+        self._state_warnings_at_s: float | None = None
         self._alerted_at_s: dict[tuple[object, ...], float] = {}
         self._maintenance: asyncio.Task[None] | None = None
         self._is_closing = False
@@ -143,22 +146,21 @@ class GatewayRuntime:
         shared = await self.breakers.refresh()
         active = self.reloader.snapshot.active_release(shared.overlay)
         epoch = 0 if shared.overlay is None else shared.overlay.epoch
-        now = self._settings.now()
-        heartbeat = msgspec.structs.replace(
-            self._identity, release=active.release, candidate=active.candidate, overlay_epoch=epoch, at=now
+        await self._heartbeats.send(
+            msgspec.structs.replace(
+                self._identity,
+                release=active.release,
+                candidate=active.candidate,
+                overlay_epoch=epoch,
+                at=self._settings.now(),
+            )
         )
-        # a store that was unreachable may come back without its data
-        last = self._last_heartbeat = None if self.state.is_degraded else self._last_heartbeat
-        if (
-            last is None
-            or msgspec.structs.replace(last, at=now) != heartbeat
-            or (now - last.at).total_seconds() >= HEARTBEAT_INTERVAL_S
-        ):
-            try:
-                await self.state.heartbeat(heartbeat, lifetime_s=HEARTBEAT_LIFETIME_S)
-                self._last_heartbeat = heartbeat
-            except InfrastructureError:
-                self._last_heartbeat = None  # sent again at the next refresh
+
+    async def _check_state_settings(self) -> None:
+        now_s, last_s = self._settings.clock_s(), self._state_warnings_at_s
+        if last_s is None or now_s - last_s >= STATE_WARNINGS_INTERVAL_S:
+            self._state_warnings_at_s = now_s
+            self._state_warnings = tuple(await self.state.warnings())
 
     def alert(self, event: AlertEvent) -> None:
         """Write an alert, at most once an hour per cause, provider, model and feature."""
@@ -189,6 +191,7 @@ class GatewayRuntime:
             unavailable_models = snapshot.unavailable_models(active)
         except RegistryError as error:
             warnings = (str(error), *warnings)
+        warnings = (*warnings, *self._state_warnings, *filter(None, (self.state.memory_error,)))
         return GatewayStatus(
             features=frozenset(snapshot.registry.features),
             models=frozenset(snapshot.registry.models),
@@ -273,6 +276,7 @@ class GatewayRuntime:
         while True:
             with suppress(FlowaiError):  # no release can serve: each call raises the error
                 await self.refresh()
+            await self._check_state_settings()
             self.event_writer.flush()
             for part, reason in self._degraded_reasons().items():
                 if part in ALERT_CAUSES:
@@ -302,7 +306,12 @@ async def open_runtime(start: str | Path, env: str | None, origin: Origin, setti
 
     state_address = fill(registry.state, snapshot.environ, owner="`state`")
     shared_state = open_state(state_address, project.root, clock_s=wall_s)
-    state = FallbackStateStore(shared_state, InMemoryStateStore(wall_s), wall_s)
+    state = FallbackStateStore(
+        shared_state,
+        InMemoryStateStore(machine_clock_s, wall_s=wall_s),
+        machine_clock_s,
+        memory=OverlayMemory(project.overlays),
+    )
     runtimes: list[GatewayRuntime] = []  # the client comes before its gateway
     client = settings.connect(
         redactor,
@@ -311,10 +320,13 @@ async def open_runtime(start: str | Path, env: str | None, origin: Origin, setti
     )
     embedder, semantic_error = _embedder(reloader, client)
     cache = open_response_cache(
-        state=state_address, directory=project.cache, embedder=embedder, rng=settings.rng, semantic_error=semantic_error
+        state=cache_address(registry, snapshot.environ),
+        directory=project.cache,
+        embedder=embedder,
+        rng=settings.rng,
+        semantic_error=semantic_error,
     )
     process = f"{origin}-{settings.new_id()[:12]}"
-    now = settings.now()
     runtime = GatewayRuntime(
         reloader=reloader,
         state=state,
@@ -325,15 +337,12 @@ async def open_runtime(start: str | Path, env: str | None, origin: Origin, setti
             clock_s=settings.clock_s,
             on_event=settings.on_event,
         ),
-        identity=Heartbeat(
+        identity=process_identity(
             process=process,
-            host=socket.gethostname(),
-            pid=os.getpid(),
             environment=registry.environment or "",
             origin=origin,
             release=snapshot.active_release(None).release,
-            started_at=now,
-            at=now,
+            started_at=settings.now(),
         ),
         settings=replace(settings, trace=settings.trace or _span_recorder(redactor)),
     )

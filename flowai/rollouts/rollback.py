@@ -27,6 +27,7 @@ from flowai.rollouts.records import (
     StepStatus,
     changed_keys,
     last_heartbeat_text,
+    silent_process_texts,
 )
 from flowai.rollouts.rollback_entry import RollbackLedger
 from flowai.state import Overlay, shown_address
@@ -207,22 +208,23 @@ class _Rollback:
 
     def _check_serving(self, plan: RollbackPlan) -> None:
         """Report whether all processes serve the release of the plan."""
-        beats = self._seen.heartbeats
-        if not self._fleet.is_open:
+        ignored = self._options.ignored_processes
+        try:
+            confirmation = self._fleet.check_serving(plan.serving, bad=plan.bad, ignored=ignored)
+        except InfrastructureError as error:
+            self._mark_state_unreachable(self._state_error or error)
             self._step("processes", "failed", f"unreachable: {self._state_error}")
-            return
-        confirmation = Confirmation(
-            confirmed=tuple(beat for beat in beats if beat.release == plan.serving and beat.candidate not in plan.bad),
-            unconfirmed=tuple(beat for beat in beats if beat.release != plan.serving or beat.candidate in plan.bad),
-        )
-        self._record_confirmation(plan, confirmation, None)
+        else:
+            self._record_confirmation(plan, confirmation, None)
 
     def _record_confirmation(self, plan: RollbackPlan, confirmation: Confirmation, start_s: float | None) -> None:
         self._done.confirmation = confirmation
         count, confirmed = confirmation.count, len(confirmation.confirmed)
-        status: StepStatus = "skipped" if count == 0 else "failed" if confirmation.unconfirmed else "done"
+        status: StepStatus = "skipped" if count == 0 else "done" if confirmation.is_complete else "failed"
         detail = f"{confirmed} of {count} confirm {plan.serving}" if count else "no live process seen"
         self._step("processes", status, detail, start_s)
+        unknown = sorted(set(self._options.ignored_processes) - set(confirmation.ignored))
+        self._done.warnings += (f"no silent process `{name}` is known: it is not ignored" for name in unknown)
 
     def _await_confirmation(self, plan: RollbackPlan, overlay: Overlay | None) -> tuple[RollbackPlan, Overlay | None]:
         """Wait until the processes confirm; adopt the decision of a concurrent rollback that won."""
@@ -235,7 +237,8 @@ class _Rollback:
             now, _ = self._fleet.read()
             if now is not None and now != overlay and now.epoch >= overlay.epoch:
                 plan, overlay = self._adopt(plan, now), now
-            confirmation = self._fleet.confirm(overlay, clock_s=self._context.clock_s)
+            ignored = self._options.ignored_processes
+            confirmation = self._fleet.confirm(overlay, clock_s=self._context.clock_s, ignored=ignored)
         except InfrastructureError as error:
             self._step("processes", "failed", str(error), start_s)
             self._mark_state_unreachable(error)
@@ -382,7 +385,8 @@ class _Rollback:
             differences=self._differences(plan),
             steps=(*self._done.steps, *steps),
             process_count=confirmation.count if self._done.steps else len(self._seen.heartbeats),
-            unconfirmed=tuple(last_heartbeat_text(beat, self._context.now()) for beat in confirmation.unconfirmed),
+            unconfirmed=tuple(last_heartbeat_text(process) for process in confirmation.unconfirmed),
+            silent=silent_process_texts(confirmation.silent, plan),
             unreachable=tuple(beat.process for beat in self._seen.heartbeats) if not self._fleet.is_open else (),
             warnings=tuple(self._done.warnings),
             registry_file=source.own_file,

@@ -7,6 +7,7 @@
 --   settle   day, life, amount, actual                           returns nothing
 --   spent                                           returns today's sum
 
+local KEPT_DAYS = 35
 local account, verb = KEYS[1], ARGV[1]
 local today = math.floor(clock(ARGV[2]) / DAY_S)
 
@@ -19,11 +20,11 @@ local function write(day, nano)
   keep_for(account, 3 * DAY_S)
 end
 
--- Yesterday is kept, for calls that began before midnight.
+-- Days are kept for long, so that a clock set ahead for a while erases no spending.
 local function delete_old_days()
   for _, field in ipairs(redis.call("HKEYS", account)) do
     local day = tonumber(field)
-    if day and day < today - 1 then
+    if day and day < today - KEPT_DAYS then
       redis.call("HDEL", account, field)
     end
   end

@@ -190,7 +190,7 @@ def test_a_file_of_another_format_is_left_alone(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / FILE_NAME)
     connection.execute("PRAGMA user_version = 7")
     connection.close()
-    with pytest.raises(InfrastructureError, match="format is 7; expected 2"):
+    with pytest.raises(InfrastructureError, match="format is 7; expected 3"):
         asyncio.run(SqliteStateStore(tmp_path, time.time).shared(""))
 
 
