@@ -78,6 +78,8 @@ class RuntimeOptions:
     """Current time, UTC."""
     clock_s: Callable[[], float] = time.perf_counter
     """Monotonic clock, seconds."""
+    machine_clock_s: Callable[[], float] = machine_clock_s
+    """Clock that the processes of this machine share and that cannot be set, seconds."""
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     new_id: Callable[[], str] = lambda: uuid.uuid4().hex
     """Returns unique ids."""
@@ -305,11 +307,11 @@ async def open_runtime(start: str | Path, env: str | None, origin: Origin, setti
         return settings.now().timestamp()
 
     state_address = fill(registry.state, snapshot.environ, owner="`state`")
-    shared_state = open_state(state_address, project.root, clock_s=wall_s)
+    shared_state = open_state(state_address, project.root, clock_s=wall_s, interval_clock_s=settings.machine_clock_s)
     state = FallbackStateStore(
         shared_state,
-        InMemoryStateStore(machine_clock_s, wall_s=wall_s),
-        machine_clock_s,
+        InMemoryStateStore(settings.machine_clock_s, wall_s=wall_s),
+        settings.machine_clock_s,
         memory=OverlayMemory(project.overlays),
     )
     runtimes: list[GatewayRuntime] = []  # the client comes before its gateway

@@ -208,9 +208,10 @@ class _Rollback:
 
     def _check_serving(self, plan: RollbackPlan) -> None:
         """Report whether all processes serve the release of the plan."""
-        ignored = self._options.ignored_processes
         try:
-            confirmation = self._fleet.check_serving(plan.serving, bad=plan.bad, ignored=ignored)
+            confirmation = self._fleet.check_serving(
+                plan.serving, bad=plan.bad, ignored=self._options.ignored_processes
+            )
         except InfrastructureError as error:
             self._mark_state_unreachable(self._state_error or error)
             self._step("processes", "failed", f"unreachable: {self._state_error}")
@@ -218,10 +219,9 @@ class _Rollback:
             self._record_confirmation(plan, confirmation, None)
 
     def _record_confirmation(self, plan: RollbackPlan, confirmation: Confirmation, start_s: float | None) -> None:
-        self._done.confirmation = confirmation
-        count, confirmed = confirmation.count, len(confirmation.confirmed)
+        self._done.confirmation, count = confirmation, confirmation.count
         status: StepStatus = "skipped" if count == 0 else "done" if confirmation.is_complete else "failed"
-        detail = f"{confirmed} of {count} confirm {plan.serving}" if count else "no live process seen"
+        detail = f"{len(confirmation.confirmed)} of {count} confirm {plan.serving}" if count else "no live process seen"
         self._step("processes", status, detail, start_s)
         unknown = sorted(set(self._options.ignored_processes) - set(confirmation.ignored))
         self._done.warnings += (f"no silent process `{name}` is known: it is not ignored" for name in unknown)

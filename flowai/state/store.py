@@ -27,7 +27,7 @@ BreakerStatus = Literal["closed", "open", "probing"]
 
 
 class StateRefusedError(InfrastructureError):
-    """The store answers, but refused an operation (read-only, full memory or disk, no replica): it may still be read."""
+    """The store answered and refused an operation (read-only, no memory, disk or replica): it may still be read."""
 
 
 class BreakerRule(msgspec.Struct, frozen=True, kw_only=True):
