@@ -8,14 +8,17 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from support.gateway_projects import HELLO, Sample, until
+from support.gateway_projects import HELLO, Sample, until, until_answered_by
 from support.redis_server import RedisServer
 
+from flowai.errors import RegistryError
 from flowai.gateway import heartbeats
 from flowai.state import Overlay, StateStore, open_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from flowai.gateway.gateway import Gateway
 
 NOON = datetime(2026, 5, 2, 12, tzinfo=UTC)
 
@@ -36,6 +39,7 @@ def redis_project(project: Sample, server: RedisServer) -> Sample:
 
 def with_v2(project: Sample) -> None:
     project.registry["releases"]["v2"] = {"extends": "v1", "chat": {"prompt": "prompts/hello_v2"}}
+    project.registry["releases"]["v3"] = {"extends": "v1"}
     project.registry.update(current="v2", history=["v1", "v2"])
     project.write()
 
@@ -55,7 +59,7 @@ def test_a_redis_that_comes_back_empty_brings_no_bad_release_back(redis_project:
         async with redis_project.gateway() as gateway:
             assert (await gateway.complete("chat", HELLO)).release == "v2"
             await state.write_overlay("", overlay(3, "v2"))
-            await asyncio.sleep(0.1)
+            await until_answered_by(gateway, "v1")
             for _ in range(2):
                 await asyncio.to_thread(server.kill)
                 assert (await gateway.complete("chat", HELLO)).release == "v1"
@@ -93,20 +97,13 @@ def test_a_rollback_on_an_empty_redis_is_followed(redis_project: Sample, server:
         state = opened(redis_project)
         async with redis_project.gateway() as gateway:
             await state.write_overlay("", overlay(3, "v2"))
-
-            async def is_served_by(release: str) -> bool:
-                return (await gateway.complete("chat", HELLO)).release == release
-
-            await until(lambda: is_served_by("v1"))
+            await until_answered_by(gateway, "v1")
             await asyncio.to_thread(server.kill)
             await asyncio.to_thread(server.start)
-            redis_project.registry["releases"]["v3"] = {"extends": "v1"}
-            redis_project.registry["current"] = "v3"
-            redis_project.write()
             await state.write_overlay(
                 "", Overlay(epoch=1, release="v3", serving="v3", bad=("v1",), at=NOON + timedelta(hours=1))
             )
-            await until(lambda: is_served_by("v3"))
+            await until_answered_by(gateway, "v3")
 
             async def is_complete() -> bool:
                 shared = (await state.shared("")).overlay
@@ -123,8 +120,7 @@ def test_a_state_file_that_was_deleted_brings_no_bad_release_back(project: Sampl
         async with project.gateway() as gateway:
             state = opened(project)
             await state.write_overlay("", overlay(1, "v2"))
-            await asyncio.sleep(0.1)
-            assert (await gateway.complete("chat", HELLO)).release == "v1"
+            await until_answered_by(gateway, "v1")
             await state.aclose()
             for path in (project.root / ".flowai").glob("state.sqlite3*"):
                 path.unlink()
@@ -181,6 +177,7 @@ def test_the_caches_may_be_on_another_redis_than_the_state(redis_project: Sample
         await asyncio.sleep(0.2)
         found = (await reader.read(100_000)).decode().split("\r\n")
         writer.close()
+        await writer.wait_closed()
         return {line.split(":")[1] for line in found if line.startswith("flowai:")}
 
     async def served(cache: RedisServer) -> None:
@@ -188,7 +185,7 @@ def test_the_caches_may_be_on_another_redis_than_the_state(redis_project: Sample
             for _ in range(2):
                 answer = await gateway.complete("chat", HELLO)
                 await asyncio.sleep(0.2)
-            assert answer.cached is not None
+            assert answer.cache == "exact"
             assert await keys(cache) == {"cache"}
             assert await keys(server) == {"{state}"}
             await until(lambda: has_no_warning(gateway))
@@ -196,8 +193,8 @@ def test_the_caches_may_be_on_another_redis_than_the_state(redis_project: Sample
             assert (await gateway.complete("chat", HELLO)).release == "v2"
             assert "state_unavailable" not in (await gateway.status()).degraded
 
-    async def has_no_warning(gateway: object) -> bool:
-        return not any("maxmemory" in line for line in (await gateway.status()).warnings)  # type: ignore[attr-defined]
+    async def has_no_warning(gateway: Gateway) -> bool:
+        return not any("maxmemory" in line for line in (await gateway.status()).warnings)
 
     with RedisServer(settings=("--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru")) as cache:
         redis_project.registry["cache"] = {"url": cache.url}
@@ -223,8 +220,6 @@ def test_a_redis_that_may_evict_the_state_is_a_warning(project: Sample) -> None:
 
 
 def test_a_cache_url_that_is_no_redis_is_an_error_that_names_it(project: Sample) -> None:
-    from flowai.errors import RegistryError
-
     project.registry["cache"] = {"url": "https://cache.example.com"}
     project.write()
     with pytest.raises(RegistryError, match=r"cache\.url"):

@@ -42,6 +42,7 @@ async def command(server: RedisServer, *words: str) -> None:
     writer.write(" ".join(words).encode() + b"\r\n")
     reply = await reader.readline()
     writer.close()
+    await writer.wait_closed()
     assert not reply.startswith(b"-"), reply
 
 
