@@ -233,6 +233,7 @@ class GatewayRuntime:
 
     async def warm_up_models(self) -> None:
         """Load the local models that the active release may call. A model that cannot be loaded fails its own calls."""
+        await self._check_state_settings()  # a server shows the warnings when it is ready
         await self.client.warm_up()
         snapshot, toggles = self.reloader.snapshot, self._settings.toggles
         release = toggles.release or snapshot.active_release(self.breakers.shared.overlay).release

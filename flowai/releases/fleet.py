@@ -145,16 +145,16 @@ class Fleet:
     ) -> Confirmation:
         confirmed, unconfirmed, silent, dismissed = [], [], [], []
         for process in await _within(state.processes(self._environment)):
-            beat = process.heartbeat
-            if is_confirmed(beat):
+            heartbeat = process.heartbeat
+            if is_confirmed(heartbeat):
                 confirmed.append(process)
-            elif is_process_dead(machine=beat.machine, pid=beat.pid, start=beat.process_start):
-                await self._forget(state, beat.process)
+            elif is_process_dead(machine=heartbeat.machine, pid=heartbeat.pid, start=heartbeat.process_start):
+                await self._forget(state, heartbeat.process)
             elif process.is_live:
                 unconfirmed.append(process)
-            elif beat.process in ignored:
-                dismissed.append(beat.process)
-                await self._forget(state, beat.process)
+            elif heartbeat.process in ignored:
+                dismissed.append(heartbeat.process)
+                await self._forget(state, heartbeat.process)
             else:
                 silent.append(process)
         return Confirmation(

@@ -113,9 +113,9 @@ def changed_keys(old: ManagedKeys, new: ManagedKeys) -> list[str]:
 
 def last_heartbeat_text(process: KnownProcess) -> str:
     """Return a process's name, host and last heartbeat as text."""
-    beat = process.heartbeat
-    serving = beat.release if beat.candidate is None else f"{beat.release} and {beat.candidate}"
-    return f"{_name(beat)} serves {serving}, last heartbeat {_format_s(process.silent_s)} ago"
+    heartbeat = process.heartbeat
+    serving = heartbeat.release if heartbeat.candidate is None else f"{heartbeat.release} and {heartbeat.candidate}"
+    return f"{_name(heartbeat)} serves {serving}, last heartbeat {_format_s(process.silent_s)} ago"
 
 
 def silent_process_texts(processes: Sequence[KnownProcess], plan: RollbackPlan) -> tuple[str, ...]:
@@ -124,12 +124,12 @@ def silent_process_texts(processes: Sequence[KnownProcess], plan: RollbackPlan) 
 
 
 def _silent_process_text(process: KnownProcess, plan: RollbackPlan) -> str:
-    beat = process.heartbeat
-    last = [name for name in (beat.release, beat.candidate) if name is not None and name != plan.serving]
+    heartbeat = process.heartbeat
+    last = [name for name in (heartbeat.release, heartbeat.candidate) if name is not None and name != plan.serving]
     releases = " or ".join(last or plan.rolled_back) or f"another release than {plan.serving}"
     gone_in = _format_s(SILENT_KEPT_S - process.silent_s)
     return (
-        f"process {_name(beat)} has been silent for {_format_s(process.silent_s)}: it may still serve {releases}; "
+        f"process {_name(heartbeat)} has been silent for {_format_s(process.silent_s)}: it may still serve {releases}; "
         f"it counts as gone in {gone_in}"
     )
 
