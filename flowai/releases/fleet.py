@@ -121,7 +121,7 @@ class Fleet:
         async def confirm(state: StateStore) -> Confirmation:
             end_s = clock_s() + CONFIRM_TIMEOUT_S
             while True:
-                result = await self._check(state, lambda beat: has_applied(beat, overlay), ignored)
+                result = await self._check(state, lambda heartbeat: has_applied(heartbeat, overlay), ignored)
                 if not result.unconfirmed or clock_s() >= end_s:
                     return result
                 await asyncio.sleep(POLL_INTERVAL_S)
@@ -135,8 +135,8 @@ class Fleet:
             InfrastructureError: the store is unreachable.
         """
 
-        def is_serving(beat: Heartbeat) -> bool:
-            return beat.release == release and beat.candidate not in bad
+        def is_serving(heartbeat: Heartbeat) -> bool:
+            return heartbeat.release == release and heartbeat.candidate not in bad
 
         return self._runner.run(self._check(self._opened(), is_serving, ignored))
 

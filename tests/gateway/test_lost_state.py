@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
-from support.gateway_projects import HELLO, Sample, until, until_answered_by
+from support.gateway_projects import HELLO, KEY, Sample, until, until_answered_by
 from support.redis_server import RedisServer
 
 from flowai.errors import RegistryError
 from flowai.gateway import heartbeats
+from flowai.rollouts.records import RollbackOptions, RollbackResult
+from flowai.rollouts.rollback import run_rollback
 from flowai.state import Overlay, StateStore, open_state
+from flowai.workspace.workspace import CommandContext
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,6 +169,92 @@ def test_a_clock_that_is_set_silences_no_process(
 
 async def is_heard(state: StateStore) -> bool:
     return len(await state.heartbeats("")) == 1
+
+
+@pytest.mark.service
+def test_a_process_cut_off_from_the_state_is_named_and_follows_when_it_is_back(
+    redis_project: Sample, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeats, "HEARTBEAT_LIFETIME_S", 1.0)
+    monkeypatch.setattr(heartbeats, "HEARTBEAT_INTERVAL_S", 0.3)
+    context = CommandContext(directory=redis_project.root, user="test", environ={**os.environ, "LOOPBACK_KEY": KEY})
+
+    def rolled_back() -> RollbackResult:
+        return run_rollback(context, RollbackOptions(state=server.url), lambda _: None)
+
+    async def served() -> None:
+        state = open_state(server.url, redis_project.root, clock_s=time.time)
+        async with Proxy(server.port) as proxy:
+            redis_project.registry["state"] = f"redis://127.0.0.1:{proxy.port}/0"
+            lines = (f"{key}: {json.dumps(value)}\n" for key, value in redis_project.registry.items())
+            redis_project.write(text="".join(lines))
+            async with redis_project.gateway() as gateway:
+                assert (await gateway.complete("chat", HELLO)).release == "v2"
+                await until(lambda: is_heard(state))
+                await proxy.cut()
+                await until(lambda: is_silent(state))
+                result = await asyncio.to_thread(rolled_back)
+                assert not result.is_confirmed
+                assert len(result.silent) == 1
+                assert "it may still serve v2" in result.silent[0]
+                await proxy.open()
+                await until_answered_by(gateway, "v1")
+                await until(lambda: is_heard(state))
+                assert (await asyncio.to_thread(rolled_back)).is_confirmed
+            assert (await asyncio.to_thread(rolled_back)).process_count == 0
+        await state.aclose()
+
+    async def is_silent(state: StateStore) -> bool:
+        return [process.is_live for process in await state.processes("")] == [False]
+
+    asyncio.run(served())
+
+
+class Proxy:
+    """The way to a Redis, which can be cut.
+
+    Args:
+        target_port: the Redis.
+    """
+
+    def __init__(self, target_port: int) -> None:
+        self._target_port = target_port
+        self._server: asyncio.Server | None = None
+        self._writers: list[asyncio.StreamWriter] = []
+        self.port = 0
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for writer in self._writers:
+            writer.close()
+        self._writers.clear()
+        await asyncio.sleep(0.01)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        target_reader, target_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+        self._writers += [writer, target_writer]
+        await asyncio.gather(_copy(reader, target_writer), _copy(target_reader, writer))
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.cut()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
 
 
 # --- two servers ---
