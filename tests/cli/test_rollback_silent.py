@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.redis_server import RedisServer
@@ -98,7 +98,7 @@ def test_a_killed_process_of_this_machine_blocks_no_rollback(
     project: ReleaseProject, rollback: Command, lifetime_s: float
 ) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        here = {"host": socket.gethostname(), "machine": machine_id(), "pid": child.pid}
+        here: dict[str, Any] = {"host": socket.gethostname(), "machine": machine_id(), "pid": child.pid}
         project.beat("serve-killed", lifetime_s=lifetime_s, process_start=process_start(child.pid), **here)
         assert rollback().code == INFRASTRUCTURE, "it lives"
         child.kill()  # not reaped yet: a zombie serves nothing
@@ -109,7 +109,7 @@ def test_a_killed_process_of_this_machine_blocks_no_rollback(
 
 
 def test_a_later_process_with_its_pid_is_not_mistaken_for_it(project: ReleaseProject, rollback: Command) -> None:
-    here = {"host": socket.gethostname(), "machine": machine_id(), "pid": os.getpid()}
+    here: dict[str, Any] = {"host": socket.gethostname(), "machine": machine_id(), "pid": os.getpid()}
     project.beat("serve-before", lifetime_s=0, process_start="1", **here)
     assert rollback().code == DONE
 
