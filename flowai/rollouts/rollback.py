@@ -208,10 +208,9 @@ class _Rollback:
 
     def _check_serving(self, plan: RollbackPlan) -> None:
         """Report whether all processes serve the release of the plan."""
+        ignored = self._options.ignored_processes
         try:
-            confirmation = self._fleet.check_serving(
-                plan.serving, bad=plan.bad, ignored=self._options.ignored_processes
-            )
+            confirmation = self._fleet.check_serving(plan.serving, bad=plan.bad, ignored=ignored)
         except InfrastructureError as error:
             self._mark_state_unreachable(self._state_error or error)
             self._step("processes", "failed", f"unreachable: {self._state_error}")
