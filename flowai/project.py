@@ -68,6 +68,11 @@ class Project:
         return self.local / "outbox.jsonl"
 
     @property
+    def overlays(self) -> Path:
+        """Remembered overlays of rollbacks."""
+        return self.local / "overlays"
+
+    @property
     def watch(self) -> Path:
         """Incidents that `watch` opened: one file per environment."""
         return self.local / "watch"

@@ -11,8 +11,7 @@ from flowai.cache.redis_store import clear_redis, is_redis, redis_stats
 from flowai.cache.sqlite_vectors import SEMANTIC_FILE, clear_disk_vectors, disk_vector_stats
 from flowai.cache.stats import CacheStats
 from flowai.errors import InfrastructureError
-from flowai.registry import environment_of, load_registry
-from flowai.registry.environment import fill
+from flowai.registry import cache_address, environment_of, load_registry
 from flowai.state.urls import shown_address
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ class Caches:
     project: Project
     """Its files hold the caches of evaluations, and the gateway's where there is no Redis."""
     redis_url: str | None
-    """The Redis of the registry's `state`."""
+    """The Redis of the registry's `cache.url`, or of its `state`."""
 
     @property
     def redis_shown(self) -> str:
@@ -39,8 +38,8 @@ class Caches:
 def find_caches(project: Project, *, env: str | None, environ: Mapping[str, str]) -> Caches:
     """Return a project's caches. Raises ProjectError if the registry is wrong or names a variable that is not set."""
     variables = environment_of(project, environ)
-    state = fill(load_registry(project, env=env, environ=variables).state, variables, owner="`state`")
-    return Caches(project=project, redis_url=state if is_redis(state) else None)
+    address = cache_address(load_registry(project, env=env, environ=variables), variables)
+    return Caches(project=project, redis_url=address if is_redis(address) else None)
 
 
 def cache_stats(caches: Caches) -> tuple[CacheStats, ...]:

@@ -33,9 +33,9 @@ _PAUSE_S = 1.0
 _SCAN_COUNT = 1000
 
 
-def is_redis(state: str) -> bool:
-    """Return whether the registry's `state` is a Redis URL."""
-    return scheme_of(state) in REDIS_SCHEMES
+def is_redis(address: str) -> bool:
+    """Return whether the address of the caches is a Redis URL."""
+    return scheme_of(address) in REDIS_SCHEMES
 
 
 def open_redis(url: str) -> RedisConnection:

@@ -185,7 +185,7 @@ class ResponseCache:
 def open_response_cache(
     *, state: str, directory: Path, embedder: Embedder | None, rng: Random, semantic_error: str | None = None
 ) -> ResponseCache:
-    """Open the caches on the registry's `state`: on Redis, otherwise in files in `directory`.
+    """Open the caches at the address `state` (see `cache_address`): on Redis, otherwise in files in `directory`.
 
     `embedder` is None for no semantic cache, `semantic_error` says why; `rng` is the source of the lifetimes' jitter.
     The result's `error` and `semantic_error` report caches that could not be opened.

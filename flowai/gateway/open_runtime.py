@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -15,6 +13,7 @@ from flowai.cache.embedder import ClientEmbedder, LocalEmbedder, local_embedder_
 from flowai.cache.response_cache import open_response_cache
 from flowai.errors import FlowaiError
 from flowai.events import EventLog
+from flowai.gateway.heartbeats import process_identity
 from flowai.gateway.hot_reload import CurrentRedactor, HotReloader
 from flowai.gateway.runtime import GatewayRuntime, uses_semantic_cache
 from flowai.gateway.supervisor import Supervisor
@@ -22,12 +21,12 @@ from flowai.gateway.telemetry.event_writer import EventWriter
 from flowai.gateway.telemetry.spans import SpanExporter
 from flowai.project import find_project
 from flowai.providers import PriceTable
-from flowai.registry import events_directory
+from flowai.registry import cache_address, events_directory
 from flowai.registry.environment import fill
-from flowai.state import Heartbeat
 from flowai.state.factory import open_state
 from flowai.state.fallback_store import FallbackStateStore
 from flowai.state.memory_store import InMemoryStateStore
+from flowai.state.overlay_memory import OverlayMemory
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -61,8 +60,13 @@ async def open_runtime(start: str | Path, env: str | None, origin: Origin, setti
         return settings.now().timestamp()
 
     state_address = fill(registry.state, snapshot.environ, owner="`state`")
-    shared_state = open_state(state_address, project.root, clock_s=wall_s)
-    state = FallbackStateStore(shared_state, InMemoryStateStore(wall_s), wall_s)
+    shared_state = open_state(state_address, project.root, clock_s=wall_s, interval_clock_s=settings.machine_clock_s)
+    state = FallbackStateStore(
+        shared_state,
+        InMemoryStateStore(settings.machine_clock_s, wall_s=wall_s),
+        settings.machine_clock_s,
+        memory=OverlayMemory(project.overlays),
+    )
     runtimes: list[GatewayRuntime] = []  # the client comes before its gateway
     client = settings.connect(
         redactor,
@@ -75,10 +79,13 @@ async def open_runtime(start: str | Path, env: str | None, origin: Origin, setti
 
     embedder, semantic_error = _embedder(reloader, embed)
     cache = open_response_cache(
-        state=state_address, directory=project.cache, embedder=embedder, rng=settings.rng, semantic_error=semantic_error
+        state=cache_address(registry, snapshot.environ),
+        directory=project.cache,
+        embedder=embedder,
+        rng=settings.rng,
+        semantic_error=semantic_error,
     )
     process = f"{origin}-{settings.new_id()[:12]}"
-    now = settings.now()
     runtime = GatewayRuntime(
         reloader=reloader,
         state=state,
@@ -90,15 +97,12 @@ async def open_runtime(start: str | Path, env: str | None, origin: Origin, setti
             on_event=settings.on_event,
             on_bug=partial(supervisor.report, "event log"),
         ),
-        identity=Heartbeat(
+        identity=process_identity(
             process=process,
-            host=socket.gethostname(),
-            pid=os.getpid(),
             environment=registry.environment or "",
             origin=origin,
             release=snapshot.active_release(None).release,
-            started_at=now,
-            at=now,
+            started_at=settings.now(),
         ),
         settings=replace(settings, trace=settings.trace or _span_recorder(redactor)),
     )

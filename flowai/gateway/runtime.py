@@ -18,6 +18,7 @@ import msgspec
 from flowai.errors import FlowaiError, InfrastructureError, RegistryError
 from flowai.events import AlertCause, AlertEvent, CallEvent, Event
 from flowai.gateway.embedding import EmbeddingService
+from flowai.gateway.heartbeats import HeartbeatSender
 from flowai.gateway.plan import FeatureToggles
 from flowai.gateway.records import DegradedReason, GatewayStatus
 from flowai.gateway.routing.budget import Budgets
@@ -28,6 +29,7 @@ from flowai.gateway.supervisor import report_to_loop
 from flowai.providers import create_client
 from flowai.providers.tokens import TokenCounter
 from flowai.registry import features_of
+from flowai.state.machine import machine_clock_s
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -42,9 +44,8 @@ if TYPE_CHECKING:
 
 MAINTENANCE_INTERVAL_S = 0.25
 """How often a running gateway checks for changed files and a new overlay."""
-HEARTBEAT_INTERVAL_S = 3.0
-HEARTBEAT_LIFETIME_S = 12.0
-"""A process counts as gone after this time without a heartbeat."""
+STATE_WARNINGS_INTERVAL_S = 60.0
+"""How often the settings of the shared state are checked."""
 ALERT_REPEAT_S = 3600.0
 """Minimum time between two equal alerts."""
 ALERT_CAUSES: dict[DegradedReason, AlertCause] = {
@@ -67,6 +68,8 @@ class RuntimeOptions:
     """Current time, UTC."""
     clock_s: Callable[[], float] = time.perf_counter
     """Monotonic clock, seconds."""
+    machine_clock_s: Callable[[], float] = machine_clock_s
+    """Clock that the processes of this machine share and that cannot be set, seconds."""
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     new_id: Callable[[], str] = lambda: uuid.uuid4().hex
     """Returns unique ids."""
@@ -136,7 +139,9 @@ class GatewayRuntime:
         )
         self._identity = identity
         self._settings = settings
-        self._last_heartbeat: Heartbeat | None = None
+        self._heartbeats = HeartbeatSender(state, clock_s=settings.clock_s)
+        self._state_warnings: tuple[str, ...] = ()
+        self._state_warnings_at_s: float | None = None
         self._alerted_at_s: dict[tuple[object, ...], float] = {}
         self._closer: asyncio.Task[None] | None = None
         self._is_closing = False
@@ -153,6 +158,7 @@ class GatewayRuntime:
             "heartbeat": self._announce,
             "call counts": self.breakers.report_answers,
             "event log": self._flush_events,
+            "state settings": self._check_state_settings,
             "alerts": self._raise_alerts,
         }
         for name, tick in ticks.items():
@@ -173,22 +179,21 @@ class GatewayRuntime:
         shared = await self.breakers.refresh()
         active = self.reloader.snapshot.active_release(shared.overlay)
         epoch = 0 if shared.overlay is None else shared.overlay.epoch
-        now = self._settings.now()
-        heartbeat = msgspec.structs.replace(
-            self._identity, release=active.release, candidate=active.candidate, overlay_epoch=epoch, at=now
+        await self._heartbeats.send(
+            msgspec.structs.replace(
+                self._identity,
+                release=active.release,
+                candidate=active.candidate,
+                overlay_epoch=epoch,
+                at=self._settings.now(),
+            )
         )
-        # a store that was unreachable may come back without its data
-        last = self._last_heartbeat = None if self.state.is_degraded else self._last_heartbeat
-        if (
-            last is None
-            or msgspec.structs.replace(last, at=now) != heartbeat
-            or (now - last.at).total_seconds() >= HEARTBEAT_INTERVAL_S
-        ):
-            try:
-                await self.state.heartbeat(heartbeat, lifetime_s=HEARTBEAT_LIFETIME_S)
-                self._last_heartbeat = heartbeat
-            except InfrastructureError:
-                self._last_heartbeat = None  # sent again at the next refresh
+
+    async def _check_state_settings(self) -> None:
+        now_s, last_s = self._settings.clock_s(), self._state_warnings_at_s
+        if last_s is None or now_s - last_s >= STATE_WARNINGS_INTERVAL_S:
+            self._state_warnings_at_s = now_s
+            self._state_warnings = tuple(await self.state.warnings())
 
     def alert(self, event: AlertEvent) -> None:
         """Write an alert, at most once an hour per cause, provider, model and feature."""
@@ -219,6 +224,7 @@ class GatewayRuntime:
             unavailable_models = snapshot.unavailable_models(active)
         except RegistryError as error:
             warnings = (str(error), *warnings)
+        warnings = (*warnings, *self._state_warnings, *filter(None, (self.state.memory_error,)))
         return GatewayStatus(
             features=frozenset(snapshot.registry.features),
             models=frozenset(snapshot.registry.models),
@@ -258,6 +264,7 @@ class GatewayRuntime:
 
     async def warm_up_models(self) -> None:
         """Load the local models that the active release may call. A model that cannot be loaded fails its own calls."""
+        await self._check_state_settings()  # a server shows the warnings when it is ready
         await self.client.warm_up()
         snapshot, toggles = self.reloader.snapshot, self._settings.toggles
         release = toggles.release or snapshot.active_release(self.breakers.shared.overlay).release

@@ -7,6 +7,7 @@ from flowai.registry.model_checks import check_daily_limits, single_provider_war
 from flowai.registry.records import BindingEntry, Feature, ModelEntry, Registry, Release, Rollout
 from flowai.registry.resolve import (
     ServingRelease,
+    cache_address,
     endpoint_as_written,
     endpoint_of,
     events_directory,
@@ -30,6 +31,7 @@ __all__ = [
     "ServingRelease",
     "arm_binding",
     "binding",
+    "cache_address",
     "check_daily_limits",
     "endpoint_as_written",
     "endpoint_of",

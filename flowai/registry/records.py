@@ -231,6 +231,13 @@ class Rollout(RegistryRecord, frozen=True, kw_only=True):
     """Time of publication (RFC 3339, UTC)."""
 
 
+class CacheStore(RegistryRecord, frozen=True, kw_only=True):
+    """Store of the gateway's caches."""
+
+    url: str | None = None
+    """`redis://...` of a server whose entries may be evicted; default `state`."""
+
+
 class RegistryFile(RegistryRecord, frozen=True, kw_only=True):
     """The registry file; an environment's file `extends` another and contains only the differences."""
 
@@ -257,7 +264,10 @@ class RegistryFile(RegistryRecord, frozen=True, kw_only=True):
     serve: Serve = Serve()
     """The HTTP gateway."""
     state: str = ".flowai"
-    """State shared by processes (breakers, budgets): a directory, or `redis://...`."""
+    """State shared by processes (rollbacks, heartbeats, breakers, budgets): a directory, or `redis://...` of a server
+    that evicts nothing (`maxmemory-policy noeviction`)."""
+    cache: CacheStore = CacheStore()
+    """Where the gateway caches answers."""
     events: str = ".flowai/events"
     """Location of the event log: a directory, or `s3://...`."""
     version_targets: tuple[VersionTarget, ...] = ()

@@ -15,6 +15,7 @@ from flowai.registry.environment import fill, references
 from flowai.registry.fields import LOCAL_PREFIX
 from flowai.registry.keys import USUAL_VARIABLES, keys_of, known_keys
 from flowai.registry.records import ModelPrice
+from flowai.state.urls import REDIS_SCHEMES, scheme_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -156,6 +157,25 @@ def events_store(registry: Registry, project: Project) -> str | None:
         place = Place(file=project.show(project.registry), key="events")
         raise RegistryError(error.what, place=place, hint=error.hint) from None
     return registry.events
+
+
+def cache_address(registry: Registry, environ: Mapping[str, str]) -> str:
+    """Return the address of the gateway's caches: `cache.url`, by default `state`.
+
+    Raises:
+        MissingKeyError: a variable in it is not set.
+        RegistryError: `cache.url` is not a Redis URL.
+    """
+    if registry.cache.url is None:
+        return fill(registry.state, environ, owner="`state`")
+    address = fill(registry.cache.url, environ, owner="`cache.url`")
+    if scheme_of(address) not in REDIS_SCHEMES:
+        raise RegistryError(
+            "`cache.url` is not a Redis URL",
+            place=Place(file=registry.own_file, key="cache.url"),
+            hint="expected `redis://...` or `rediss://...`; without it, the caches are beside `state`",
+        )
+    return address
 
 
 def secret_values(registry: Registry, environ: Mapping[str, str], root: Path) -> set[str]:

@@ -41,6 +41,13 @@ def differences(registry: Registry, before: str, after: str) -> tuple[Difference
     return tuple(result)
 
 
+def known_differences(registry: Registry | None, before: str | None, after: str) -> tuple[Difference, ...]:
+    """Compare two releases as far as a registry knows both; nothing otherwise."""
+    if registry is None or before is None or before not in registry.releases or after not in registry.releases:
+        return ()
+    return differences(registry, before, after)
+
+
 def changed_features(registry: Registry, before: str, after: str) -> tuple[str, ...]:
     """Return the features that two releases serve differently."""
     return tuple(dict.fromkeys(difference.feature for difference in differences(registry, before, after)))

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from flowai.errors import InfrastructureError
 from flowai.releases.registry_source import state_address
 from flowai.state import open_state
+from flowai.state.machine import is_process_dead
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
     from datetime import datetime
     from pathlib import Path
 
     from flowai.releases.registry_source import RegistrySource
-    from flowai.state import Heartbeat, Overlay, StateStore
+    from flowai.state import Heartbeat, KnownProcess, Overlay, StateStore
 
 Result = TypeVar("Result")
 
@@ -30,23 +31,25 @@ POLL_INTERVAL_S = 0.02
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Confirmation:
-    """Last heartbeats of the live processes, by whether they follow an overlay."""
+    """Processes that have not deregistered, by whether they follow an overlay."""
 
-    confirmed: tuple[Heartbeat, ...] = ()
-    unconfirmed: tuple[Heartbeat, ...] = ()
+    confirmed: tuple[KnownProcess, ...] = ()
+    unconfirmed: tuple[KnownProcess, ...] = ()
+    """Live ones."""
+    silent: tuple[KnownProcess, ...] = ()
+    """Silent ones that had not confirmed: they may live on, cut off from the state."""
+    ignored: tuple[str, ...] = ()
+    """Silent ones that the user knows to be dead."""
 
-    @classmethod
-    def split(cls, heartbeats: Sequence[Heartbeat], follows: Callable[[Heartbeat], bool]) -> Self:
-        """Split heartbeats by whether their processes follow a decision."""
-        return cls(
-            confirmed=tuple(heartbeat for heartbeat in heartbeats if follows(heartbeat)),
-            unconfirmed=tuple(heartbeat for heartbeat in heartbeats if not follows(heartbeat)),
-        )
+    @property
+    def is_complete(self) -> bool:
+        """True if every process follows the overlay."""
+        return not (self.unconfirmed or self.silent)
 
     @property
     def count(self) -> int:
-        """Number of live processes."""
-        return len(self.confirmed) + len(self.unconfirmed)
+        """Number of processes."""
+        return len(self.confirmed) + len(self.unconfirmed) + len(self.silent)
 
 
 class Fleet:
@@ -106,13 +109,57 @@ class Fleet:
         """
         self._runner.run(_within(self._opened().write_overlay(self._environment, overlay)))
 
-    def confirm(self, overlay: Overlay, *, clock_s: Callable[[], float]) -> Confirmation:
+    def confirm(self, overlay: Overlay, *, clock_s: Callable[[], float], ignored: Collection[str] = ()) -> Confirmation:
         """Wait until every live process follows an overlay, at most `CONFIRM_TIMEOUT_S`.
+
+        Processes of this machine that are dead, and silent ones in `ignored`, are forgotten.
 
         Raises:
             InfrastructureError: the store is unreachable.
         """
-        return self._runner.run(_confirm(self._opened(), self._environment, overlay, clock_s=clock_s))
+
+        async def confirm(state: StateStore) -> Confirmation:
+            end_s = clock_s() + CONFIRM_TIMEOUT_S
+            while True:
+                result = await self._check(state, lambda heartbeat: has_applied(heartbeat, overlay), ignored)
+                if not result.unconfirmed or clock_s() >= end_s:
+                    return result
+                await asyncio.sleep(POLL_INTERVAL_S)
+
+        return self._runner.run(confirm(self._opened()))
+
+    def check(self, follows: Callable[[Heartbeat], bool], *, ignored: Collection[str] = ()) -> Confirmation:
+        """Check without waiting that every process follows a decision.
+
+        Raises:
+            InfrastructureError: the store is unreachable.
+        """
+        return self._runner.run(self._check(self._opened(), follows, ignored))
+
+    async def _check(
+        self, state: StateStore, is_confirmed: Callable[[Heartbeat], bool], ignored: Collection[str]
+    ) -> Confirmation:
+        confirmed, unconfirmed, silent, dismissed = [], [], [], []
+        for process in await _within(state.processes(self._environment)):
+            heartbeat = process.heartbeat
+            if is_confirmed(heartbeat):
+                confirmed.append(process)
+            elif is_process_dead(machine=heartbeat.machine, pid=heartbeat.pid, start=heartbeat.process_start):
+                await self._forget(state, heartbeat.process)
+            elif process.is_live:
+                unconfirmed.append(process)
+            elif heartbeat.process in ignored:
+                dismissed.append(heartbeat.process)
+                await self._forget(state, heartbeat.process)
+            else:
+                silent.append(process)
+        return Confirmation(
+            confirmed=tuple(confirmed), unconfirmed=tuple(unconfirmed), silent=tuple(silent), ignored=tuple(dismissed)
+        )
+
+    async def _forget(self, state: StateStore, process: str) -> None:
+        with suppress(InfrastructureError):  # the next command tries again
+            await _within(state.deregister(self._environment, process))
 
     def disconnect(self) -> None:
         """Close the store."""
@@ -130,18 +177,6 @@ class Fleet:
         if self._state is None:
             raise InfrastructureError("the shared state is not open")
         return self._state
-
-
-async def _confirm(
-    state: StateStore, environment: str, overlay: Overlay, *, clock_s: Callable[[], float]
-) -> Confirmation:
-    end_s = clock_s() + CONFIRM_TIMEOUT_S
-    while True:
-        heartbeats = await _within(state.heartbeats(environment))
-        result = Confirmation.split(heartbeats, lambda heartbeat: has_applied(heartbeat, overlay))
-        if not result.unconfirmed or clock_s() >= end_s:
-            return result
-        await asyncio.sleep(POLL_INTERVAL_S)
 
 
 def has_applied(heartbeat: Heartbeat, overlay: Overlay) -> bool:

@@ -9,12 +9,14 @@ import msgspec
 
 from flowai.registry.resolve import VERSION_VARIABLE
 from flowai.releases.diff import Difference
+from flowai.state.store import SILENT_KEPT_S
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from collections.abc import Sequence
 
     from flowai.registry.writer import ManagedKeys
-    from flowai.state import Heartbeat
+    from flowai.releases.rollback_plan import RollbackPlan
+    from flowai.state import Heartbeat, KnownProcess
 
 
 StepStatus = Literal["done", "pending", "failed", "skipped"]
@@ -58,9 +60,11 @@ class RollbackResult(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[RollbackStep, ...]
     """In order."""
     process_count: int
-    """Number of live processes."""
+    """Number of processes that have not deregistered."""
     unconfirmed: tuple[str, ...]
     """Live processes that did not confirm, with their last heartbeat."""
+    silent: tuple[str, ...] = ()
+    """Processes that sent no heartbeat for a while and did not deregister: they may still serve a bad release."""
     unreachable: tuple[str, ...]
     """Known processes that could not be notified."""
     warnings: tuple[str, ...]
@@ -104,6 +108,8 @@ class RollbackOptions:
     force: bool = False
     """Whether `to` may be a release that was never known good."""
     dry_run: bool = False
+    ignored_processes: tuple[str, ...] = ()
+    """Silent processes that the user knows to be dead."""
 
 
 def changed_keys(old: ManagedKeys, new: ManagedKeys) -> list[str]:
@@ -114,14 +120,36 @@ def changed_keys(old: ManagedKeys, new: ManagedKeys) -> list[str]:
     return [*changes, *([f"bad: {', '.join(added)}"] if added else [])]
 
 
-def last_heartbeat_text(heartbeat: Heartbeat, now: datetime) -> str:
+def last_heartbeat_text(process: KnownProcess) -> str:
     """Return a process's name, host and last heartbeat as text."""
+    heartbeat = process.heartbeat
     serving = heartbeat.release if heartbeat.candidate is None else f"{heartbeat.release} and {heartbeat.candidate}"
-    age = _format_age(now - heartbeat.at)
-    return f"{heartbeat.process} on {heartbeat.host} (pid {heartbeat.pid}) serves {serving}, last heartbeat {age} ago"
+    return f"{_name(heartbeat)} serves {serving}, last heartbeat {_format_s(process.silent_s)} ago"
 
 
-def _format_age(age: timedelta) -> str:
-    """Format an age: `4 s`, `3 min`."""
-    age_s = max(0.0, age.total_seconds())
-    return f"{age_s:.0f} s" if age_s < 100 else f"{age_s / 60:.0f} min"  # noqa: PLR2004 - readable in seconds
+def silent_process_texts(processes: Sequence[KnownProcess], plan: RollbackPlan) -> tuple[str, ...]:
+    """Return each silent process's name, and the releases that it may still serve, as text."""
+    return tuple(_silent_process_text(process, plan) for process in processes)
+
+
+def _silent_process_text(process: KnownProcess, plan: RollbackPlan) -> str:
+    heartbeat = process.heartbeat
+    last = [name for name in (heartbeat.release, heartbeat.candidate) if name is not None and name != plan.serving]
+    releases = " or ".join(last or plan.rolled_back) or f"another release than {plan.serving}"
+    gone_in = _format_s(SILENT_KEPT_S - process.silent_s)
+    return (
+        f"process {_name(heartbeat)} has been silent for {_format_s(process.silent_s)}: it may still serve {releases}; "
+        f"it counts as gone in {gone_in}"
+    )
+
+
+def _name(heartbeat: Heartbeat) -> str:
+    return f"{heartbeat.process} on {heartbeat.host} (pid {heartbeat.pid})"
+
+
+def _format_s(duration_s: float) -> str:
+    """Format a duration: `4 s`, `3 min`, `23 h`."""
+    duration_s = max(0.0, duration_s)
+    if duration_s < 100:  # noqa: PLR2004 - readable in seconds
+        return f"{duration_s:.0f} s"
+    return f"{duration_s / 60:.0f} min" if duration_s < 6000 else f"{duration_s / 3600:.0f} h"  # noqa: PLR2004 - as above

@@ -16,7 +16,7 @@ import msgspec
 
 from flowai.errors import FlowaiError, InfrastructureError, RegistryError, UsageError, describe_error
 from flowai.registry.writer import ManagedKeys, edit_registry
-from flowai.releases.diff import Difference, differences
+from flowai.releases.diff import known_differences
 from flowai.releases.fleet import Confirmation, Fleet
 from flowai.releases.registry_source import RegistrySource, open_source
 from flowai.releases.rollback_plan import ObservedState, RollbackPlan, plan_rollback
@@ -28,6 +28,7 @@ from flowai.rollouts.records import (
     StepStatus,
     changed_keys,
     last_heartbeat_text,
+    silent_process_texts,
 )
 from flowai.rollouts.rollback_entry import RollbackLedger
 from flowai.state import Overlay, shown_address
@@ -35,7 +36,6 @@ from flowai.state import Overlay, shown_address
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from flowai.registry import Registry
     from flowai.releases.ledger import LedgerEntry, StepProgress
     from flowai.state import Heartbeat
     from flowai.workspace.workspace import CommandContext
@@ -214,17 +214,22 @@ class _Rollback:
 
     def _check_serving(self, plan: RollbackPlan) -> None:
         """Report whether all processes serve the release of the plan."""
-        if not self._fleet.is_open:
+        try:
+            confirmation = self._fleet.check(plan.is_followed_by, ignored=self._options.ignored_processes)
+        except InfrastructureError as error:
+            if not self._state_error:
+                self._mark_state_unreachable(error)
             self._step("processes", "failed", f"unreachable: {self._state_error}")
-            return
-        self._record_confirmation(plan, Confirmation.split(self._seen.heartbeats, plan.is_followed_by), None)
+        else:
+            self._record_confirmation(plan, confirmation, None)
 
     def _record_confirmation(self, plan: RollbackPlan, confirmation: Confirmation, start_s: float | None) -> None:
-        self._done.confirmation = confirmation
-        count, confirmed = confirmation.count, len(confirmation.confirmed)
-        status: StepStatus = "skipped" if count == 0 else "failed" if confirmation.unconfirmed else "done"
-        detail = f"{confirmed} of {count} confirm {plan.serving}" if count else "no live process seen"
+        self._done.confirmation, count = confirmation, confirmation.count
+        status: StepStatus = "skipped" if count == 0 else "done" if confirmation.is_complete else "failed"
+        detail = f"{len(confirmation.confirmed)} of {count} confirm {plan.serving}" if count else "no live process seen"
         self._step("processes", status, detail, start_s)
+        unknown = sorted(set(self._options.ignored_processes) - set(confirmation.ignored))
+        self._done.warnings += (f"no silent process `{name}` is known: it is not ignored" for name in unknown)
 
     def _await_confirmation(self, plan: RollbackPlan, overlay: Overlay | None) -> tuple[RollbackPlan, Overlay | None]:
         """Wait until the processes confirm; adopt the decision of a concurrent rollback that won."""
@@ -237,7 +242,8 @@ class _Rollback:
             now, _ = self._fleet.read()
             if now is not None and now != overlay and now.epoch >= overlay.epoch:
                 plan, overlay = self._adopt(plan, now), now
-            confirmation = self._fleet.confirm(overlay, clock_s=self._context.clock_s)
+            ignored = self._options.ignored_processes
+            confirmation = self._fleet.confirm(overlay, clock_s=self._context.clock_s, ignored=ignored)
         except Exception as error:  # noqa: BLE001 - as in `_activate_overlay`
             self._step("processes", "failed", describe_error(error), start_s)
             self._mark_state_unreachable(error)
@@ -381,19 +387,14 @@ class _Rollback:
             finishes=plan.is_undone,
             is_dry_run=self._options.dry_run,
             reason=self._options.reason,
-            differences=_differences(source.registry, plan),
+            differences=known_differences(source.registry, next(reversed(plan.rolled_back), None), plan.serving),
             steps=(*self._done.steps, *steps),
             process_count=confirmation.count if self._done.steps else len(self._seen.heartbeats),
-            unconfirmed=tuple(last_heartbeat_text(beat, self._context.now()) for beat in confirmation.unconfirmed),
+            unconfirmed=tuple(last_heartbeat_text(process) for process in confirmation.unconfirmed),
+            silent=silent_process_texts(confirmation.silent, plan),
             unreachable=tuple(beat.process for beat in self._seen.heartbeats) if not self._fleet.is_open else (),
             warnings=tuple(self._done.warnings),
             registry_file=source.own_file,
             is_in_git=not source.is_remote and source.is_writable and not has_failed,
             since=self._ledger.since(plan, entry),
         )
-
-
-def _differences(registry: Registry | None, plan: RollbackPlan) -> tuple[Difference, ...]:
-    if registry is None or not plan.rolled_back or not {plan.rolled_back[-1], plan.serving} <= registry.releases.keys():
-        return ()
-    return differences(registry, plan.rolled_back[-1], plan.serving)

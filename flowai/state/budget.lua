@@ -7,6 +7,7 @@
 --   settle   day, amount, id, actual      returns nothing
 --   balance                               returns today's sum, what is reserved of it, and the time
 
+local KEPT_DAYS = 35
 local account, reservations, verb = KEYS[1], KEYS[2], ARGV[1]
 local now = clock(ARGV[2])
 local today = string.format("%d", math.floor(now / DAY_S))
@@ -20,10 +21,10 @@ local function add(day, nano)
   keep_for(account, 3 * DAY_S)
 end
 
--- Yesterday is kept, for calls that began before midnight.
+-- Days are kept for long, so that a clock set ahead for a while erases no spending.
 local function delete_old_days()
   for _, field in ipairs(redis.call("HKEYS", account)) do
-    if tonumber(field) < tonumber(today) - 1 then
+    if tonumber(field) and tonumber(field) < tonumber(today) - KEPT_DAYS then
       redis.call("HDEL", account, field)
     end
   end

@@ -67,6 +67,7 @@ class CircuitWindow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
 
 EMPTY_WINDOW = CircuitWindow()
+CLOSED_VIEW = BreakerView()
 
 
 def open_time_s(rule: BreakerRule, *, failed_probe_count: int) -> float:
@@ -228,6 +229,36 @@ def _recent_buckets(window: CircuitWindow, now_s: float) -> tuple[CallBucket, ..
         return ()
     oldest = math.floor(now_s / (window.window_s / BUCKET_COUNT)) - BUCKET_COUNT
     return tuple(each for each in window.buckets if each.number > oldest)
+
+
+def merge(one: CircuitWindow, other: CircuitWindow) -> CircuitWindow:
+    """Return the stricter of two windows of a provider, the failures and the lease are those of the first."""
+    back_offs = dict(other.back_offs)
+    for model, until_s in one.back_offs:
+        back_offs[model] = max(until_s, back_offs.get(model, 0.0))
+    return replace(
+        one,
+        open_until_s=max(one.open_until_s, other.open_until_s),
+        lease_until_s=max(one.lease_until_s, other.lease_until_s),
+        back_offs=tuple(back_offs.items()),
+        failed_probe_count=max(one.failed_probe_count, other.failed_probe_count),
+    )
+
+
+def merge_views(one: BreakerView, other: BreakerView, *, ahead_s: float) -> BreakerView:
+    """Return the stricter of two views of a provider; the other's clock is `ahead_s` seconds ahead."""
+    shifted = BreakerView(
+        status=other.status,
+        failure_count=other.failure_count,
+        open_until_s=other.open_until_s - ahead_s if other.open_until_s else 0.0,
+        lease_until_s=other.lease_until_s - ahead_s if other.lease_until_s else 0.0,
+        back_offs={model: until_s - ahead_s for model, until_s in other.back_offs.items()},
+    )
+    stricter = max((one, shifted), key=lambda view: (view.status != "closed", view.open_until_s, view.lease_until_s))
+    back_offs = dict(one.back_offs)
+    for model, until_s in shifted.back_offs.items():
+        back_offs[model] = max(until_s, back_offs.get(model, 0.0))
+    return replace(stricter, failure_count=max(one.failure_count, other.failure_count), back_offs=back_offs)
 
 
 def view(window: CircuitWindow, *, now_s: float) -> BreakerView | None:

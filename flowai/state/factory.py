@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flowai.errors import InfrastructureError, ProjectError
+from flowai.state.machine import machine_clock_s
 from flowai.state.memory_store import InMemoryStateStore
 from flowai.state.urls import REDIS_SCHEMES, scheme_of, shown_address
 
@@ -15,18 +16,25 @@ if TYPE_CHECKING:
     from flowai.state.store import StateStore
 
 
-def open_state(address: str, root: Path, *, clock_s: Callable[[], float]) -> StateStore:
+def open_state(
+    address: str,
+    root: Path,
+    *,
+    clock_s: Callable[[], float],
+    interval_clock_s: Callable[[], float] = machine_clock_s,
+) -> StateStore:
     """Open a store; close it with `aclose`. A damaged or unreachable store raises at its first use.
 
     `address` is a directory (`.flowai`) below `root`, `redis://...`, `rediss://...`, or `memory:` for this process
-    only. Redis uses its own clock. Raises ProjectError for another address, InfrastructureError without the extra
-    `redis`.
+    only. Redis uses its own clock; the others measure days by `clock_s` and intervals by
+    `interval_clock_s`, the same for all processes. Raises ProjectError for another address, InfrastructureError without
+    the extra `redis`.
     """
     scheme = scheme_of(address)
     if scheme in REDIS_SCHEMES:
         return _redis_state(address)
     if scheme == "memory":
-        return InMemoryStateStore(clock_s)
+        return InMemoryStateStore(interval_clock_s, wall_s=clock_s)
     if scheme:
         raise ProjectError(
             f"`state` names `{scheme}:`; expected a directory, `redis://...`, `rediss://...` or `memory:`",
@@ -34,7 +42,7 @@ def open_state(address: str, root: Path, *, clock_s: Callable[[], float]) -> Sta
         )
     from flowai.state.sqlite_store import SqliteStateStore
 
-    return SqliteStateStore(root / address, clock_s)
+    return SqliteStateStore(root / address, interval_clock_s, wall_s=clock_s)
 
 
 def _redis_state(url: str) -> StateStore:

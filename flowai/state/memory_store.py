@@ -6,14 +6,23 @@ import secrets
 from typing import TYPE_CHECKING
 
 from flowai.state import circuit
-from flowai.state.money import balance_of, limit_nano_usd, nano_usd, oldest_kept_day, utc_day
+from flowai.state.money import (
+    balance_of,
+    limit_nano_usd,
+    nano_usd,
+    oldest_kept_day,
+    oldest_settled_day,
+    utc_day,
+)
 from flowai.state.store import (
     MAX_LEASE_S,
     NO_CALLS,
+    SILENT_KEPT_S,
     Balance,
     BreakerDecision,
     BreakerView,
     Heartbeat,
+    KnownProcess,
     Overlay,
     Reservation,
     SharedState,
@@ -31,23 +40,41 @@ def random_id() -> str:
 
 
 class InMemoryStateStore:
-    """`StateStore` of one process and one event loop."""
+    """`StateStore` of one process and one event loop.
 
-    def __init__(self, clock_s: Callable[[], float], *, new_id: Callable[[], str] = random_id) -> None:
+    Intervals are measured by `clock_s`, days by `wall_s`; None for the same clock.
+    """
+
+    def __init__(
+        self,
+        clock_s: Callable[[], float],
+        *,
+        wall_s: Callable[[], float] | None = None,
+        new_id: Callable[[], str] = random_id,
+    ) -> None:
         self._clock_s = clock_s
+        self._wall_s = wall_s or clock_s
         self._new_id = new_id
         self._windows: dict[str, circuit.CircuitWindow] = {}
         self._spent_nano: dict[tuple[str, str], int] = {}  # spent and reserved, by day and account
         self._reserved: dict[str, tuple[Reservation, float]] = {}  # by id, with the end of the lease
         self._overlays: dict[str, Overlay] = {}
-        self._processes: dict[tuple[str, str], tuple[float, Heartbeat]] = {}  # by environment and process: end of life
+        self._clear_counts: dict[str, int] = {}
+        self._processes: dict[tuple[str, str], tuple[float, float, Heartbeat]] = {}
+        """By environment and process: last seen, end of life, heartbeat."""
 
-    def load(self, environment: str, state: SharedState, *, ahead_s: float) -> None:
-        """Replace all breakers and the overlay by the state last read from another store.
+    def load(self, environment: str, state: SharedState, *, ahead_s: float, keeps_open: bool) -> None:
+        """Adopt the breakers and the overlay last read from another store; this store's own failures stay counted.
 
-        This store's clock is `ahead_s` seconds ahead of the other's.
+        This store's clock is `ahead_s` seconds ahead of the other's. With `keeps_open`, breakers that are open only
+        here stay open; otherwise the other store has closed them.
         """
-        self._windows = {provider: _window_from_view(view, ahead_s) for provider, view in state.breakers.items()}
+        adopted = {provider: _window_from_view(view, ahead_s) for provider, view in state.breakers.items()}
+        for provider in {*adopted, *self._windows}:
+            own = self._window(provider)
+            if own.open_until_s and not keeps_open:
+                own = circuit.EMPTY_WINDOW
+            self._set_window(provider, circuit.merge(own, adopted.get(provider, circuit.EMPTY_WINDOW)))
         if state.overlay is None:
             self._overlays.pop(environment, None)
         else:
@@ -62,7 +89,12 @@ class InMemoryStateStore:
                 views[provider] = view
             elif circuit.is_quiet(window, now_s=now_s):
                 del self._windows[provider]
-        return SharedState(breakers=views, overlay=self._overlays.get(environment), read_at_s=now_s)
+        return SharedState(
+            breakers=views,
+            overlay=self._overlays.get(environment),
+            overlay_clear_count=self._clear_counts.get(environment, 0),
+            read_at_s=now_s,
+        )
 
     def _window(self, provider: str) -> circuit.CircuitWindow:
         return self._windows.get(provider, circuit.EMPTY_WINDOW)
@@ -127,8 +159,8 @@ class InMemoryStateStore:
         self, account: str, amount_usd: float, *, limit_usd: float, lease_s: float = MAX_LEASE_S
     ) -> Reservation | None:
         """Reserve money for today."""
-        now_s = self._clock_s()
-        self._return_expired(now_s)
+        now_s = self._wall_s()
+        self._return_expired()
         today = utc_day(now_s)
         spent_nano = self._spent_nano.get((today, account))
         if spent_nano is None:
@@ -140,21 +172,22 @@ class InMemoryStateStore:
             return None
         self._spent_nano[today, account] = total_nano
         reservation = Reservation(account=account, day=today, amount_usd=amount_usd, id=self._new_id())
-        self._reserved[reservation.id] = (reservation, now_s + lease_s)
+        self._reserved[reservation.id] = (reservation, self._clock_s() + lease_s)
         return reservation
 
     async def settle(self, reservation: Reservation, *, actual_usd: float) -> None:
         """Replace a reservation by the real cost."""
         actual_nano = nano_usd(actual_usd)
         is_held = self._reserved.pop(reservation.id, None) is not None
-        if reservation.day >= oldest_kept_day(self._clock_s()):
+        if reservation.day >= oldest_settled_day(self._wall_s()):
             self._add(reservation, actual_nano - (nano_usd(reservation.amount_usd) if is_held else 0))
 
     def _add(self, reservation: Reservation, change_nano: int) -> None:
         key = (reservation.day, reservation.account)
         self._spent_nano[key] = max(0, self._spent_nano.get(key, 0) + change_nano)
 
-    def _return_expired(self, now_s: float) -> None:
+    def _return_expired(self) -> None:
+        now_s = self._clock_s()
         expired = [reservation for reservation, until_s in self._reserved.values() if until_s <= now_s]
         for reservation in expired:
             del self._reserved[reservation.id]
@@ -162,8 +195,8 @@ class InMemoryStateStore:
 
     async def balance(self, account: str) -> Balance:
         """Return what is spent and what is reserved today."""
-        now_s = self._clock_s()
-        self._return_expired(now_s)
+        now_s = self._wall_s()
+        self._return_expired()
         today = utc_day(now_s)
         reserved = (held for held, _ in self._reserved.values() if (held.day, held.account) == (today, account))
         reserved_nano = sum(nano_usd(reservation.amount_usd) for reservation in reserved)
@@ -173,31 +206,45 @@ class InMemoryStateStore:
         """Return what is spent and reserved today."""
         return (await self.balance(account)).total_usd
 
-    async def write_overlay(self, environment: str, overlay: Overlay) -> None:
+    async def write_overlay(self, environment: str, overlay: Overlay, *, clear_count: int = 0) -> None:
         """Write an overlay."""
         known = self._overlays.get(environment)
         if known is None or overlay.epoch >= known.epoch:
             self._overlays[environment] = overlay
+        self._clear_counts[environment] = max(clear_count, self._clear_counts.get(environment, 0))
 
     async def clear_overlay(self, environment: str) -> None:
-        """Remove the overlay."""
+        """Remove the overlay on purpose."""
         self._overlays.pop(environment, None)
+        self._clear_counts[environment] = self._clear_counts.get(environment, 0) + 1
 
     async def heartbeat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
         """Announce that this process is alive."""
         now_s = self._clock_s()
-        self._processes = {key: entry for key, entry in self._processes.items() if entry[0] > now_s}
-        self._processes[heartbeat.environment, heartbeat.process] = (now_s + lifetime_s, heartbeat)
+        known = self._processes.items()
+        self._processes = {key: record for key, record in known if record[0] > now_s - SILENT_KEPT_S}
+        self._processes[heartbeat.environment, heartbeat.process] = (now_s, now_s + lifetime_s, heartbeat)
+
+    async def processes(self, environment: str) -> Sequence[KnownProcess]:
+        """List the processes of an environment that have not deregistered."""
+        now_s = self._clock_s()
+        return [
+            KnownProcess(heartbeat=heartbeat, silent_s=max(0.0, now_s - seen_at_s), is_live=until_s > now_s)
+            for (place, _), (seen_at_s, until_s, heartbeat) in sorted(self._processes.items(), key=lambda item: item[0])
+            if place == environment and seen_at_s > now_s - SILENT_KEPT_S
+        ]
 
     async def heartbeats(self, environment: str) -> Sequence[Heartbeat]:
         """List the live processes of an environment."""
-        now_s = self._clock_s()
-        live = (entry for key, entry in self._processes.items() if key[0] == environment)
-        return sorted((beat for until_s, beat in live if until_s > now_s), key=lambda beat: beat.process)
+        return [process.heartbeat for process in await self.processes(environment) if process.is_live]
 
     async def deregister(self, environment: str, process: str) -> None:
         """Remove a process that exits."""
         self._processes.pop((environment, process), None)
+
+    async def warnings(self) -> Sequence[str]:
+        """Return nothing: memory has no settings."""
+        return ()
 
     async def aclose(self) -> None:
         """Close nothing."""

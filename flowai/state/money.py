@@ -15,9 +15,12 @@ from flowai.timestamps import EPOCH
 MAX_USD = 1_000_000.0
 """Above any real amount; sums of it stay exact in the floats of Redis scripts."""
 
+KEPT_SPENDING_DAYS = 35
+"""How long stores keep an account's days: a clock set ahead for a while erases no spending."""
+
+DAY_S = 86_400
 _NANO_PER_USD = 1_000_000_000
 _EPOCH_ORDINAL = EPOCH.toordinal()
-_DAY_S = 86_400
 
 
 def nano_usd(amount_usd: float) -> int:
@@ -42,7 +45,7 @@ def balance_of(total_nano: int, reserved_nano: int, now_s: float) -> Balance:
     return Balance(
         spent_usd=usd(max(0, total_nano - reserved_nano)),
         reserved_usd=usd(reserved_nano),
-        day_ends_in_s=_DAY_S - now_s % _DAY_S,
+        day_ends_in_s=DAY_S - now_s % DAY_S,
     )
 
 
@@ -61,6 +64,11 @@ def day_of(number: int) -> str:
     return date.fromordinal(number + _EPOCH_ORDINAL).isoformat()
 
 
+def oldest_settled_day(now_s: float) -> str:
+    """Return the oldest day that is still settled: yesterday, for calls that began before midnight."""
+    return utc_day(now_s - DAY_S)
+
+
 def oldest_kept_day(now_s: float) -> str:
-    """Return the oldest day that stores keep: yesterday, for calls that began before midnight."""
-    return utc_day(now_s - _DAY_S)
+    """Return the oldest day that stores keep."""
+    return utc_day(now_s - KEPT_SPENDING_DAYS * DAY_S)

@@ -1,9 +1,27 @@
 -- Write an overlay unless a newer one exists. It never expires: a silent end would bring a bad release back.
 --
--- KEYS[1]: hash of one environment's overlay: `epoch`, `record`. ARGV: epoch, record.
+-- KEYS[1]: hash of one environment's overlay: `epoch`, `record`, and `clears`, how often it was cleared on purpose.
+-- ARGV: verb, then per verb:
+--   write  epoch, record, count of clears that a store without its data lost
+--   clear  nothing
 
-local epoch = redis.call("HGET", KEYS[1], "epoch")
-if not epoch or tonumber(epoch) <= tonumber(ARGV[1]) then
-  redis.call("HSET", KEYS[1], "epoch", ARGV[1], "record", ARGV[2])
+local overlay, verbs = KEYS[1], {}
+
+function verbs.write()
+  local epoch = redis.call("HGET", overlay, "epoch")
+  if not epoch or tonumber(epoch) <= tonumber(ARGV[2]) then
+    redis.call("HSET", overlay, "epoch", ARGV[2], "record", ARGV[3])
+  end
+  if tonumber(redis.call("HGET", overlay, "clears") or 0) < tonumber(ARGV[4]) then
+    redis.call("HSET", overlay, "clears", ARGV[4])
+  end
+  return false
 end
-return false
+
+function verbs.clear()
+  redis.call("HDEL", overlay, "epoch", "record")
+  redis.call("HINCRBY", overlay, "clears", 1)
+  return false
+end
+
+return verbs[ARGV[1]]()

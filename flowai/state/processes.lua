@@ -1,30 +1,32 @@
--- The live processes of an environment, in one step.
+-- The processes of an environment that have not deregistered, in one step; silent ones are kept for a while.
 --
--- KEYS[1]: hash of processes: name -> heartbeat. KEYS[2]: sorted set of names by end of life.
+-- KEYS[1]: hash of processes: name -> lifetime in seconds, a blank, heartbeat. KEYS[2]: sorted set of names by last
+--   heartbeat.
 -- ARGV: verb, clock or empty, then per verb:
---   heartbeat   name, heartbeat, lifetime_s
+--   heartbeat   name, heartbeat, lifetime_s, seconds to keep a silent process
 --   deregister  name
---   heartbeats                         returns the heartbeats, by name
+--   processes   seconds to keep a silent process
+--                                      returns {heartbeat, seconds of silence, 1 if it is live} each, by name
 
-local heartbeats, ends, verb = KEYS[1], KEYS[2], ARGV[1]
+local heartbeats, seen, verb = KEYS[1], KEYS[2], ARGV[1]
 local now = clock(ARGV[2])
 
 local function remove(names)
   for _, name in ipairs(names) do
     redis.call("HDEL", heartbeats, name)
-    redis.call("ZREM", ends, name)
+    redis.call("ZREM", seen, name)
   end
 end
 
 local verbs = {}
 
 function verbs.heartbeat()
-  local name, lifetime_s = ARGV[3], tonumber(ARGV[5])
-  remove(redis.call("ZRANGEBYSCORE", ends, "-inf", exact(now)))
-  redis.call("HSET", heartbeats, name, ARGV[4])
-  redis.call("ZADD", ends, exact(now + lifetime_s), name)
-  keep_for(heartbeats, lifetime_s + DAY_S)
-  keep_for(ends, lifetime_s + DAY_S)
+  local name, kept_s = ARGV[3], tonumber(ARGV[6])
+  remove(redis.call("ZRANGEBYSCORE", seen, "-inf", exact(now - kept_s)))
+  redis.call("HSET", heartbeats, name, ARGV[5] .. " " .. ARGV[4])
+  redis.call("ZADD", seen, exact(now), name)
+  keep_for(heartbeats, kept_s + DAY_S)
+  keep_for(seen, kept_s + DAY_S)
   return false
 end
 
@@ -33,14 +35,18 @@ function verbs.deregister()
   return false
 end
 
-function verbs.heartbeats()
-  local names = redis.call("ZRANGEBYSCORE", ends, "(" .. exact(now), "+inf")
+function verbs.processes()
+  local names = redis.call("ZRANGEBYSCORE", seen, "(" .. exact(now - tonumber(ARGV[3])), "+inf")
   table.sort(names)
-  local records = {}
+  local processes = {}
   for _, name in ipairs(names) do
-    records[#records + 1] = redis.call("HGET", heartbeats, name)
+    local lifetime_s, record = string.match(redis.call("HGET", heartbeats, name) or "", "^(%S+) (.*)$")
+    if record then
+      local silent_s = math.max(0, now - tonumber(redis.call("ZSCORE", seen, name)))
+      processes[#processes + 1] = { record, exact(silent_s), silent_s < tonumber(lifetime_s) and 1 or 0 }
+    end
   end
-  return records
+  return processes
 end
 
 return verbs[verb]()

@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from flowai.errors import InfrastructureError
+from flowai.state.store import StateRefusedError
 from flowai.state.urls import redis_host, shown_address, without_password
 
 if TYPE_CHECKING:
@@ -87,20 +88,23 @@ class RedisConnection:
         return [self.check_reply(reply) for reply in replies]
 
     def check_reply(self, reply: Any) -> Any:  # noqa: ANN401 - any reply
-        """Return a reply; raises InfrastructureError if Redis refused the command (full memory, no permission)."""
+        """Return a reply; raises StateRefusedError if Redis refused the command (read-only, full memory)."""
         if isinstance(reply, ResponseError):
-            raise self._error("refused", str(reply))
+            raise StateRefusedError(
+                self._text("refused", str(reply)),
+                hint="check that this Redis is no replica, has memory and disk, and lets this user write",
+            )
         return reply
 
     def unavailable(self, reason: str) -> InfrastructureError:
         """Build the error of an unusable Redis."""
-        return self._error("is unreachable", reason)
-
-    def _error(self, verb: str, reason: str) -> InfrastructureError:
-        return InfrastructureError(  # a server may echo the password
-            f"{self._purpose} at `{shown_address(self._url)}` {verb}: {without_password(reason, self._url)}",
-            hint="check that Redis runs there and accepts this user",
+        return InfrastructureError(
+            self._text("is unreachable", reason), hint="check that Redis runs there and accepts this user"
         )
+
+    def _text(self, verb: str, reason: str) -> str:
+        reason = without_password(reason, self._url)  # a server may echo it
+        return f"{self._purpose} at `{shown_address(self._url)}` {verb}: {reason}"
 
     async def aclose(self) -> None:
         """Close the connection; the next use opens another."""

@@ -4,9 +4,9 @@ Keys, all in one hash slot; all but the overlay expire:
     flowai:{state}:circuits                  hash: provider -> window
     flowai:{state}:spent:ACCOUNT             hash: day -> nano-dollars spent and reserved
     flowai:{state}:reserved:ACCOUNT          sorted set: reservation by end of lease
-    flowai:{state}:overlay:ENVIRONMENT       hash: epoch, record
-    flowai:{state}:processes:ENVIRONMENT     hash: process -> heartbeat
-    flowai:{state}:ends:ENVIRONMENT          sorted set: process by end of life
+    flowai:{state}:overlay:ENVIRONMENT       hash: epoch, record, clears
+    flowai:{state}:heartbeats:ENVIRONMENT    hash: process -> lifetime, heartbeat
+    flowai:{state}:seen:ENVIRONMENT          sorted set: process by last heartbeat
 """
 
 from __future__ import annotations
@@ -27,14 +27,17 @@ from flowai.state.redis_connection import RedisConnection
 from flowai.state.store import (
     MAX_LEASE_S,
     NO_CALLS,
+    SILENT_KEPT_S,
     Balance,
     BreakerDecision,
     BreakerView,
     Heartbeat,
+    KnownProcess,
     Overlay,
     Reservation,
     SharedState,
 )
+from flowai.state.urls import shown_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from flowai.state.store import AnsweredCalls, BreakerRule
 
 _BREAKERS = "flowai:{state}:circuits"
+_SAFE_EVICTION = "noeviction"
 
 _window_decoder = msgspec.msgpack.Decoder(circuit.CircuitWindow)
 _overlay_decoder = msgspec.json.Decoder(Overlay)
@@ -71,6 +75,7 @@ class RedisStateStore:
     def __init__(
         self, url: str, clock_s: Callable[[], float] | None = None, *, new_id: Callable[[], str] = random_id
     ) -> None:
+        self._address = shown_address(url)
         self._connection = RedisConnection(url, purpose="the shared state")
         self._clock_s = clock_s
         self._new_id = new_id
@@ -101,8 +106,8 @@ class RedisStateStore:
 
     async def shared(self, environment: str) -> SharedState:
         """Read what every call reads."""
-        reads = (("HGETALL", _BREAKERS), ("HGET", _overlay_key(environment), "record"), ("TIME",))
-        pairs, overlay, (seconds, microseconds) = await self._connection.run(*reads)
+        reads = (("HGETALL", _BREAKERS), ("HMGET", _overlay_key(environment), "record", "clears"), ("TIME",))
+        pairs, (overlay, clears), (seconds, microseconds) = await self._connection.run(*reads)
         now_s = self._clock_s() if self._clock_s is not None else int(seconds) + int(microseconds) / 1_000_000
         views: dict[str, BreakerView] = {}
         with self._decoding():
@@ -110,7 +115,9 @@ class RedisStateStore:
                 if (view := circuit.view(_window_decoder.decode(record), now_s=now_s)) is not None:
                     views[provider.decode()] = view
             active_overlay = None if overlay is None else _overlay_decoder.decode(overlay)
-        return SharedState(breakers=views, overlay=active_overlay, read_at_s=now_s)
+        return SharedState(
+            breakers=views, overlay=active_overlay, overlay_clear_count=int(clears or 0), read_at_s=now_s
+        )
 
     async def _run_breaker(
         self, verb: str, provider: str, *values: str | bytes | float
@@ -203,29 +210,55 @@ class RedisStateStore:
         """Return what is spent and reserved today."""
         return (await self.balance(account)).total_usd
 
-    async def write_overlay(self, environment: str, overlay: Overlay) -> None:
+    async def write_overlay(self, environment: str, overlay: Overlay, *, clear_count: int = 0) -> None:
         """Write an overlay."""
-        await self._run(self._overlay_script, [_overlay_key(environment)], overlay.epoch, msgspec.json.encode(overlay))
+        record = msgspec.json.encode(overlay)
+        await self._run(self._overlay_script, [_overlay_key(environment)], "write", overlay.epoch, record, clear_count)
 
     async def clear_overlay(self, environment: str) -> None:
-        """Remove the overlay."""
-        await self._connection.run(("DEL", _overlay_key(environment)))
+        """Remove the overlay on purpose."""
+        await self._run(self._overlay_script, [_overlay_key(environment)], "clear")
+
+    async def _run_processes(self, verb: str, environment: str, *values: str | bytes | float) -> Any:  # noqa: ANN401 - as the script says
+        return await self._run(self._processes_script, _process_keys(environment), verb, self._clock(), *values)
 
     async def heartbeat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
         """Announce that this process is alive."""
         record = msgspec.json.encode(heartbeat)
-        keys = _process_keys(heartbeat.environment)
-        await self._run(self._processes_script, keys, "heartbeat", self._clock(), heartbeat.process, record, lifetime_s)
+        values = (heartbeat.process, record, lifetime_s, SILENT_KEPT_S)
+        await self._run_processes("heartbeat", heartbeat.environment, *values)
+
+    async def processes(self, environment: str) -> Sequence[KnownProcess]:
+        """List the processes of an environment that have not deregistered."""
+        records = await self._run_processes("processes", environment, SILENT_KEPT_S)
+        with self._decoding():
+            return [
+                KnownProcess(
+                    heartbeat=_heartbeat_decoder.decode(record), silent_s=float(silent_s), is_live=bool(is_live)
+                )
+                for record, silent_s, is_live in records
+            ]
 
     async def heartbeats(self, environment: str) -> Sequence[Heartbeat]:
         """List the live processes of an environment."""
-        records = await self._run(self._processes_script, _process_keys(environment), "heartbeats", self._clock())
-        with self._decoding():
-            return [_heartbeat_decoder.decode(record) for record in records]
+        return [process.heartbeat for process in await self.processes(environment) if process.is_live]
 
     async def deregister(self, environment: str, process: str) -> None:
         """Remove a process that exits."""
-        await self._run(self._processes_script, _process_keys(environment), "deregister", self._clock(), process)
+        await self._run_processes("deregister", environment, process)
+
+    async def warnings(self) -> Sequence[str]:
+        """Return a warning if Redis may evict keys."""
+        (info,) = await self._connection.run(("INFO", "memory"))
+        policies = (line.partition(b":")[2] for line in info.splitlines() if line.startswith(b"maxmemory_policy:"))
+        policy = next(policies, b"").decode().strip()
+        if policy in ("", _SAFE_EVICTION):
+            return ()
+        warning = (
+            f"the Redis of `state` at `{self._address}` has `maxmemory-policy {policy}`: it may evict breakers, "
+            f"budgets and rollbacks; set `{_SAFE_EVICTION}`, and another Redis for the caches with `cache.url`"
+        )
+        return (warning,)
 
     async def aclose(self) -> None:
         """Close the connection; the next use opens another."""
@@ -241,4 +274,4 @@ def _overlay_key(environment: str) -> str:
 
 
 def _process_keys(environment: str) -> list[str]:
-    return [f"flowai:{{state}}:processes:{environment}", f"flowai:{{state}}:ends:{environment}"]
+    return [f"flowai:{{state}}:heartbeats:{environment}", f"flowai:{{state}}:seen:{environment}"]

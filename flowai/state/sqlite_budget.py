@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-from flowai.state.money import balance_of, nano_usd, oldest_kept_day, utc_day
+from flowai.state.money import balance_of, nano_usd, utc_day
 
 if TYPE_CHECKING:
     import sqlite3
@@ -43,11 +44,11 @@ def reserve(
     return True
 
 
-def settle(connection: sqlite3.Connection, reservation: Reservation, *, actual_nano: int, now_s: float) -> None:
-    """Replace a reservation by the real cost."""
+def settle(connection: sqlite3.Connection, reservation: Reservation, *, actual_nano: int, oldest_day: str) -> None:
+    """Replace a reservation by the real cost, unless it is of a day before `oldest_day`."""
     held = connection.execute("SELECT amount_nano FROM reservation WHERE id = ?", (reservation.id,)).fetchall()
     connection.execute("DELETE FROM reservation WHERE id = ?", (reservation.id,))
-    if reservation.day < oldest_kept_day(now_s):
+    if reservation.day < oldest_day:
         return
     change = actual_nano - sum(amount for (amount,) in held)
     connection.execute(
@@ -56,15 +57,20 @@ def settle(connection: sqlite3.Connection, reservation: Reservation, *, actual_n
     )
 
 
-def read_balance(connection: sqlite3.Connection, account: str, *, now_s: float) -> Balance:
-    """Return what is spent and what is reserved today."""
+def read_balance(connection: sqlite3.Connection, account: str, *, now_s: float, wall_s: float) -> Balance:
+    """Return what is spent and what is reserved today: leases end by `now_s`, the day is that of `wall_s`."""
     _return_expired(connection, now_s)
     total, reserved = connection.execute(
         "SELECT coalesce((SELECT amount_nano FROM spent WHERE day = ?1 AND account = ?2), 0), "
         "coalesce((SELECT sum(amount_nano) FROM reservation WHERE day = ?1 AND account = ?2), 0)",
-        (utc_day(now_s), account),
+        (utc_day(wall_s), account),
     ).fetchone()
-    return balance_of(total, reserved, now_s)
+    return balance_of(total, reserved, wall_s)
+
+
+def return_all(connection: sqlite3.Connection) -> None:
+    """Return every reservation: the processes that made them are gone."""
+    _return_expired(connection, math.inf)
 
 
 def _return_expired(connection: sqlite3.Connection, now_s: float) -> None:

@@ -16,18 +16,23 @@ import msgspec
 
 from flowai.errors import InfrastructureError, Place
 from flowai.state import circuit, sqlite_budget
+from flowai.state.machine import boot_id
 from flowai.state.memory_store import random_id
-from flowai.state.money import limit_nano_usd, nano_usd, oldest_kept_day, utc_day
+from flowai.state.money import limit_nano_usd, nano_usd, oldest_kept_day, oldest_settled_day, utc_day
+from flowai.state.sqlite_schema import committing, prepare
 from flowai.state.store import (
     MAX_LEASE_S,
     NO_CALLS,
+    SILENT_KEPT_S,
     Balance,
     BreakerDecision,
     BreakerView,
     Heartbeat,
+    KnownProcess,
     Overlay,
     Reservation,
     SharedState,
+    StateRefusedError,
 )
 from flowai.storage.files import writing
 
@@ -39,25 +44,13 @@ if TYPE_CHECKING:
     from flowai.state.store import AnsweredCalls, BreakerRule
 
 FILE_NAME = "state.sqlite3"
-_FORMAT = 3
-_FORMAT_WITHOUT_MODELS = 1
-"""Its breakers have no back-offs by model; they are dropped, budgets and overlays are kept."""
 _BUSY_LIMIT_S = 0.25
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_REFUSALS = (*_BUSY, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+"""Codes with which a file that can still be read refuses a write."""
 _BUSY_POLL_S = (
     0.0002  # a write takes 30 us; SQLite's own waiting, in steps of milliseconds, would starve some processes
 )
-
-_SCHEMA = f"""{sqlite_budget.BUDGET_SCHEMA}
-DROP TABLE IF EXISTS store;
-CREATE TABLE IF NOT EXISTS breaker (provider TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS overlay (
-    environment TEXT PRIMARY KEY, epoch INTEGER NOT NULL, record BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS process (
-    environment TEXT, process TEXT, until_s REAL NOT NULL, record BLOB NOT NULL, PRIMARY KEY (environment, process)
-) WITHOUT ROWID;
-"""
 
 _SELECT_WINDOW = "SELECT record FROM breaker WHERE provider = ?"
 
@@ -69,25 +62,35 @@ _heartbeat_decoder = msgspec.json.Decoder(Heartbeat)
 class SqliteStateStore:
     """`StateStore` of the processes of one machine; opens its file at the first use, in that thread.
 
-    `directory` is on a local disk and created when missing; `clock_s` is the same for all processes.
+    `directory` is on a local disk and created when missing. Intervals are measured by `clock_s`, which is the same for
+    all processes, days by `wall_s`; None for the same clock.
     """
 
-    def __init__(self, directory: Path, clock_s: Callable[[], float], *, new_id: Callable[[], str] = random_id) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        clock_s: Callable[[], float],
+        *,
+        wall_s: Callable[[], float] | None = None,
+        new_id: Callable[[], str] = random_id,
+    ) -> None:
         self._path = directory / FILE_NAME
         self._clock_s = clock_s
+        self._wall_s = wall_s or clock_s
         self._new_id = new_id
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
         self._version = -1  # SQLite's count of other connections' changes; the copies below are of this version
         self._windows: dict[str, circuit.CircuitWindow] = {}
-        self._overlays: dict[str, Overlay] = {}
+        self._overlays: dict[str, tuple[Overlay | None, int]] = {}  # by environment, with the count of clears
 
     @contextmanager
     def _guard_errors(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, msgspec.MsgspecError) as error:
-            raise InfrastructureError(
+            kind = StateRefusedError if _sqlite_code(error) in _REFUSALS else InfrastructureError
+            raise kind(
                 f"the shared state cannot be used: {error}", place=Place(file=str(self._path)), hint=_hint(error)
             ) from error
 
@@ -104,7 +107,7 @@ class SqliteStateStore:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self._path, timeout=0, isolation_level=None, cached_statements=32)
         try:
-            _retry_while_busy(lambda: self._prepare(connection))
+            _retry_while_busy(lambda: prepare(connection, boot=boot_id()))
             with writing(self._path):
                 self._inode = self._path.stat().st_ino
         except BaseException:
@@ -112,23 +115,6 @@ class SqliteStateStore:
             raise
         self._connection = connection
         return connection
-
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        if mode != "wal":
-            raise sqlite3.OperationalError(f"expected a write-ahead log, found journal mode `{mode}`")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        if connection.execute("PRAGMA user_version").fetchone()[0] < _FORMAT:
-            connection.execute("BEGIN IMMEDIATE")
-            with _committing(connection):
-                if connection.execute("PRAGMA user_version").fetchone()[0] == _FORMAT_WITHOUT_MODELS:
-                    connection.execute("DELETE FROM breaker")
-                for statement in _SCHEMA.split(";"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {_FORMAT}")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version != _FORMAT:
-            raise sqlite3.DatabaseError(f"its format is {version}; expected {_FORMAT}")
 
     def _close(self) -> None:
         if self._connection is not None:
@@ -147,7 +133,7 @@ class SqliteStateStore:
         """Hold the file's only write lock."""
         connection = self._open()
         _retry_while_busy(lambda: connection.execute("BEGIN IMMEDIATE"))
-        with _committing(connection):
+        with committing(connection):
             yield connection
 
     async def shared(self, environment: str) -> SharedState:
@@ -161,13 +147,17 @@ class SqliteStateStore:
         for provider, window in self._windows.items():
             if (view := circuit.view(window, now_s=now_s)) is not None:
                 views[provider] = view
-        return SharedState(breakers=views, overlay=self._overlays.get(environment), read_at_s=now_s)
+        overlay, clear_count = self._overlays.get(environment, (None, 0))
+        return SharedState(breakers=views, overlay=overlay, overlay_clear_count=clear_count, read_at_s=now_s)
 
     def _read_all(self, version: int) -> None:
         windows = self._run("SELECT provider, record FROM breaker").fetchall()
-        overlays = self._run("SELECT environment, record FROM overlay").fetchall()
+        overlays = self._run("SELECT environment, record, clear_count FROM overlay").fetchall()
         self._windows = {provider: _window_decoder.decode(record) for provider, record in windows}
-        self._overlays = {environment: _overlay_decoder.decode(record) for environment, record in overlays}
+        self._overlays = {
+            environment: (None if record is None else _overlay_decoder.decode(record), clear_count)
+            for environment, record, clear_count in overlays
+        }
         self._version = version
 
     def _update_window(
@@ -263,70 +253,91 @@ class SqliteStateStore:
         limit_nano = limit_nano_usd(limit_usd)
         if nano_usd(amount_usd) > limit_nano:
             return None
-        now_s = self._clock_s()
-        reservation = Reservation(account=account, day=utc_day(now_s), amount_usd=amount_usd, id=self._new_id())
+        day = utc_day(self._wall_s())
+        reservation = Reservation(account=account, day=day, amount_usd=amount_usd, id=self._new_id())
         with self._guard_errors(), self._writing() as connection:
             is_reserved = sqlite_budget.reserve(
-                connection, reservation, limit_nano=limit_nano, now_s=now_s, lease_s=lease_s
+                connection, reservation, limit_nano=limit_nano, now_s=self._clock_s(), lease_s=lease_s
             )
         return reservation if is_reserved else None
 
     async def settle(self, reservation: Reservation, *, actual_usd: float) -> None:
         """Replace a reservation by the real cost."""
-        actual_nano = nano_usd(actual_usd)
+        oldest_day = oldest_settled_day(self._wall_s())
         with self._guard_errors(), self._writing() as connection:
-            sqlite_budget.settle(connection, reservation, actual_nano=actual_nano, now_s=self._clock_s())
+            sqlite_budget.settle(connection, reservation, actual_nano=nano_usd(actual_usd), oldest_day=oldest_day)
 
     async def balance(self, account: str) -> Balance:
         """Return what is spent and what is reserved today."""
         with self._guard_errors(), self._writing() as connection:
-            return sqlite_budget.read_balance(connection, account, now_s=self._clock_s())
+            return sqlite_budget.read_balance(connection, account, now_s=self._clock_s(), wall_s=self._wall_s())
 
     async def spent_usd(self, account: str) -> float:
         """Return what is spent and reserved today."""
         return (await self.balance(account)).total_usd
 
-    async def write_overlay(self, environment: str, overlay: Overlay) -> None:
+    async def write_overlay(self, environment: str, overlay: Overlay, *, clear_count: int = 0) -> None:
         """Write an overlay."""
         self._version = -1
         with self._guard_errors():
             self._run(
-                "INSERT INTO overlay VALUES (?, ?, ?) ON CONFLICT DO UPDATE "
-                "SET epoch = excluded.epoch, record = excluded.record WHERE excluded.epoch >= epoch",
+                "INSERT INTO overlay VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET epoch = excluded.epoch, "
+                "record = excluded.record, clear_count = max(clear_count, excluded.clear_count) "
+                "WHERE excluded.epoch >= epoch OR record IS NULL",
                 environment,
                 overlay.epoch,
                 msgspec.json.encode(overlay),
+                clear_count,
             )
 
     async def clear_overlay(self, environment: str) -> None:
-        """Remove the overlay."""
+        """Remove the overlay on purpose."""
         self._version = -1
         with self._guard_errors():
-            self._run("DELETE FROM overlay WHERE environment = ?", environment)
+            self._run(
+                "INSERT INTO overlay VALUES (?, 0, NULL, 1) ON CONFLICT DO UPDATE "
+                "SET epoch = 0, record = NULL, clear_count = clear_count + 1",
+                environment,
+            )
 
     async def heartbeat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
-        """Announce that this process is alive; deletes dead processes and old days."""
+        """Announce that this process is alive; deletes processes that were silent for long, and old days."""
         now_s = self._clock_s()
-        values = (heartbeat.environment, heartbeat.process, now_s + lifetime_s, msgspec.json.encode(heartbeat))
+        values = (heartbeat.environment, heartbeat.process, now_s, now_s + lifetime_s, msgspec.json.encode(heartbeat))
         with self._guard_errors(), self._writing() as connection:
-            connection.execute("DELETE FROM process WHERE until_s <= ?", (now_s,))
-            connection.execute("DELETE FROM spent WHERE day < ?", (oldest_kept_day(now_s),))
-            connection.execute("INSERT OR REPLACE INTO process VALUES (?, ?, ?, ?)", values)
+            connection.execute("DELETE FROM process WHERE seen_at_s <= ?", (now_s - SILENT_KEPT_S,))
+            connection.execute("DELETE FROM spent WHERE day < ?", (oldest_kept_day(self._wall_s()),))
+            connection.execute("INSERT OR REPLACE INTO process VALUES (?, ?, ?, ?, ?)", values)
+
+    async def processes(self, environment: str) -> Sequence[KnownProcess]:
+        """List the processes of an environment that have not deregistered."""
+        with self._guard_errors():
+            rows = self._run(
+                "SELECT seen_at_s, until_s, record FROM process WHERE environment = ? ORDER BY process", environment
+            ).fetchall()
+            now_s = self._clock_s()
+            return [
+                KnownProcess(
+                    heartbeat=_heartbeat_decoder.decode(record),
+                    silent_s=max(0.0, now_s - seen_at_s),
+                    is_live=until_s > now_s,
+                )
+                for seen_at_s, until_s, record in rows
+                if seen_at_s > now_s - SILENT_KEPT_S
+            ]
 
     async def heartbeats(self, environment: str) -> Sequence[Heartbeat]:
         """List the live processes of an environment."""
-        with self._guard_errors():
-            rows = self._run(
-                "SELECT record FROM process WHERE environment = ? AND until_s > ? ORDER BY process",
-                environment,
-                self._clock_s(),
-            ).fetchall()
-            return [_heartbeat_decoder.decode(record) for (record,) in rows]
+        return [process.heartbeat for process in await self.processes(environment) if process.is_live]
 
     async def deregister(self, environment: str, process: str) -> None:
         """Remove a process that exits."""
         with self._guard_errors():
             self._run("DELETE FROM process WHERE environment = ? AND process = ?", environment, process)
+
+    async def warnings(self) -> Sequence[str]:
+        """Return nothing: the file has no settings."""
+        return ()
 
     async def aclose(self) -> None:
         """Close the file; the next use opens it again."""
@@ -351,18 +362,6 @@ def _retry_while_busy(operation: Callable[[], Any]) -> Any:  # noqa: ANN401 - th
             time.sleep(_BUSY_POLL_S)
 
 
-@contextmanager
-def _committing(connection: sqlite3.Connection) -> Iterator[None]:
-    """Commit, or roll back on an error."""
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # SQLite rolls some back by itself, for example on a full disk
-            connection.execute("ROLLBACK")
-        raise
-
-
 def _sqlite_code(error: Exception) -> int:
     """Return SQLite's primary result code; 0 for other errors."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
@@ -373,5 +372,5 @@ def _hint(error: Exception) -> str:
     if code in _BUSY:
         return "another process holds the lock; check for one that hangs"
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or isinstance(error, msgspec.MsgspecError):
-        return "stop flowai's processes and delete it: this resets breakers, today's budgets and a rollback's overlay"
+        return "stop flowai's processes and delete it: this resets breakers and budgets, not a rollback"
     return "free some space or choose another place with `state:`"

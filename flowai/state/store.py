@@ -1,7 +1,7 @@
 """Records and protocol of the state that processes share.
 
-Times are seconds since the epoch by the store's clock: the server's on Redis, so that machines agree; otherwise this
-machine's.
+Times are seconds by the store's clock, whose zero is its own: the server's on Redis, so that machines agree; otherwise
+`machine_clock_s`, which cannot be set. Days are those of the server's clock on Redis, otherwise of the wall clock.
 """
 
 from __future__ import annotations
@@ -13,14 +13,23 @@ from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 import msgspec
 from msgspec import Meta
 
+from flowai.errors import InfrastructureError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_LEASE_S = 86_400.0
 """Longest time for which money stays reserved: a day."""
+SILENT_KEPT_S = 86_400.0
+"""A process that fell silent without deregistering is known for this time after its last heartbeat: a day, in which a
+machine that was cut off is found or given up."""
 
 BreakerStatus = Literal["closed", "open", "probing"]
 """`closed`: call it. `open`: do not call it. `probing`: one process tests it, the others do not call it."""
+
+
+class StateRefusedError(InfrastructureError):
+    """The store answered and refused an operation (read-only, no memory, disk or replica): it may still be read."""
 
 
 class BreakerRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,10 +172,30 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """The release it rolls out; None for no active rollout."""
     overlay_epoch: int = 0
     """The newest overlay it follows; 0 for none."""
+    machine: str = ""
+    """`machine_id()` of its machine: where it is equal, the pid can be checked; empty if unknown."""
+    process_start: str = ""
+    """`process_start()` of the pid; empty if unknown."""
     started_at: datetime
     """When the process started (RFC 3339, UTC)."""
     at: datetime
-    """When it was sent (RFC 3339, UTC)."""
+    """When it was sent (RFC 3339, UTC, by its machine's clock: not to be compared with another's)."""
+
+
+class KnownProcess(msgspec.Struct, frozen=True, kw_only=True):
+    """A process that sent a heartbeat and has not deregistered."""
+
+    heartbeat: Heartbeat
+    """Its last one."""
+    silent_s: float
+    """Seconds since then, by the store's clock."""
+    is_live: bool
+    """Whether the heartbeat's lifetime has not passed."""
+
+    @property
+    def process(self) -> str:
+        """Its unique name."""
+        return self.heartbeat.process
 
 
 class SharedState(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,6 +204,8 @@ class SharedState(msgspec.Struct, frozen=True, kw_only=True):
     breakers: Mapping[str, BreakerView] = {}
     """Providers that are not closed and quiet."""
     overlay: Overlay | None = None
+    overlay_clear_count: int = 0
+    """How often the overlay was cleared on purpose: a store that lost its data has a lower count."""
     read_at_s: float = 0.0
     """When it was read, by the store's clock."""
 
@@ -183,7 +214,7 @@ class StateStore(Protocol):
     """Store that processes share.
 
     Every method is atomic and one round trip. An unreachable store raises InfrastructureError within its own short
-    timeout.
+    timeout; one that refuses, StateRefusedError.
     """
 
     async def shared(self, environment: str) -> SharedState:
@@ -236,20 +267,29 @@ class StateStore(Protocol):
     async def spent_usd(self, account: str) -> float:
         """Return what is spent and reserved today (UTC)."""
 
-    async def write_overlay(self, environment: str, overlay: Overlay) -> None:
-        """Write an overlay; an older epoch than the current one changes nothing."""
+    async def write_overlay(self, environment: str, overlay: Overlay, *, clear_count: int = 0) -> None:
+        """Write an overlay; an older epoch than the current one changes nothing.
+
+        `clear_count` restores the count of a store that lost it; a lower one changes nothing.
+        """
 
     async def clear_overlay(self, environment: str) -> None:
-        """Remove the overlay."""
+        """Remove the overlay on purpose: processes forget its bad releases."""
 
     async def heartbeat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
-        """Announce that this process is alive; without another heartbeat it counts as gone after its lifetime."""
+        """Announce that this process is alive; without another heartbeat it counts as silent after its lifetime."""
+
+    async def processes(self, environment: str) -> Sequence[KnownProcess]:
+        """List the processes of an environment that have not deregistered, by name; silent ones for SILENT_KEPT_S."""
 
     async def heartbeats(self, environment: str) -> Sequence[Heartbeat]:
         """List the live processes of an environment, by name."""
 
     async def deregister(self, environment: str, process: str) -> None:
-        """Remove a process that exits."""
+        """Remove a process that exits, or is known to be dead."""
+
+    async def warnings(self) -> Sequence[str]:
+        """Return the settings of the store that endanger what it keeps, one line each."""
 
     async def aclose(self) -> None:
         """Close files and connections; may be called twice."""

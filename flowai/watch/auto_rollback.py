@@ -56,7 +56,7 @@ def roll_back(
     except FlowaiError as error:
         return AutoRollbackResult(serving=None, message=f"{incident.name} could not be rolled back: {error}")
     incomplete = [f"{step.name}: {step.detail}" for step in result.steps if step.status in ("failed", "pending")]
-    steps = "; ".join(dict.fromkeys(incomplete))
+    steps = "; ".join(dict.fromkeys((*incomplete, *result.silent)))
     if not result.is_confirmed:
         return AutoRollbackResult(serving=None, message=f"{incident.name} -> {result.serving} is not complete: {steps}")
     confirmed = f"{result.process_count} of {result.process_count} processes confirm"

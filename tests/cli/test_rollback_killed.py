@@ -59,7 +59,7 @@ def around(owner, name):
     setattr(owner, name, killed)
 
 
-for owner, name in ((Store, "write_overlay"), (Store, "heartbeats"), (record, "open_ledger"),
+for owner, name in ((Store, "write_overlay"), (Store, "heartbeats"), (Store, "processes"), (record, "open_ledger"),
                     (command, "edit_registry"), (AppendLog, "append"), (after, "write_version"), (os, "replace")):
     around(owner, name)
 code = run(["rollback", "--reason", "INC-1"])

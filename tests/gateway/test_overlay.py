@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,11 @@ import pytest
 from support.gateway_projects import HELLO, KEY, Sample, gathered, until, until_answered_by
 
 from flowai.errors import RegistryError
-from flowai.state import Overlay
-from flowai.state.sqlite_store import SqliteStateStore
+from flowai.state import Overlay, open_state
 
 if TYPE_CHECKING:
     from flowai.gateway.gateway import Gateway
+    from flowai.state import StateStore
 
 
 NOON = datetime(2026, 5, 2, 12, 0, tzinfo=UTC)
@@ -40,9 +41,9 @@ def in_rollout(project: Sample, stage: Any = 100) -> None:
     project.write()
 
 
-def store(project: Sample) -> SqliteStateStore:
+def store(project: Sample) -> StateStore:
     """Open the shared state as a rollback in another process does."""
-    return SqliteStateStore(project.root / ".flowai", lambda: datetime.now(UTC).timestamp())
+    return open_state(".flowai", project.root, clock_s=time.time)
 
 
 def test_a_rollback_reaches_calls_and_heartbeats(project: Sample) -> None:

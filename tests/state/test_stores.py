@@ -162,6 +162,40 @@ def test_a_process_is_live_until_its_heartbeat_expires(opening: Opening) -> None
     with_store(opening, act)
 
 
+def test_a_silent_process_is_known_for_a_day_unless_it_said_goodbye(opening: Opening) -> None:
+    async def act(store: StateStore, clock: Clock) -> None:
+        silent, live, other = heartbeat("b"), heartbeat("a"), heartbeat("c", environment="staging")
+        for beat in (silent, live, other):
+            await store.heartbeat(beat, lifetime_s=10)
+        clock.now_s += 42
+        await store.heartbeat(live, lifetime_s=10)
+        found = [(known.process, known.silent_s, known.is_live) for known in await store.processes("prod")]
+        assert found == [("a", 0, True), ("b", 42, False)]
+        await store.deregister("prod", "a")
+        clock.now_s += DAY_S - 43
+        assert [known.heartbeat for known in await store.processes("prod")] == [silent]
+        clock.now_s += 1
+        assert list(await store.processes("prod")) == []
+
+    with_store(opening, act)
+
+
+def test_a_cleared_overlay_is_counted_and_a_lost_count_is_restored(opening: Opening) -> None:
+    async def act(store: StateStore, _: Clock) -> None:
+        assert (await store.shared("prod")).overlay_clear_count == 0
+        await store.write_overlay("prod", overlay(5))
+        await store.clear_overlay("prod")
+        cleared = await store.shared("prod")
+        assert (cleared.overlay, cleared.overlay_clear_count) == (None, 1)
+        newest = overlay(1)
+        await store.write_overlay("prod", newest, clear_count=3)
+        assert (await store.shared("prod")).overlay == newest
+        await store.write_overlay("prod", newest, clear_count=2)
+        assert (await store.shared("prod")).overlay_clear_count == 3
+
+    with_store(opening, act)
+
+
 def test_a_back_off_is_minutes_at_most_whatever_the_provider_says(opening: Opening) -> None:
     async def act(store: StateStore, _: Clock) -> None:
         for for_s in (1e12, math.inf):

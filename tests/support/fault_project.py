@@ -17,6 +17,7 @@ from flowai.events import AlertEvent, CallEvent, read_events
 from flowai.gateway.gateway import Gateway
 from flowai.gateway.records import CompletionResult, StreamRestarted, StreamStarted, TextChunk
 from flowai.gateway.runtime import RuntimeOptions
+from flowai.state.machine import machine_clock_s
 from support.fault_rows import POLICIES
 from support.fault_table import FIRST_TOKEN_S, SETTINGS, TOTAL_S, WELL
 from support.scripted_provider import ScriptedProvider
@@ -141,10 +142,19 @@ class Clocks:
         """Return the time, UTC."""
         return datetime.now(UTC) + timedelta(seconds=self._ahead_s)
 
+    def machine_clock_s(self) -> float:
+        """Return seconds since the machine booted."""
+        return machine_clock_s() + self._ahead_s
+
     def settings(self, **changes: Any) -> RuntimeOptions:
         """Return a gateway's settings with these clocks."""
-        rng = random.Random(7)  # noqa: S311 - jitter
-        facts = {"environ": {"LOOPBACK_KEY": KEY}, "now": self.now, "clock_s": self.clock_s, "rng": rng}
+        facts = {
+            "environ": {"LOOPBACK_KEY": KEY},
+            "now": self.now,
+            "clock_s": self.clock_s,
+            "machine_clock_s": self.machine_clock_s,
+            "rng": random.Random(7),  # noqa: S311 - jitter
+        }
         return RuntimeOptions(**{**facts, **changes})
 
 

@@ -37,7 +37,7 @@ class RedisServer:
             message = f"no `{binary}` on PATH: install Debian's redis-server"
             raise FileNotFoundError(message)
         self._binary = found
-        self._settings = settings if password is None else (*settings, "--requirepass", password)
+        self.settings = settings if password is None else (*settings, "--requirepass", password)
         self._directory = tempfile.TemporaryDirectory(prefix="redis-")
         self._process: subprocess.Popen[bytes] | None = None
         self.password = password
@@ -55,25 +55,30 @@ class RedisServer:
         path = Path(self._directory.name, "log")
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def start(self) -> None:
-        """Start it, or start it again after a kill, and wait until it answers."""
+    @property
+    def directory(self) -> Path:
+        """Where it keeps its files."""
+        return Path(self._directory.name)
+
+    def start(self, *, waits_for: bytes = b"+PONG") -> None:
+        """Start it, or start it again after a kill, and wait until it answers a ping so."""
         arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
         with Path(self._directory.name, "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._binary, *arguments, *self._settings], cwd=self._directory.name, stdout=log, stderr=log
+                [self._binary, *arguments, *self.settings], cwd=self._directory.name, stdout=log, stderr=log
             )
         deadline = time.monotonic() + _START_LIMIT_S
-        while not self._answers():
+        while not self._answers(waits_for):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 message = f"redis-server did not start on port {self.port}:\n{self.log}"
                 raise RuntimeError(message)
             time.sleep(_POLL_S)
 
-    def _answers(self) -> bool:
+    def _answers(self, expected: bytes) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
             connection.sendall(b"PING\r\n")
-            return connection.recv(64).startswith((b"+PONG", b"-NOAUTH"))
+            return connection.recv(64).startswith((expected, b"-NOAUTH"))
         return False
 
     def kill(self) -> None:

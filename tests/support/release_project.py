@@ -116,17 +116,15 @@ class ReleaseProject:
         locked = locked_release(registry, release, PromptLibrary(self.project))
         lock.with_release(release, locked).write(self.project.prompts_lock)
 
-    def beat(self, process: str = "library-1", env: str = "", **changes: Any) -> None:
-        """Say that a process lives."""
-        facts: dict[str, Any] = {"release": "v2", "overlay_epoch": 0, **changes}
+    def beat(self, process: str = "library-1", env: str = "", lifetime_s: float = 60.0, **changes: Any) -> None:
+        """Say that a process lives; with a lifetime of 0, that it has been silent since."""
+        facts: dict[str, Any] = {"host": "h1", "pid": 7, "release": "v2", "overlay_epoch": 0, **changes}
         now = datetime.now(UTC)
-        said = Heartbeat(
-            process=process, host="h1", pid=7, environment=env, origin="library", started_at=now, at=now, **facts
-        )
+        said = Heartbeat(process=process, environment=env, origin="library", started_at=now, at=now, **facts)
 
         async def beat() -> None:
             state = self.state()
-            await state.heartbeat(said, lifetime_s=60.0)
+            await state.heartbeat(said, lifetime_s=lifetime_s)
             await state.aclose()
 
         asyncio.run(beat())

@@ -49,14 +49,22 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
     force: Annotated[
         bool, typer.Option("--force", help="Return to a release even if it was never known good.")
     ] = False,
+    ignore_process: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ignore-process",
+            metavar="NAME",
+            help="Silent process that you know to be dead; it is forgotten. May be given several times.",
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Accepted for scripts; rollback never asks.")] = False,  # noqa: ARG001 - see its help
     json: JsonOption = False,
 ) -> None:
     """Stop serving a bad release at once, without a question.
 
     An active rollout ends; otherwise the newest known good release serves. Each release that stops serving is marked
-    bad. A second run changes nothing and completes pending steps. Exit status: 0 done, 4 if a process does not confirm,
-    or if the shared state or the registry is unreachable.
+    bad. A second run changes nothing and completes pending steps. Exit status: 0 done, 4 if a process does not confirm
+    or fell silent, or if the shared state or the registry is unreachable.
     """
     from flowai.cli import console
     from flowai.errors import ExitCode
@@ -64,7 +72,14 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
     from flowai.rollouts.rollback import run_rollback
 
     options = RollbackOptions(
-        to=to, reason=reason, env=env, state=state, registry=registry, force=force, dry_run=dry_run
+        to=to,
+        reason=reason,
+        env=env,
+        state=state,
+        registry=registry,
+        force=force,
+        dry_run=dry_run,
+        ignored_processes=tuple(ignore_process or ()),
     )
     screen = _RollbackScreen(quiet=json)
     result = run_rollback(console.command_context(), options, screen.plan, screen.step)
@@ -140,6 +155,10 @@ def result_lines(result: RollbackResult) -> Iterator[str]:
         return
     for name in result.unconfirmed[:_MAX_NAMES]:
         yield f"  unconfirmed: {name}"
+    for text in result.silent[:_MAX_NAMES]:
+        yield f"  silent: {text}"
+    if result.silent:
+        yield "  Stop it or restart it. If it is dead, run the command again with --ignore-process NAME"
     if result.unreachable:
         yield f"  unreachable: {', '.join(result.unreachable[:_MAX_NAMES])}"
     yield from _place_lines(result)
@@ -174,8 +193,8 @@ def _verdict(result: RollbackResult) -> str:
     failed = [step.name for step in result.steps if step.status == "failed"]
     is_recorded = "ledger" not in failed  # otherwise the same command decides again
     retry = "  Complete pending steps: run the same command again." if result.pending and is_recorded else ""
-    if result.unconfirmed:
-        return f"NOT CONFIRMED BY {len(result.unconfirmed)} OF {result.process_count} PROCESSES.{retry}"
+    if unconfirmed_count := len(result.unconfirmed) + len(result.silent):
+        return f"NOT CONFIRMED BY {unconfirmed_count} OF {result.process_count} PROCESSES.{retry}"
     if failed:
         if not result.changed_places:
             again = retry or "  Run the same command again when one of them can be reached."
