@@ -242,7 +242,6 @@ class FallbackStateStore:
     admit_retry = _forward(StateStore.admit_retry)
     back_off = _forward(StateStore.back_off)
     balance = _forward(StateStore.balance)
-    spent_usd = _forward(StateStore.spent_usd)
     write_overlay = _forward(StateStore.write_overlay, has_fallback=False)
     clear_overlay = _forward(StateStore.clear_overlay, has_fallback=False)
     processes = _forward(StateStore.processes, has_fallback=False)

@@ -202,10 +202,6 @@ class InMemoryStateStore:
         reserved_nano = sum(nano_usd(reservation.amount_usd) for reservation in reserved)
         return balance_of(self._spent_nano.get((today, account), 0), reserved_nano, now_s)
 
-    async def spent_usd(self, account: str) -> float:
-        """Return what is spent and reserved today."""
-        return (await self.balance(account)).total_usd
-
     async def write_overlay(self, environment: str, overlay: Overlay, *, clear_count: int = 0) -> None:
         """Write an overlay."""
         known = self._overlays.get(environment)

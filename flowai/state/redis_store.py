@@ -206,10 +206,6 @@ class RedisStateStore:
         total, reserved, now_s = await self._run_budget("balance", account)
         return balance_of(int(total), int(reserved), float(now_s))
 
-    async def spent_usd(self, account: str) -> float:
-        """Return what is spent and reserved today."""
-        return (await self.balance(account)).total_usd
-
     async def write_overlay(self, environment: str, overlay: Overlay, *, clear_count: int = 0) -> None:
         """Write an overlay."""
         record = msgspec.json.encode(overlay)

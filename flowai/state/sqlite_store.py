@@ -272,10 +272,6 @@ class SqliteStateStore:
         with self._guard_errors(), self._writing() as connection:
             return sqlite_budget.read_balance(connection, account, now_s=self._clock_s(), wall_s=self._wall_s())
 
-    async def spent_usd(self, account: str) -> float:
-        """Return what is spent and reserved today."""
-        return (await self.balance(account)).total_usd
-
     async def write_overlay(self, environment: str, overlay: Overlay, *, clear_count: int = 0) -> None:
         """Write an overlay."""
         self._version = -1

@@ -264,9 +264,6 @@ class StateStore(Protocol):
     async def balance(self, account: str) -> Balance:
         """Return what is spent and what is reserved today (UTC)."""
 
-    async def spent_usd(self, account: str) -> float:
-        """Return what is spent and reserved today (UTC)."""
-
     async def write_overlay(self, environment: str, overlay: Overlay, *, clear_count: int = 0) -> None:
         """Write an overlay; an older epoch than the current one changes nothing.
 

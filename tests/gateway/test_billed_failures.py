@@ -50,7 +50,7 @@ def outcome(project: Sample, way: str, **options: Any) -> tuple[CompletionResult
             except FlowaiError as error:
                 result = error
         state = SqliteStateStore(project.root / ".flowai", project.calls[-1].at.timestamp)
-        spent_usd = await state.spent_usd("chat")
+        spent_usd = (await state.balance("chat")).total_usd
         await state.aclose()
         return result, spent_usd
 

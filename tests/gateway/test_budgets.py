@@ -21,7 +21,8 @@ from flowai.gateway.gateway import Gateway
 from flowai.gateway.records import CompletionResult, TextChunk
 from flowai.gateway.runtime import RuntimeOptions
 from flowai.providers import PriceTable
-from flowai.state.sqlite_store import SqliteStateStore
+from flowai.state.factory import open_state
+from flowai.state.machine import machine_clock_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,8 +71,8 @@ def cost_usd(given: int = 10, made: int = MADE_TOKENS, model: str = "openai/gpt-
 
 
 async def spent_usd(project: Sample, clock: Clock) -> float:
-    state = SqliteStateStore(project.root / ".flowai", clock.timestamp)
-    found = await state.spent_usd("chat")
+    state = open_state(".flowai", project.root, clock_s=clock.timestamp)
+    found = (await state.balance("chat")).total_usd
     await state.aclose()
     return found
 
@@ -196,22 +197,22 @@ def test_a_killed_process_holds_money_no_longer_than_its_call_could_take(project
     project.feature(timeout={"first_token": "30s", "total": "60s"})
     project.providers["main"].default = Reply(fault="silent")
     killed = subprocess.Popen([sys.executable, "-c", KILLED, str(project.root), KEY])
-    ahead = timedelta(0)
+    ahead_s = 0.0
 
-    def now() -> datetime:
-        return datetime.now(UTC) + ahead
+    def clock_s() -> float:
+        return machine_clock_s() + ahead_s
 
     async def asked() -> None:
-        nonlocal ahead
+        nonlocal ahead_s
         await until(lambda: project.requests)
         killed.kill()
         killed.wait()
         project.providers["main"].default = Reply(usage=(10, MADE_TOKENS))
-        async with project.gateway(now=now) as gateway:
+        async with project.gateway(machine_clock_s=clock_s) as gateway:
             with pytest.raises(BudgetError) as refused:
                 await gateway.complete("chat", HELLO)
             assert not refused.value.is_spent
-            ahead = timedelta(seconds=95)
+            ahead_s = 95.0
             assert (await gateway.complete("chat", HELLO)).text == "hello world"
 
     asyncio.run(asked())
@@ -334,9 +335,10 @@ async def most_spent(state: StateStore, project: Sample) -> tuple[float, float, 
     done = fleet(call_many, project.root, [CALLER_COUNT // PROCESS_COUNT] * PROCESS_COUNT)
     most = 0.0
     while not done.done():
-        most = max(most, await state.spent_usd("chat"))
+        most = max(most, (await state.balance("chat")).total_usd)
         await asyncio.sleep(0.002)
-    return most, await state.spent_usd("chat"), [outcome for outcomes in done.result() for outcome in outcomes]
+    end_usd = (await state.balance("chat")).total_usd
+    return most, end_usd, [outcome for outcomes in done.result() for outcome in outcomes]
 
 
 def check_fleet(project: Sample, most_usd: float, end_usd: float, outcomes: list[str]) -> None:
@@ -355,7 +357,7 @@ def test_two_hundred_callers_in_four_processes_never_overshoot(project: Sample) 
     project.providers["main"].default = Reply(usage=(10, MADE_TOKENS), delay_s=0.1)
 
     async def asked() -> tuple[float, float, list[str]]:
-        state = SqliteStateStore(project.root / ".flowai", lambda: datetime.now(UTC).timestamp())
+        state = open_state(".flowai", project.root, clock_s=lambda: datetime.now(UTC).timestamp())
         try:
             return await most_spent(state, project)
         finally:

@@ -132,7 +132,7 @@ def test_the_semantic_cache_s_embeddings_are_recorded_and_paid(project: Sample) 
     async def act() -> None:
         async with project.gateway() as gateway:
             await gateway.complete("chat", HELLO)
-            assert await gateway._open_instance.state.spent_usd("model main") > 0  # type: ignore[union-attr]
+            assert (await gateway._open_instance.state.balance("model main")).total_usd > 0  # type: ignore[union-attr]
 
     asyncio.run(act())
     (event,) = project.logged(EmbeddingEvent)

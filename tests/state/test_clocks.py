@@ -65,7 +65,7 @@ def test_a_clock_that_is_set_and_set_right_again_erases_no_spending(tmp_path: Pa
         await spend(store)
         jump_s[0] = 0.0
         await spend(store)
-        assert await store.spent_usd("account") == (3 if abs(ahead_s) < DAY_S else 2)
+        assert (await store.balance("account")).total_usd == (3 if abs(ahead_s) < DAY_S else 2)
         await store.aclose()
 
     asyncio.run(act())
@@ -77,7 +77,10 @@ def test_after_a_reboot_breakers_and_processes_are_gone_and_the_rest_is_kept(tmp
         store = SqliteStateStore(tmp_path, machine_clock_s, wall_s=time.time)
         await store.record_failure("alpha", RULE)
         await store.heartbeat(BEAT, lifetime_s=12)
-        await store.reserve("account", 1, limit_usd=2)
+        paid = await store.reserve("account", 2, limit_usd=2)
+        assert paid is not None
+        await store.settle(paid, actual_usd=1)
+        await store.reserve("account", 0.5, limit_usd=2)
         await store.aclose()
         connection = sqlite3.connect(tmp_path / FILE_NAME)
         connection.execute("UPDATE store SET boot = 'the one before'")
@@ -85,7 +88,7 @@ def test_after_a_reboot_breakers_and_processes_are_gone_and_the_rest_is_kept(tmp
         connection.close()
         assert (await store.shared("")).breakers == {}
         assert await store.processes("") == []
-        assert await store.spent_usd("account") == 1
+        assert (await store.balance("account")).total_usd == 1
         await store.record_failure("alpha", RULE)
         await store.aclose()
         assert (await store.shared("")).breakers["alpha"].failure_count == 1
@@ -114,7 +117,7 @@ def test_a_file_of_an_older_format_keeps_budgets_and_overlays(tmp_path: Path) ->
         overlay = (await store.shared("")).overlay
         assert overlay is not None
         assert (overlay.epoch, overlay.bad) == (4, ("v2",))
-        assert await store.spent_usd("account") == 2
+        assert (await store.balance("account")).total_usd == 2
         await store.heartbeat(BEAT, lifetime_s=12)
         assert await store.heartbeats("") == [BEAT]
         await store.aclose()

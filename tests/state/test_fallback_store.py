@@ -195,13 +195,14 @@ def test_a_reservation_settled_in_the_other_store_counts_once() -> None:
         assert together is not None
         await scene.go_away()
         await guarded.settle(together, actual_usd=0.25)
-        assert await guarded.spent_usd("summarization") == 0.25
+        assert (await guarded.balance("summarization")).total_usd == 0.25
         alone = await guarded.reserve("summarization", 2.0, limit_usd=10)
         assert alone is not None
         await scene.come_back()
-        assert await guarded.spent_usd("summarization") == 1.0, "never settled there: it stays spent"
+        assert (await guarded.balance("summarization")).total_usd == 1.0, "never settled there: it stays spent"
         await guarded.settle(alone, actual_usd=0.5)
-        assert await guarded.spent_usd("summarization") == 1.5, "what was paid is added, nothing is given back"
+        paid_usd = (await guarded.balance("summarization")).total_usd
+        assert paid_usd == 1.5, "what was paid is added, nothing is given back"
 
     play(act)
 
@@ -232,13 +233,13 @@ def test_fleet_operations_need_the_shared_store() -> None:
 def test_an_error_from_before_the_recovery_does_not_degrade_it_again() -> None:
     async def act(scene: Scene) -> None:
         scene.remote.verdict = asyncio.get_running_loop().create_future()
-        slow = asyncio.create_task(scene.guarded.spent_usd("summarization"))
+        slow = asyncio.create_task(scene.guarded.balance("summarization"))
         await asyncio.sleep(0)
         verdict, scene.remote.verdict = scene.remote.verdict, None
         await scene.go_away()
         await scene.come_back()
         verdict.set_exception(AWAY)
-        assert await slow == 0
+        assert (await slow).total_usd == 0
         assert not scene.guarded.is_degraded
 
     play(act)

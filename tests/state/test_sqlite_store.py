@@ -131,11 +131,11 @@ async def act():
         print("never full")
     except InfrastructureError as error:
         print(error)
-    spent = await store.spent_usd("account")
+    spent = (await store.balance("account")).total_usd
     print("kept" if spent == told else f"{spent} of {told}")
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     await store.reserve("account", 1, limit_usd=1000)
-    print("works" if await store.spent_usd("account") == spent + 1 else "lost")
+    print("works" if (await store.balance("account")).total_usd == spent + 1 else "lost")
     await store.aclose()
 
 asyncio.run(act())
@@ -214,7 +214,7 @@ def test_a_removed_file_is_created_and_shared_again(tmp_path: Path) -> None:
         held = await one.reserve("account", 1, limit_usd=1)
         assert held is not None
         await other.settle(held, actual_usd=0.5)
-        assert await one.spent_usd("account") == 0.5
+        assert (await one.balance("account")).total_usd == 0.5
         await one.aclose()
         await other.aclose()
         assert sqlite3.connect(tmp_path / FILE_NAME).execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -56,8 +56,8 @@ def test_a_reservation_may_reach_the_limit_exactly(opening: Opening) -> None:
             assert held.day == "2026-03-01"
             assert held.amount_usd == 0.1
         assert await store.reserve("summarization", 0.000_001, limit_usd=0.3) is None
-        assert await store.spent_usd("summarization") == 0.3
-        assert await store.spent_usd("another") == 0
+        assert (await store.balance("summarization")).total_usd == 0.3
+        assert (await store.balance("another")).total_usd == 0
         assert await store.reserve("another", 0.31, limit_usd=0.3) is None
         assert await store.reserve("another", 0.3, limit_usd=math.inf) is not None
 
@@ -68,9 +68,9 @@ def test_settling_replaces_the_reservation_with_the_cost(opening: Opening) -> No
     async def act(store: StateStore, _: Clock) -> None:
         lower, higher, never = [await must_reserve(store, 1.0, 3.0) for _ in range(3)]
         await store.settle(lower, actual_usd=0.25)
-        assert await store.spent_usd("summarization") == 2.25
+        assert (await store.balance("summarization")).total_usd == 2.25
         await store.settle(higher, actual_usd=1.5)
-        assert await store.spent_usd("summarization") == 2.75, f"{never} stays spent"
+        assert (await store.balance("summarization")).total_usd == 2.75, f"{never} stays spent"
 
     with_store(opening, act)
 
@@ -81,13 +81,13 @@ def test_each_utc_day_has_its_own_budget_and_a_late_call_counts_for_its_day(open
         clock.now_s = datetime(2026, 3, 2, tzinfo=UTC).timestamp() - 0.001
         assert await store.reserve("summarization", 1.0, limit_usd=1.0) is None
         clock.now_s += 0.001
-        assert await store.spent_usd("summarization") == 0
+        assert (await store.balance("summarization")).total_usd == 0
         assert (await must_reserve(store, 1.0, 1.0)).day == "2026-03-02"
         await store.settle(late, actual_usd=5.0)
-        assert await store.spent_usd("summarization") == 1.0
+        assert (await store.balance("summarization")).total_usd == 1.0
         clock.now_s += 30 * DAY_S
         await store.settle(late, actual_usd=5.0)
-        assert await store.spent_usd("summarization") == 0
+        assert (await store.balance("summarization")).total_usd == 0
 
     with_store(opening, act)
 
@@ -97,7 +97,7 @@ def test_a_store_does_not_refund_another_store_s_reservation(opening: Opening) -
         await must_reserve(store, 0.5, 1.0)
         elsewhere = Reservation(account="summarization", day="2026-03-01", amount_usd=0.4, id="of another store")
         await store.settle(elsewhere, actual_usd=0.1)
-        assert await store.spent_usd("summarization") == 0.6
+        assert (await store.balance("summarization")).total_usd == 0.6
 
     with_store(opening, act)
 
@@ -110,7 +110,7 @@ def test_invalid_amounts_are_refused(opening: Opening, amount_usd: float) -> Non
         held = await must_reserve(store, 0.5, 1.0)
         with pytest.raises(UsageError, match="US dollars"):
             await store.settle(held, actual_usd=amount_usd)
-        assert await store.spent_usd("summarization") == 0.5
+        assert (await store.balance("summarization")).total_usd == 0.5
 
     with_store(opening, act)
 
@@ -360,9 +360,9 @@ def test_a_reservation_of_a_dead_process_returns_when_its_lease_ends(opening: Op
         assert dead is not None
         clock.now_s += 89.9
         assert await store.reserve("summarization", 0.1, limit_usd=1.0) is None
-        assert await store.spent_usd("summarization") == 1.0
+        assert (await store.balance("summarization")).total_usd == 1.0
         clock.now_s += 0.1
-        assert await store.spent_usd("summarization") == 0
+        assert (await store.balance("summarization")).total_usd == 0
         assert await store.reserve("summarization", 0.75, limit_usd=1.0) is not None
 
     with_store(opening, act)
@@ -375,9 +375,9 @@ def test_a_cost_that_comes_after_the_lease_still_counts(opening: Opening) -> Non
         clock.now_s += 90
         await must_reserve(store, 0.5, 2.0)  # returns the expired one
         await store.settle(slow, actual_usd=0.25)
-        assert await store.spent_usd("summarization") == 0.75
+        assert (await store.balance("summarization")).total_usd == 0.75
         await store.settle(slow, actual_usd=0.25)
-        assert await store.spent_usd("summarization") == 1.0, "nothing is returned twice"
+        assert (await store.balance("summarization")).total_usd == 1.0, "nothing is returned twice"
 
     with_store(opening, act)
 
@@ -388,7 +388,7 @@ def test_a_settled_reservation_does_not_expire(opening: Opening) -> None:
         assert held is not None
         await store.settle(held, actual_usd=0.75)
         clock.now_s += 1000
-        assert await store.spent_usd("summarization") == 0.75
+        assert (await store.balance("summarization")).total_usd == 0.75
 
     with_store(opening, act)
 
@@ -415,9 +415,9 @@ def test_a_reservation_of_yesterday_returns_to_yesterday(opening: Opening) -> No
         await store.reserve("summarization", 1.0, limit_usd=1.0, lease_s=90)
         clock.now_s += 200
         await must_reserve(store, 0.5, 1.0)
-        assert await store.spent_usd("summarization") == 0.5
+        assert (await store.balance("summarization")).total_usd == 0.5
         clock.now_s += 30 * DAY_S
         await store.reserve("summarization", 0.5, limit_usd=1.0, lease_s=90)
-        assert await store.spent_usd("summarization") == 0.5
+        assert (await store.balance("summarization")).total_usd == 0.5
 
     with_store(opening, act)
