@@ -86,6 +86,7 @@ OTEL_NAMES: dict[str, str] = {
     "reason": "flowai.attempt.skip_reason",
     "http_status": "http.response.status_code",
     "message": "flowai.error.message",
+    "was_tried": "flowai.attempt.was_tried",
     "at_ms": "flowai.attempt.at_ms",
     # of feedback and alerts
     "verdict": "flowai.feedback.verdict",
@@ -126,6 +127,10 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """Class of the error (`RateLimitedError`); None when the model answered."""
     message: str | None = None
     """The provider's error message, secrets redacted, cut to about 300 characters; None without one."""
+    was_tried: bool | None = None
+    """Whether the model was tried: its request went out, its address could not be reached, or its local server did not
+    start. False if the request could not be built, so that the failure says nothing about the model. None if the model
+    was skipped, and in logs without this field, whose failed attempts count as tried."""
     at_ms: Milliseconds | None = None
     """Time from the call's request to the start of this attempt, >= 0; None if it was not measured."""
     latency_ms: Milliseconds | None = None

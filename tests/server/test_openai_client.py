@@ -193,7 +193,12 @@ def test_request_fields_and_headers_reach_the_gateway(gateway: ScriptedGateway, 
 def test_messages_reach_the_gateway_unchanged(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
     messages: list[Any] = [
         {"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]},
-        {"role": "assistant", "content": None, "tool_calls": [{"id": "t", "type": "function"}], "refusal": None},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "t", "type": "function", "function": {"name": "look", "arguments": "{}"}}],
+            "refusal": None,
+        },
         {"role": "tool", "tool_call_id": "t", "content": "1"},
     ]
     client.chat.completions.create(model="m", messages=messages)

@@ -29,7 +29,7 @@ from flowai.providers.failure_rules import (
     kind_by_status,
     specific_kind,
 )
-from flowai.providers.failures import answered_error, build_error, causes, connection_error
+from flowai.providers.failures import answered_error, build_error, causes, clean, connection_error
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -46,6 +46,12 @@ SPECIFIC_ERROR_CLASSES: dict[str, type[CallError]] = {
     "RateLimitError": RateLimitedError,
     "NotFoundError": ModelNotFoundError,
 }
+_FETCH_ERRORS = frozenset({"ImageFetchError"})
+_OPERATOR_ERRORS = frozenset({"AuthenticationError", "ImportError", "NotFoundError", "PermissionDeniedError"})
+_LOGIN_PACKAGES = frozenset({"azure", "boto3", "botocore", "google", "msal", "requests", "urllib3"})
+"""Packages with which LiteLLM logs in before it sends a request."""
+_CONNECTION_ERRORS = frozenset({"ClientError", "HTTPError", "OSError"})
+"""Exceptions of aiohttp, httpx and Python."""
 INVALID_RESPONSE_TEXT = "Empty or invalid response from LLM endpoint"  # LiteLLM's message about a malformed body
 
 _LITELLM_PREFIX = re.compile(r"^(?:litellm\.)?(?:\w+(?:Error|Exception|Timeout)\b\s*(?:-|:)\s*)+")
@@ -81,6 +87,26 @@ def translate(
         now=now,
         redactor=redactor,
     )
+
+
+def is_unsent(error: BaseException) -> bool:
+    """Return whether an exception before LiteLLM sent anything is about the request: it could not be converted.
+
+    It is not where keys or an account are missing, or where a connection failed: a provider's login, for instance.
+    """
+    chain = causes(error)
+    names = {base.__name__ for link in chain for base in type(link).__mro__}
+    if names & _FETCH_ERRORS:
+        return True
+    modules = {type(link).__module__.partition(".")[0] for link in chain}
+    if names & _OPERATOR_ERRORS or modules & _LOGIN_PACKAGES or _response(chain) is not None:
+        return False
+    return not names & _CONNECTION_ERRORS
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the reason in LiteLLM's text, without its own names and without a traceback."""
+    return clean(_LITELLM_PREFIX.sub("", str(error).partition("Traceback (most recent call last)")[0].strip()))
 
 
 def _answer(error: BaseException, chain: tuple[BaseException, ...]) -> ErrorAnswer:
