@@ -12,10 +12,10 @@ import msgspec
 
 from flowai.errors import TimedOutError
 from flowai.providers.client import Chunk, Completion, Embeddings
-from flowai.providers.failures import deadline_error, explain_malformed, malformed_error, unbuildable_error
+from flowai.providers.failures import deadline_error, explain_malformed, malformed_error
 from flowai.providers.litellm.adapter import LiteLLMAdapter, cost_usd, load, token_counts
 from flowai.providers.litellm.cancellation import cancel_after_first_wait
-from flowai.providers.litellm.errors import is_unsent, reason_of, translate
+from flowai.providers.litellm.errors import is_uncounted, translate, uncounted_error, unsent_error
 from flowai.providers.litellm.media import check_media
 from flowai.providers.litellm.sent_request import SentRequest
 from flowai.providers.litellm.stream_call import StreamAccumulator, StreamCall
@@ -157,8 +157,11 @@ class LiteLLMClient:
         self, error: Exception, endpoint: Endpoint, started_s: float, library: LiteLLMAdapter, sent: SentRequest
     ) -> Exception:
         """Return the error to raise; an unknown exception of a request that went out is a bug and remains."""
-        if not sent.was_sent and is_unsent(error):
-            return unbuildable_error(endpoint, self._redactor.text(reason_of(error)))
+        unsent = None if sent.was_sent else unsent_error(error, endpoint, self._redactor)
+        if unsent is not None:
+            return unsent
+        if is_uncounted(error):
+            return uncounted_error(error, endpoint, self._redactor)
         if not isinstance(error, library.failures):
             return error
         return translate(
