@@ -11,11 +11,11 @@ from flowai import __version__
 from flowai.server.completion.chat.bodies import NO_OP_VALUES as CHAT_NO_OP_VALUES
 from flowai.server.completion.chat.bodies import ChatBody
 from flowai.server.completion.chat.reply import ChatReply, ChunkReply
-from flowai.server.completion.messages.bodies import NO_OP_VALUES as MESSAGES_NO_OP_VALUES
 from flowai.server.completion.messages.bodies import BLOCK_TYPES, CountTokensBody, MessagesBody
+from flowai.server.completion.messages.bodies import NO_OP_VALUES as MESSAGES_NO_OP_VALUES
 from flowai.server.completion.messages.reply import MessageReply, TokenCountReply
-from flowai.server.completion.responses.bodies import NO_OP_VALUES as RESPONSES_NO_OP_VALUES
 from flowai.server.completion.responses.bodies import CONTENT_TYPES, ResponsesBody
+from flowai.server.completion.responses.bodies import NO_OP_VALUES as RESPONSES_NO_OP_VALUES
 from flowai.server.completion.responses.reply import ResponseReply
 from flowai.server.schemas.requests import EmbeddingsBody, FeedbackBody, ScoreBody
 from flowai.server.schemas.responses import EmbeddingsReply, ModelReply, ModelsReply

@@ -30,7 +30,10 @@ GOOD: list[list[Message]] = [
 ]
 GOOD += [[user(part)] for part in CHAT_PARTS[:-1]]
 GOOD += [
-    [{"role": "assistant", "content": None, "tool_calls": [CALL]}, {"role": "tool", "tool_call_id": "t1", "content": ""}],
+    [
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": "t1", "content": ""},
+    ],
     [{"role": "assistant", "tool_calls": [CALL], "content": "so", "anything": {"else": 1}}],
     [{"role": "assistant", "content": [CHAT_PARTS[-1]]}, {"role": "assistant", "refusal": "no"}],
     [{"role": "tool", "tool_call_id": "t1", "content": [CHAT_PARTS[0], CHAT_PARTS[1]]}],

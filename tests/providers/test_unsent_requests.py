@@ -18,6 +18,7 @@ from support.scripted_replies import Reply
 from flowai.errors import AuthError, CallError, InvalidRequestError, MalformedAnswerError, ServerError, UnreachableError
 from flowai.providers.client import Endpoint, Request
 from flowai.providers.direct.client import OpenAIClient
+from flowai.providers.litellm.adapter import import_litellm
 from flowai.providers.litellm.client import LiteLLMClient
 
 if TYPE_CHECKING:
@@ -36,8 +37,7 @@ def provider() -> Iterator[ScriptedProvider]:
 
 def failure_of(request: Request, *, stream: bool = False, shared_process: bool = False) -> CallError | None:
     """Return the error of a request through LiteLLM."""
-
-    import litellm
+    litellm = import_litellm()
 
     async def called() -> CallError | None:
         client = LiteLLMClient(shared_process=shared_process)
@@ -160,18 +160,18 @@ def parts(address: str) -> dict[str, Message]:
 @pytest.fixture
 def unguarded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Switch off LiteLLM's own guards, so that it would fetch from this machine."""
-    import litellm
-    from litellm.litellm_core_utils import token_counter
-    from litellm.litellm_core_utils.prompt_templates import image_handling
-
+    litellm = import_litellm()
+    utils = litellm.litellm_core_utils
     monkeypatch.setattr(litellm, "user_url_validation", False)
-    for module in (image_handling, token_counter):
+    for module in (utils.prompt_templates.image_handling, utils.token_counter):
         monkeypatch.setattr(module, "MAX_IMAGE_URL_DOWNLOAD_SIZE_MB", 50.0)
 
 
-FETCHING = ("anthropic/claude-sonnet-4-5", "gemini/gemini-2.5-flash", "ollama_chat/small", "ollama/small")
-FETCHING += ("azure_ai/claude-sonnet-4-5", "bedrock/anthropic.claude-3-haiku-20240307-v1:0", "vertex_ai/gemini-2.5-pro")
-FETCHING += ("a2a/agent", "langgraph/agent", "snowflake/claude-3-5-sonnet", "bedrock_mantle/x", "vertex_ai/claude-3")
+FETCHING = (
+    *("anthropic/claude-sonnet-4-5", "gemini/gemini-2.5-flash", "ollama_chat/small", "ollama/small", "vertex_ai/claude-3"),
+    *("azure_ai/claude-sonnet-4-5", "bedrock/anthropic.claude-3-haiku-20240307-v1:0", "vertex_ai/gemini-2.5-pro"),
+    *("a2a/agent", "langgraph/agent", "snowflake/claude-3-5-sonnet", "bedrock_mantle/x"),
+)
 
 
 @pytest.mark.usefixtures("unguarded")
@@ -204,15 +204,12 @@ def test_addresses_are_passed_on_to_openai_and_its_like(provider: ScriptedProvid
 def test_no_image_is_fetched_to_count_its_tokens(
     provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch, stream: bool
 ) -> None:
-    import litellm
-
+    litellm = import_litellm()
     monkeypatch.setattr(litellm, "disable_token_counter", False)
     provider.default = Reply(usage=None)
     with bait() as (address, fetched):
         part = {"type": "image_url", "image_url": {"url": f"{address}/h.png", "detail": "high"}}
-        error = failure_of(
-            request("openai/gpt-4o", provider.base_url, user(part)), stream=stream, shared_process=True
-        )
+        error = failure_of(request("openai/gpt-4o", provider.base_url, user(part)), stream=stream, shared_process=True)
         assert isinstance(error, InvalidRequestError)
         assert "high detail" in str(error)
         assert fetched == []

@@ -79,7 +79,11 @@ async def send(address: str, bodies: Iterator[tuple[str, Any]], failures: list[A
 
     async def work(client: httpx.AsyncClient) -> None:
         for number, (path, body) in enumerate(bodies):
-            answer = await client.post(path, json=body)
+            try:
+                answer = await client.post(path, json=body)
+            except httpx.TransportError as error:
+                failures.append((path, body, repr(error)))
+                continue
             statuses[answer.status_code] += 1
             if answer.status_code >= 500:
                 failures.append((path, body, answer.text))
@@ -88,7 +92,8 @@ async def send(address: str, bodies: Iterator[tuple[str, Any]], failures: list[A
                 if healthy.status_code != 200 or healthy.json()["choices"][0]["message"]["content"] != "hello world":
                     failures.append((CHAT, HEALTHY, healthy.text))
 
-    async with httpx.AsyncClient(base_url=address, timeout=120, trust_env=False) as client:
+    limits = httpx.Limits(keepalive_expiry=1.0)  # the server closes idle connections after five
+    async with httpx.AsyncClient(base_url=address, timeout=240, limits=limits, trust_env=False) as client:
         await asyncio.gather(*(work(client) for _ in range(CONCURRENT)))
     return statuses
 

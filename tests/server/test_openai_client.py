@@ -303,6 +303,11 @@ def test_an_unknown_name_is_not_found_and_the_nearest_is_named(client: openai.Op
         ({"temperature": 3}, "temperature"),
         ({"messages": [{"role": "robot", "content": "x"}]}, "messages.0.role"),
         ({"messages": [{"content": "x"}]}, "messages.0.role"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "input_text", "text": "x"}]}]},
+            "messages.0.content.0.type",
+        ),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.tool_call_id"),
         ({"messages": []}, "messages"),
         ({"prompt_variables": {}}, "prompt_variables"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),

@@ -21,7 +21,8 @@ def bait() -> Iterator[tuple[str, list[str]]]:
             requested.append(self.path)
             self.send_error(404)
 
-        do_HEAD = do_POST = do_GET
+        def do_HEAD(self) -> None:
+            self.do_GET()
 
         def log_message(self, *_: object) -> None:
             pass

@@ -93,7 +93,7 @@ class LiteLLMClient:
                         **library.address(endpoint, sent), input=list(request.texts), encoding_format="float"
                     )
                 )
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - LiteLLM's conversion of a request fails in any way
             if limit.expired():
                 raise sent.checked(deadline_error(endpoint, "no vectors", request.total_timeout_s)) from None
             raise self._failure(error, endpoint, started_s, library, sent) from None
@@ -127,7 +127,7 @@ class LiteLLMClient:
         try:
             async with limit:
                 answer = await cancel_after_first_wait(library.module.acompletion(**library.arguments(request, sent)))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - LiteLLM's conversion of a request fails in any way
             if limit.expired():
                 raise sent.checked(deadline_error(endpoint, "no complete answer", request.total_timeout_s)) from None
             raise self._failure(error, endpoint, started_s, library, sent) from None
@@ -149,7 +149,7 @@ class LiteLLMClient:
             raise explain_malformed(error, endpoint=endpoint, redactor=self._redactor) from None
         except TimedOutError as error:
             raise call.sent.checked(error) from None
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - LiteLLM's conversion of a request fails in any way
             raise self._failure(error, endpoint, started_s, library, call.sent) from None
         yield Chunk(text="", completion=_completion_from_stream(endpoint, library, call))
 

@@ -46,7 +46,7 @@ SPECIFIC_ERROR_CLASSES: dict[str, type[CallError]] = {
     "RateLimitError": RateLimitedError,
     "NotFoundError": ModelNotFoundError,
 }
-_TOKEN_COUNTER = "litellm_core_utils/token_counter.py"
+_COUNTING_MODULE = "litellm_core_utils/token_counter.py"
 _FETCH_ERRORS = frozenset({"ImageFetchError"})
 _REFUSALS = frozenset({"AuthenticationError", "NotFoundError", "PermissionDeniedError"})
 """LiteLLM's classes of keys and models that it refuses itself."""
@@ -117,7 +117,7 @@ def is_uncounted(error: BaseException) -> bool:
     for link in causes(error):
         trace = link.__traceback__
         while trace is not None:
-            if trace.tb_frame.f_code.co_filename.endswith(_TOKEN_COUNTER):
+            if trace.tb_frame.f_code.co_filename.endswith(_COUNTING_MODULE):
                 return True
             trace = trace.tb_next
     return False

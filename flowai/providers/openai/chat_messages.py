@@ -23,7 +23,10 @@ _ADDRESS_PATTERN = r"^(?:https?://\S|data:[^,]*;base64,)"
 MediaAddress = Annotated[str, Meta(pattern=_ADDRESS_PATTERN)]
 """Address of an image or a video: on the web, or a `data:` URL in base64."""
 FileId = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,256}$")]
-"""Id of a stored file, no address: LiteLLM fetches the files of web addresses, and reads Google's buckets with the project's own account."""
+"""Id of a stored file, no address.
+
+LiteLLM fetches the files of web addresses, and reads Google's buckets with the project's own account.
+"""
 
 
 class ChatText(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="text"):
