@@ -168,9 +168,15 @@ def unguarded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 FETCHING = (
-    *("anthropic/claude-sonnet-4-5", "gemini/gemini-2.5-flash", "ollama_chat/small", "ollama/small", "vertex_ai/claude-3"),
+    *(
+        "anthropic/claude-sonnet-4-5",
+        "gemini/gemini-2.5-flash",
+        "ollama_chat/small",
+        "ollama/small",
+        "vertex_ai/claude-3",
+    ),
     *("azure_ai/claude-sonnet-4-5", "bedrock/anthropic.claude-3-haiku-20240307-v1:0", "vertex_ai/gemini-2.5-pro"),
-    *("a2a/agent", "langgraph/agent", "snowflake/claude-3-5-sonnet", "bedrock_mantle/x"),
+    *("a2a/agent", "langgraph/agent", "snowflake/claude-3-5-sonnet", "bedrock_mantle/x", "vertex_ai/claude-3"),
 )
 
 

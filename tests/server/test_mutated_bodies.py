@@ -73,22 +73,28 @@ def project(tmp_path: Path) -> Iterator[Sample]:
         yield made
 
 
+async def post(client: httpx.AsyncClient, path: str, body: Any) -> httpx.Response:
+    """Send a body, again if the connection breaks: on a busy machine the server's time for an idle one may be over."""
+    for _ in range(2):
+        try:
+            return await client.post(path, json=body)
+        except httpx.TransportError:  # what a body broke, it breaks again
+            await asyncio.sleep(0.1)
+    return await client.post(path, json=body)
+
+
 async def send(address: str, bodies: Iterator[tuple[str, Any]], failures: list[Any]) -> Counter[int]:
     """Send bodies, many at a time, with a healthy request after every few; return how often each status came."""
     statuses: Counter[int] = Counter()
 
     async def work(client: httpx.AsyncClient) -> None:
         for number, (path, body) in enumerate(bodies):
-            try:
-                answer = await client.post(path, json=body)
-            except httpx.TransportError as error:
-                failures.append((path, body, repr(error)))
-                continue
+            answer = await post(client, path, body)
             statuses[answer.status_code] += 1
             if answer.status_code >= 500:
                 failures.append((path, body, answer.text))
             if number % HEALTHY_EVERY == 0:
-                healthy = await client.post(CHAT, json=HEALTHY)
+                healthy = await post(client, CHAT, HEALTHY)
                 if healthy.status_code != 200 or healthy.json()["choices"][0]["message"]["content"] != "hello world":
                     failures.append((CHAT, HEALTHY, healthy.text))
 

@@ -209,7 +209,7 @@ class LiteLLMAdapter:
 
     @property
     def counts_tokens(self) -> bool:
-        """Whether LiteLLM estimates the tokens of answers that report none."""
+        """Return whether LiteLLM estimates the tokens of answers that report none."""
         return not self.module.disable_token_counter
 
     def passed_on_addresses(self, endpoint: Endpoint) -> tuple[str, ...]:
