@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from support.anthropic_answers import end, start, text
 from support.bait import bait
@@ -15,7 +16,15 @@ from support.mutated_bodies import CALL, PIXEL
 from support.scripted_provider import ScriptedProvider
 from support.scripted_replies import Reply
 
-from flowai.errors import AuthError, CallError, InvalidRequestError, MalformedAnswerError, ServerError, UnreachableError
+from flowai.errors import (
+    AuthError,
+    CallError,
+    InvalidRequestError,
+    MalformedAnswerError,
+    ServerError,
+    TimedOutError,
+    UnreachableError,
+)
 from flowai.providers.client import Endpoint, Request
 from flowai.providers.direct.client import OpenAIClient
 from flowai.providers.litellm.adapter import import_litellm
@@ -115,6 +124,17 @@ def test_an_address_without_a_listener_was_tried(model: str, stream: bool) -> No
     error = failure_of(request(model, CLOSED), stream=stream)
     assert isinstance(error, UnreachableError)
     assert (error.was_tried, error.is_provider_fault) == (True, True)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_time_limit_that_passes_before_anything_was_sent_blames_no_provider(
+    provider: ScriptedProvider, model: str
+) -> None:
+    hasty = msgspec.structs.replace(request(model, provider.base_url), total_timeout_s=1e-6, first_token_timeout_s=1e-6)
+    error = failure_of(hasty)
+    assert isinstance(error, TimedOutError)
+    assert (error.was_tried, error.is_provider_fault) == (False, False)
+    assert provider.request_count == 0
 
 
 def test_a_key_that_is_missing_is_no_mistake_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:

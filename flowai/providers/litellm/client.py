@@ -84,7 +84,7 @@ class LiteLLMClient:
         """Return one vector per text; see `Client.embed`."""
         library = await self._ready()
         endpoint = request.endpoint
-        started_s, sent = self._clock_s(), SentRequest()
+        started_s, sent = self._clock_s(), SentRequest(request.total_timeout_s)
         limit = asyncio.timeout(request.total_timeout_s)
         try:
             async with limit:
@@ -122,7 +122,7 @@ class LiteLLMClient:
         """Return an answer that came as a whole; only the total time limit holds."""
         endpoint = request.endpoint
         check_media(request, library)
-        started_s, sent = self._clock_s(), SentRequest()
+        started_s, sent = self._clock_s(), SentRequest(request.total_timeout_s)
         limit = asyncio.timeout(request.total_timeout_s)
         try:
             async with limit:

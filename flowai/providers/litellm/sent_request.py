@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +15,25 @@ _CURRENT: ContextVar[SentRequest | None] = ContextVar("flowai_litellm_request", 
 
 
 class SentRequest:
-    """A request, and whether it went out. LiteLLM reports it after the conversion, connections when they are used."""
+    """A request, and whether it went out. LiteLLM reports it after the conversion, connections when they are used.
 
-    def __init__(self) -> None:
+    Args:
+        limit_s: time limit of the first answer, seconds; a request that is ready later is never sent.
+    """
+
+    def __init__(self, limit_s: float) -> None:
         self.was_sent = False
+        self._deadline_s = time.monotonic() + limit_s
         _CURRENT.set(self)
 
     def record(self, details: Mapping[str, Any]) -> None:
         """Record that the request is being sent: LiteLLM's `logger_fn`, which it calls before and after that."""
         if details.get("log_event_type") == "pre_api_call":
-            self.was_sent = True
+            self.record_sent()
+
+    def record_sent(self) -> None:
+        """Record that the request is being sent."""
+        self.was_sent = self.was_sent or time.monotonic() < self._deadline_s
 
     def checked(self, error: TimedOutError) -> TimedOutError:
         """Return the error of a time limit; it says nothing about the provider if LiteLLM had sent nothing."""
@@ -36,4 +46,4 @@ async def record_request_start(*_: object) -> None:
     """Record that a connection is being used: aiohttp's `on_request_start`."""
     current = _CURRENT.get()
     if current is not None:
-        current.was_sent = True
+        current.record_sent()

@@ -106,7 +106,7 @@ class StreamCall:
         self.answer = answer
         self.limits = limits
         self.ttft_ms: float | None = None
-        self.sent = SentRequest()
+        self.sent = SentRequest(min(request.first_token_timeout_s, request.total_timeout_s))
         self._request = request
         self._library = library
         self._source: Any = None
