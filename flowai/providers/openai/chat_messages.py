@@ -19,7 +19,7 @@ from flowai.storage.record_errors import record_problem
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_ADDRESS_PATTERN = r"^(?:https?://\S|data:[^,]*;base64,)"
+_ADDRESS_PATTERN = "^(?:https?://[^/ ]|data:[^,]*;base64,)"  # no `\\S`: engines differ about white space
 MediaAddress = Annotated[str, Meta(pattern=_ADDRESS_PATTERN)]
 """Address of an image or a video: on the web, or a `data:` URL in base64."""
 FileId = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,256}$")]
