@@ -2,6 +2,7 @@
 
 FlowaiError                     70  never raised directly
 ├── UsageError                   2  the command line names something unknown or contradicts itself
+│   ├── InvalidMessagesError     2  chat messages that cannot be sent to any model; carries their place
 │   └── CallNotFoundError        2  a call is neither of this process nor in the log of today and yesterday
 ├── ProjectError                 3  a file of the project is missing or wrong
 │   ├── RegistryError            3  registry.yaml or registry.<env>.yaml
@@ -121,6 +122,20 @@ class UsageError(FlowaiError):
     exit_code = ExitCode.USAGE
 
 
+class InvalidMessagesError(UsageError):
+    """Chat messages cannot be sent to any model; no model was called.
+
+    Args:
+        what: the problem, with found and expected.
+        param: the place in the request (`messages.0.content.1.type`).
+        hint: the remedy.
+    """
+
+    def __init__(self, what: str, *, param: str, hint: str | None = None) -> None:
+        super().__init__(what, hint=hint)
+        self.param = param
+
+
 class CallNotFoundError(UsageError):
     """A call is neither of this process nor in the log of today and yesterday."""
 
@@ -212,6 +227,9 @@ class CallError(InfrastructureError):
         it: a circuit breaker does not count it then."""
         self.partial_usage: PartialUsage | None = None
         """Tokens that came before the failure; None if no part of an answer came."""
+        self.was_tried = True
+        """Whether the model was tried; False if its request could not be built, so that the failure says nothing about
+        the model: it is not counted, not repeated and no reason for another model."""
         self.provider = provider
         self.model = model
         self.status = status

@@ -58,10 +58,10 @@ UNSENT_ERRORS = ("InvalidRequestError", "UsageError", "BudgetError")
 
 _STATUSES_SQL = "json_extract_string(attempts, '$[*].status')"
 _CALLED_SQL = f"len(list_filter({_STATUSES_SQL}, lambda one: one <> 'skipped'))"
-_REFUSED_SQL = "len(list_filter(json_extract_string(attempts, '$[*].was_sent'), lambda one: one = 'false'))"
-# lambdas are slow, so that texts are searched first; attempts of old logs lack `was_sent`, and count as sent
+_REFUSED_SQL = "len(list_filter(json_extract_string(attempts, '$[*].was_tried'), lambda one: one = 'false'))"
+# lambdas are slow, so that texts are searched first; attempts of old logs lack `was_tried`, and count as sent
 UNSENT_SQL = f"""CASE WHEN error_class IS NULL OR error_class = 'Cancelled' THEN FALSE
-    WHEN contains(attempts::VARCHAR, 'was_sent') AND contains(attempts::VARCHAR, 'false')
+    WHEN contains(attempts::VARCHAR, 'was_tried') AND contains(attempts::VARCHAR, 'false')
         THEN coalesce({_REFUSED_SQL} >= greatest({_CALLED_SQL}, 1), FALSE)
     WHEN list_contains({list(UNSENT_ERRORS)}, error_class)
         THEN coalesce(NOT list_has_any({_STATUSES_SQL}, ['error', 'ok']), TRUE)

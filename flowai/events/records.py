@@ -98,9 +98,9 @@ OTEL_NAMES: dict[str, str] = {
     "model": "gen_ai.request.model",
     "status": "flowai.attempt.status",
     "reason": "flowai.attempt.skip_reason",
-    "was_sent": "flowai.attempt.was_sent",
     "http_status": "http.response.status_code",
     "message": "flowai.error.message",
+    "was_tried": "flowai.attempt.was_tried",
     "at_ms": "flowai.attempt.at_ms",
     # of embeddings
     "purpose": "flowai.embedding.purpose",
@@ -138,15 +138,16 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """`ok`, `error` or `skipped`."""
     reason: SkipReason | None = None
     """Why the model was skipped; None when it was called."""
-    was_sent: bool | None = None
-    """Whether the request went out to the provider, or tried to: False if it failed before; None when the model was
-    skipped."""
     http_status: int | None = None
     """HTTP status of the response; None without a response."""
     error_class: str | None = None
     """Class of the error (`RateLimitedError`); None when the model answered."""
     message: str | None = None
     """The provider's error message, secrets redacted, cut to about 300 characters; None without one."""
+    was_tried: bool | None = None
+    """Whether the model was tried: its request went out, its address could not be reached, or its local server did not
+    start. False if the request could not be built, so that the failure says nothing about the model. None if the model
+    was skipped, and in logs without this field, whose failed attempts count as tried."""
     at_ms: Milliseconds | None = None
     """Time from the call's request to the start of this attempt, >= 0; None if it was not measured."""
     latency_ms: Milliseconds | None = None

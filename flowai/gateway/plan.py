@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from flowai.cache.cache_key import build_cache_query
-from flowai.errors import UsageError
+from flowai.errors import InvalidMessagesError, PromptError, UsageError
 from flowai.gateway.routing.assignment import assign_arm, assign_variant, assignment_unit, is_flagged
 from flowai.prompts import openai_messages
 from flowai.providers import Request
+from flowai.providers.openai.chat_messages import check_messages
 from flowai.registry.bindings import OWN_PARAMS
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def _validate_request(request: CompletionRequest) -> None:
 
 
 def _validate_messages(messages: Sequence[Any]) -> None:
-    """Check the shape of the messages; the provider checks their content."""
+    """Check that the messages can be sent to a model; what a provider refuses beyond that is its own."""
     if not messages:
         raise UsageError("`messages` is empty, expected at least one message")
     for number, message in enumerate(messages):
@@ -135,6 +136,7 @@ def _validate_messages(messages: Sequence[Any]) -> None:
             raise UsageError(
                 f"`messages[{number}]` is not a chat message", hint='for example {"role": "user", "content": "..."}'
             )
+    check_messages(messages)
 
 
 def _assign_release(
@@ -241,9 +243,14 @@ def build_request(
         if feature.budget.completion_tokens is not None:
             merged.setdefault("max_tokens", feature.budget.completion_tokens)
         limits = {"first_token_timeout_s": feature.timeout.first_token_s, "total_timeout_s": feature.timeout.total_s}
+    messages = tuple(openai_messages(rendered.messages))
+    try:
+        check_messages(messages)
+    except InvalidMessagesError as error:  # the address of an image
+        raise PromptError(f"the rendered prompt cannot be sent: {error.what}") from None
     return Request(
         endpoint=endpoint,
-        messages=tuple(openai_messages(rendered.messages)),
+        messages=messages,
         params=merged,
         response_schema=prompt.output_schema,
         **limits,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -35,7 +36,7 @@ from flowai.providers.failure_rules import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from flowai.providers.client import Endpoint, Request
@@ -220,6 +221,26 @@ def malformed_error(endpoint: Endpoint, what: str, *, is_complete: bool = False)
     )
     error.is_provider_fault = not is_complete
     return error
+
+
+def unbuildable_error(endpoint: Endpoint, what: str, *, hint: str | None = None) -> InvalidRequestError:
+    """Build the error of a request that could not be built: nothing was sent, and the provider is not to blame."""
+    error = InvalidRequestError(
+        _shorten(f"the request cannot be built: {what}"), provider=endpoint.provider, model=endpoint.name, hint=hint
+    )
+    error.is_provider_fault = error.was_tried = False
+    return error
+
+
+@contextmanager
+def building_request(endpoint: Endpoint, redactor: Redactor) -> Iterator[None]:
+    """Convert every exception of code that builds a request: its values are the cause, whatever the type."""
+    try:
+        yield
+    except FlowaiError:
+        raise
+    except Exception as error:  # noqa: BLE001 - values of callers can break the code in any way
+        raise unbuildable_error(endpoint, redactor.text(clean(f"{type(error).__name__}: {error}"))) from None
 
 
 def content_filtered_error(endpoint: Endpoint, what: str) -> ContentFilteredError:

@@ -16,6 +16,7 @@ from flowai.errors import (
     ContextTooLongError,
     FlowaiError,
     InfrastructureError,
+    InvalidMessagesError,
     InvalidRequestError,
     ProjectError,
     PromptError,
@@ -120,6 +121,8 @@ def error_response_for(error: FlowaiError) -> ErrorResponse:
         return _budget_response(error)
     if isinstance(error, CallError):
         return _call_response(error)
+    if isinstance(error, InvalidMessagesError):
+        return ErrorResponse(status=400, message=_message(error), code="invalid_message", param=error.param)
     for kind, status, code, param in _SERVER_ERRORS:
         if isinstance(error, kind):
             error_type = "invalid_request_error" if status < _SERVER else "server_error"

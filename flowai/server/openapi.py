@@ -11,11 +11,11 @@ from flowai import __version__
 from flowai.server.completion.chat.bodies import NO_OP_VALUES as CHAT_NO_OP_VALUES
 from flowai.server.completion.chat.bodies import ChatBody
 from flowai.server.completion.chat.reply import ChatReply, ChunkReply
+from flowai.server.completion.messages.bodies import BLOCK_TYPES, CountTokensBody, MessagesBody
 from flowai.server.completion.messages.bodies import NO_OP_VALUES as MESSAGES_NO_OP_VALUES
-from flowai.server.completion.messages.bodies import CountTokensBody, MessagesBody
 from flowai.server.completion.messages.reply import MessageReply, TokenCountReply
+from flowai.server.completion.responses.bodies import CONTENT_TYPES, ResponsesBody
 from flowai.server.completion.responses.bodies import NO_OP_VALUES as RESPONSES_NO_OP_VALUES
-from flowai.server.completion.responses.bodies import ResponsesBody
 from flowai.server.completion.responses.reply import ResponseReply
 from flowai.server.schemas.requests import EmbeddingsBody, FeedbackBody, ScoreBody
 from flowai.server.schemas.responses import EmbeddingsReply, ModelReply, ModelsReply
@@ -138,6 +138,17 @@ def _schemas() -> dict[str, Any]:
     for name, values in MESSAGES_NO_OP_VALUES.items():
         schemas["CountTokensBody"]["properties"][name] = {"enum": [*values, None]}
     schemas["InputMessage"]["required"].remove("type")  # clients leave it out
+    schemas["InputMessage"]["oneOf"] = _content_by_role(CONTENT_TYPES)
+    schemas["MessageParam"]["oneOf"] = _content_by_role(BLOCK_TYPES)
+    schemas["FileReference"]["oneOf"] = [
+        {"required": [name], "properties": {name: {"type": "string"}, other: {"type": "null"}}}
+        for name, other in (("file_data", "file_id"), ("file_id", "file_data"))
+    ]
+    schemas["AssistantMessage"]["anyOf"] = [
+        {"required": ["content"], "properties": {"content": {"type": ["string", "array"]}}},
+        {"required": ["tool_calls"], "properties": {"tool_calls": {"type": "array", "minItems": 1}}},
+        {"required": ["refusal"], "properties": {"refusal": {"type": "string"}}},
+    ]
     schemas["MessagesToolChoice"]["oneOf"] = [
         {"required": ["name"], "properties": {"type": {"const": "tool"}, "name": {"type": "string"}}},
         {"properties": {"type": {"enum": ["auto", "any", "none"]}, "name": {"type": "null"}}},
@@ -183,6 +194,19 @@ def _schemas() -> dict[str, Any]:
         },
     }
     return schemas
+
+
+def _content_by_role(types: Mapping[str, Iterable[str]]) -> list[dict[str, Any]]:
+    """Return the alternatives of a message: parts of these types for each role."""
+    return [
+        {
+            "properties": {
+                "role": {"const": role},
+                "content": {"items": {"properties": {"type": {"enum": sorted(allowed)}}}},
+            }
+        }
+        for role, allowed in types.items()
+    ]
 
 
 def _messages_or_variables(name: str, messages: dict[str, Any], others: Iterable[str]) -> list[dict[str, Any]]:

@@ -268,6 +268,6 @@ def _attribute(suspect: CandidateRelease, sides: ArmTallies, windows: BurnWindow
     elif fails and control.rate > rule.error_rate and control.rate >= CONTROL_ALSO_FAILS_RATIO * candidate.rate:
         verdict = "both_worse"
     elif fails and log_e >= -math.log(ALPHA):
-        sent = windows.of(lambda cell: cell.was_sent and suspect.is_own_call(cell))
+        sent = windows.of(lambda cell: cell.was_tried and suspect.is_own_call(cell))
         verdict = "candidate_worse" if sent.short.rate > rule.error_rate else "recovered"
     return Attribution(verdict=verdict, candidate=candidate, control=control, log_e=log_e)

@@ -100,7 +100,7 @@ def _cause(
 
 def _is_suspected(windows: BurnWindows, rule: AlertRule, suspect: CandidateRelease) -> bool:
     """Return whether a changed feature fails and its control does not; this is no proof yet."""
-    windows = windows.without(lambda cell: not cell.was_sent)
+    windows = windows.without(lambda cell: not cell.was_tried)
     for feature in sorted(suspect.changed):
         whole = _of_feature(windows, feature)
         own = whole.of(suspect.is_own_call)

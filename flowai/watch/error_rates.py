@@ -31,7 +31,7 @@ class CountKey(msgspec.Struct, frozen=True, kw_only=True):
     variant: str = ""
     error: str = ""
     """Error class; empty if the call was answered."""
-    was_sent: bool = True
+    was_tried: bool = True
     """False if the call failed before a provider was asked."""
 
 
@@ -127,7 +127,7 @@ class BurnWindows:
         counts: dict[str, int] = defaultdict(int)
         for cell, count in self.window.items():
             if cell.error and accepts(cell):
-                counts[cell.error if cell.was_sent else f"{cell.error} (not sent)"] += count
+                counts[cell.error if cell.was_tried else f"{cell.error} (not sent)"] += count
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 

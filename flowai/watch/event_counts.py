@@ -28,7 +28,7 @@ _CANCELLED = "Cancelled"  # a cancelled call is no failure of a model (decision 
 class _Attempt(msgspec.Struct, frozen=True, kw_only=True):
     provider: str = ""
     status: str = ""
-    was_sent: bool | None = None
+    was_tried: bool | None = None
 
 
 class CallRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,14 +51,14 @@ class CallRow(msgspec.Struct, frozen=True, kw_only=True):
     error_class: str | None = None
 
     @property
-    def was_sent(self) -> bool:
+    def was_tried(self) -> bool:
         """Return whether a provider was asked, or skipped; attempts of old logs count as sent."""
         if self.error_class is None:
             return True
         called = [one for one in self.attempts if one.status != "skipped"]
         if not called:
             return self.error_class not in UNSENT_ERRORS
-        return any(one.was_sent is not False for one in called)
+        return any(one.was_tried is not False for one in called)
 
 
 class EventCounter:
@@ -122,14 +122,14 @@ class EventCounter:
         provider = (line.attempts[0].provider if line.attempts else line.provider) or ""
         cell = CountKey(
             feature=line.feature or "",
-            provider=provider if line.was_sent else "",  # a provider that was not asked is no cause
+            provider=provider if line.was_tried else "",  # a provider that was not asked is no cause
             release=line.release or "",
             variant=line.variant or "",
             error=line.error_class or "",
-            was_sent=line.was_sent,
+            was_tried=line.was_tried,
         )
         self.counts.add(minute, cell)
-        if line.cache == "miss" and line.was_sent and minute >= self._now_minute - LONG_MINUTES:
+        if line.cache == "miss" and line.was_tried and minute >= self._now_minute - LONG_MINUTES:
             user = line.user_hash or line.session
             self.users.add(minute, user or line.call_id, cell, caller=user or line.caller_hash)
 

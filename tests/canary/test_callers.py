@@ -152,9 +152,9 @@ def test_the_rest_is_counted_as_if_the_caller_had_not_called(tmp_path: Path) -> 
 
 
 def test_calls_that_asked_no_provider_are_left_out_and_counted_apart(tmp_path: Path) -> None:
-    refused = Attempt(model="m", provider="p", status="error", was_sent=False, error_class="InvalidRequestError")
+    refused = Attempt(model="m", provider="p", status="error", was_tried=False, error_class="InvalidRequestError")
     skipped = Attempt(model="n", provider="q", status="skipped", reason="open")
-    sent = msgspec.structs.replace(refused, was_sent=True)
+    sent = msgspec.structs.replace(refused, was_tried=True)
     poisoned = [
         msgspec.structs.replace(one, user_hash=f"u{number}", is_sticky=True)
         for number, one in enumerate(

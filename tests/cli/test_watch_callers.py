@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SOAKING = ROLLING.replace("stage: 5", "stage: 100")
 ROLLED_BACK = {"current": "v1", "history": ["v0", "v1"], "bad": ["v2"]}
-POISONED = Attempt(model="m", provider="openai", status="error", was_sent=False, error_class="InvalidRequestError")
+POISONED = Attempt(model="m", provider="openai", status="error", was_tried=False, error_class="InvalidRequestError")
 
 
 @pytest.fixture(params=[ROLLING, SOAKING], ids=["canary", "soak"])

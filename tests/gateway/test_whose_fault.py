@@ -15,8 +15,10 @@ from flowai.errors import (
     AllModelsFailedError,
     AuthError,
     CallError,
+    InvalidMessagesError,
     InvalidRequestError,
     MalformedAnswerError,
+    PromptError,
     RateLimitedError,
     ServerError,
     TimedOutError,
@@ -292,3 +294,78 @@ def test_answers_longer_than_their_deadline_shut_no_other_caller_out(project: Sa
     failures, text = asyncio.run(asked())
     assert {type(failure) for failure in failures} == {TimedOutError}
     assert text == "well"
+
+
+def unsent() -> CallError:
+    error = fails(InvalidRequestError)
+    error.is_provider_fault = error.was_tried = False
+    return error
+
+
+def test_a_request_that_was_never_sent_is_not_counted_not_repeated_and_asks_no_other_model() -> None:
+    world = World()
+    world.models.will("a", unsent())
+    world.models.will("b", "good")
+    for _ in range(MANY):
+        with pytest.raises(InvalidRequestError):
+            world.complete(A, B)
+        (attempt,) = world.fallback.attempts
+        assert (attempt.model, attempt.status, attempt.was_tried) == ("a", "error", False)
+    assert world.models.asked_names == ["a"] * MANY
+    assert breakers(world) == set()
+
+
+def test_a_fallback_that_cannot_take_the_request_leaves_it_to_the_next() -> None:
+    world = World()
+    world.models.will("a", fails(ServerError, status=500))
+    world.models.will("b", unsent())
+    world.models.will("c", "good")
+    assert world.complete(A, B, candidate("c")).completion.text == "good"
+    assert [attempt.was_tried for attempt in world.fallback.attempts] == [True, False, True]
+    assert breakers(world) == {"a"}
+
+
+def test_a_skipped_model_was_not_tried() -> None:
+    world = World()
+    world.models.will("a", fails(AuthError, status=401))
+    world.models.will("c", "good")
+    chain = candidate("a", provider="p"), candidate("b", provider="p"), candidate("c", provider="q")
+    assert world.complete(*chain).completion.text == "good"
+    assert [attempt.was_tried for attempt in world.fallback.attempts] == [True, None, True]
+
+
+# --- bodies with mistakes, from the library ---
+
+INVALID_MESSAGES: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"role": "user", "content": [{"type": "input_text", "text": "x"}]}, "messages.0.content.0.type"),
+    ({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]}, "image_url.url"),
+    ({"role": "tool", "content": "x"}, "messages.0.tool_call_id"),
+    ({"role": "assistant", "content": None}, "messages.0"),
+)
+
+
+@pytest.mark.parametrize(("message", "place"), INVALID_MESSAGES)
+def test_messages_that_no_model_can_get_are_refused_before_any(
+    project: Sample, message: dict[str, Any], place: str
+) -> None:
+    async def asked() -> None:
+        async with project.gateway() as gateway:
+            for _ in range(MANY):
+                with pytest.raises(InvalidMessagesError) as caught:
+                    await gateway.complete("chat", messages=[message])
+                assert caught.value.param.endswith(place)
+            assert (await gateway.complete("chat", HELLO)).model == "main"
+            assert (await gateway.status()).open_breakers == ()
+
+    asyncio.run(asked())
+    assert project.requests == {"main": 1}
+    assert [call.error_class for call in project.calls] == [None]
+
+
+def test_a_prompt_with_an_address_that_cannot_be_sent_is_refused_before_any_model(project: Sample) -> None:
+    text = '---\ninput: {schema: {text: string}}\n---\n{{role "user"}}{{media url=text}}\n'
+    project.write("prompts/hello_v1.prompt", text)
+    with pytest.raises(PromptError, match=r"messages\.0\.content\.0\.image_url\.url"):
+        project.ask(variables={"text": "file:///etc/passwd"})
+    assert project.ask(variables={"text": "https://images.invalid/a.png"}).model == "main"
+    assert project.requests == {"main": 1}

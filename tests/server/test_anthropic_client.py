@@ -412,6 +412,9 @@ def test_a_features_own_prompt_needs_no_messages(gateway: ScriptedGateway, clien
     assert gateway.asks[0].messages is None
 
 
+PICTURE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
+
+
 def content(*blocks: dict[str, Any]) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": list(blocks)}]}
 
@@ -440,6 +443,12 @@ def content(*blocks: dict[str, Any]) -> dict[str, Any]:
             "`document` is not supported",
         ),
         (content({"type": "image", "source": {"type": "file", "file_id": "f"}}), "source.type"),
+        (content({"type": "image", "source": {"type": "url", "url": "file:///etc/passwd"}}), "content.0.source.url"),
+        (content({"type": "tool_use", "id": "t", "name": "look", "input": {}}), "`tool_use` is not supported"),
+        (
+            {"messages": [{"role": "assistant", "content": [PICTURE]}]},
+            "`messages.0.content.0`: the type `image` is not",
+        ),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role"),
         ({"messages": []}, "send `messages`"),
         ({"max_tokens": None}, "`max_tokens` is missing"),

@@ -193,7 +193,12 @@ def test_request_fields_and_headers_reach_the_gateway(gateway: ScriptedGateway, 
 def test_messages_reach_the_gateway_unchanged(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
     messages: list[Any] = [
         {"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]},
-        {"role": "assistant", "content": None, "tool_calls": [{"id": "t", "type": "function"}], "refusal": None},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "t", "type": "function", "function": {"name": "look", "arguments": "{}"}}],
+            "refusal": None,
+        },
         {"role": "tool", "tool_call_id": "t", "content": "1"},
     ]
     client.chat.completions.create(model="m", messages=messages)
@@ -299,6 +304,11 @@ def test_an_unknown_name_is_not_found_and_the_nearest_is_named(client: openai.Op
         ({"temperature": 3}, "temperature"),
         ({"messages": [{"role": "robot", "content": "x"}]}, "messages.0.role"),
         ({"messages": [{"content": "x"}]}, "messages.0.role"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "input_text", "text": "x"}]}]},
+            "messages.0.content.0.type",
+        ),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.tool_call_id"),
         ({"messages": []}, "messages"),
         ({"prompt_variables": {}}, "prompt_variables"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),

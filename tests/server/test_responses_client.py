@@ -358,6 +358,16 @@ def test_a_features_own_prompt_needs_no_input(gateway: ScriptedGateway, client: 
         ({"input": [{"type": "reasoning", "id": "rs", "summary": []}]}, "input.0.type", "reasoning"),
         ({"input": [{"type": "item_reference", "id": "x"}]}, "input.0.type", "item_reference"),
         ({"input": [{"role": "user", "content": [{"type": "input_file"}]}]}, "input.0.content.0.type", "input_file"),
+        (
+            {"input": [{"role": "assistant", "content": [{"type": "input_image", "image_url": PNG}]}]},
+            "input.0.content.0.type",
+            "input_image",
+        ),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "file:///etc/passwd"}]}]},
+            "input.0.content.0.image_url",
+            "data:",
+        ),
         ({"input": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "input.0.content.0.type", "input_audio"),
         (
             {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": PNG, "file_id": "f"}]}]},

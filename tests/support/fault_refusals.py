@@ -60,6 +60,13 @@ REFUSAL_ROWS: tuple[Row, ...] = (
         before=6,
     ),
     # --- the caller's ---
+    refuses(
+        "a request that cannot be built: half of a character in a message",
+        "InvalidRequestError",
+        WELL["primary"],
+        messages=({"role": "user", "content": "\ud800"},),
+        requests=(0, 0),
+    ),
     *(
         refuses(f"{status}, with an error object", f"InvalidRequestError {status}", status_reply(status))
         for status in (405, 415, 422)

@@ -253,7 +253,7 @@ def test_calls_that_asked_no_provider_do_not_show_that_failures_go_on() -> None:
     rollout.call(60)
     rollout.control(600)
     for _ in range(60):
-        cell = CountKey(feature="chat", release="v2", variant="canary", error="InvalidRequestError", was_sent=False)
+        cell = CountKey(feature="chat", release="v2", variant="canary", error="InvalidRequestError", was_tried=False)
         rollout.counts.add(NOW, cell)
     assert rollout.verdict == "recovered"
 

@@ -359,6 +359,7 @@ class AttemptPlanner:
                 http_status=error.status if isinstance(error, CallError) else None,
                 error_class=error_class,
                 message=None if error is None else error.what,
+                was_tried=error.was_tried if isinstance(error, CallError) else True,
                 at_ms=self._at_ms(attempt.started_s),
                 latency_ms=max(0.0, (self._deps.clock_s() - attempt.started_s) * 1000),
             )

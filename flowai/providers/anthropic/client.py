@@ -11,6 +11,7 @@ from flowai.providers.anthropic.models import PREFIX, ModelCatalog
 from flowai.providers.anthropic.requests import messages_request
 from flowai.providers.anthropic.stream_parser import MessagesStreamParser
 from flowai.providers.direct.client import OpenAIClient
+from flowai.providers.failures import building_request
 from flowai.providers.results import token_limit
 from flowai.providers.time_limits import TimeLimits
 
@@ -53,7 +54,8 @@ class MessagesClient(OpenAIClient):
         endpoint = request.endpoint
         if endpoint.transport == "litellm" or not endpoint.model.startswith(PREFIX):
             return None
-        wire = messages_request(request, self._models)
+        with building_request(endpoint, self._redactor):
+            wire = messages_request(request, self._models)
         if wire is None:
             self._check_may_pass_on(endpoint)
             return None

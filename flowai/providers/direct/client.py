@@ -10,10 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowai.errors import CallError, InvalidRequestError, PartialUsage
+from flowai.errors import CallError, PartialUsage
 from flowai.providers.catalog import ProviderCatalog
 from flowai.providers.client import LOCAL_PROVIDER, Chunk, Completion, Embeddings
-from flowai.providers.failures import deadline_error, explain_malformed, http_error, malformed_error
+from flowai.providers.failures import (
+    building_request,
+    deadline_error,
+    explain_malformed,
+    http_error,
+    malformed_error,
+    unbuildable_error,
+)
 from flowai.providers.openai.requests import chat_request, embedding_request, request_as_written
 from flowai.providers.openai.stream_parser import ChatStreamParser, MalformedStreamError
 from flowai.providers.prices import PriceTable
@@ -94,7 +101,8 @@ class OpenAIClient:
         """Return one vector per text; see `Client.embed` and `complete`."""
         endpoint = request.endpoint
         provider = self._provider(endpoint)
-        wire = None if provider is None else embedding_request(request, provider)
+        with building_request(endpoint, self._redactor):
+            wire = None if provider is None else embedding_request(request, provider)
         if wire is None:
             self._check_may_pass_on(endpoint)
             return await self._other.embed(request)
@@ -149,7 +157,8 @@ class OpenAIClient:
             return None
         key = (endpoint.api_base, endpoint.model)
         mode = self._modes.get(key, "stream")
-        wire = _wire_request(request, provider, mode)
+        with building_request(endpoint, self._redactor):
+            wire = _wire_request(request, provider, mode)
         if wire is None:
             self._check_may_pass_on(endpoint)
             return None
@@ -174,10 +183,9 @@ class OpenAIClient:
     def _check_may_pass_on(self, endpoint: Endpoint) -> None:
         """Raise InvalidRequestError if only this client may call the endpoint."""
         if endpoint.transport == "direct":
-            raise InvalidRequestError(
-                "the request cannot be sent without LiteLLM: its provider, a value in it or its key is not usable",
-                provider=endpoint.provider,
-                model=endpoint.name,
+            raise unbuildable_error(
+                endpoint,
+                "without LiteLLM, its provider, a value in it or its key is not usable",
                 hint=f"remove `transport: direct` from model `{endpoint.name}`",
             )
 

@@ -1,8 +1,9 @@
 """The only module that imports LiteLLM: loads it late, builds its arguments, reads its objects.
 
 LiteLLM has no options per call for these settings, so they apply to the process from the first call on:
-- four environment variables, unless they are set: its price table and its Anthropic headers come from its package
-  instead of the network, it does not read `.env` (flowai does), and it does not end a stream with repetitions;
+- five environment variables, unless they are set: its price table and its Anthropic headers come from its package
+  instead of the network, it does not read `.env` (flowai does), it does not end a stream with repetitions, and it does
+  not fetch images;
 - no help texts (`suppress_debug_info`);
 - if flowai imported it: no log unless `LITELLM_LOG` is set, and the objects of the import are excluded from garbage
   collection (`gc.freeze`), which saves a tenth of a run's CPU time;
@@ -21,14 +22,18 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from flowai.providers.catalog import NO_KEY
 from flowai.providers.client import LOCAL_PROVIDER
+from flowai.providers.litellm.sent_request import record_request_start
 from flowai.providers.openai.response_format import response_format
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from flowai.providers.client import Endpoint, Request
+    from flowai.providers.litellm.sent_request import SentRequest
 
 # flowai's own limits end a call. LiteLLM keeps one HTTP client per time limit, so this must always be the same number.
 NO_TIMEOUT_S = 86_400.0
@@ -54,12 +59,18 @@ _STREAMED_PROVIDERS = frozenset(
     }
 )
 
+_OPENAI_PROVIDERS = frozenset({"azure", "custom_openai", "mistral", "openai", "openrouter"})
+"""Providers besides LiteLLM's `openai_compatible_providers` to which it sends messages unchanged."""
+_FETCHING_PROVIDERS = frozenset({"azure_ai"})
+"""Compatible ones that offer Claude too, whose messages LiteLLM converts."""
+
 _QUIET_ENVIRONMENT = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
     "LITELLM_MODE": "PRODUCTION",
     # by default it treats 100 equal chunks as the provider's failure; for flowai it is an answer, a bad one
     "REPEATED_STREAMING_CHUNK_LIMIT": "1000000000",
+    "MAX_IMAGE_URL_DOWNLOAD_SIZE_MB": "0",  # it would fetch what a caller's message names
 }
 
 
@@ -152,9 +163,15 @@ class LiteLLMAdapter:
                 async for _ in answer:
                     pass
 
-    def arguments(self, request: Request) -> dict[str, Any]:
-        """Build the arguments of a chat request; they win over its params of the same name."""
-        arguments = {**request.params, **self.address(request.endpoint), "messages": list(request.messages)}
+    def arguments(self, request: Request, sent: SentRequest) -> dict[str, Any]:
+        """Build the arguments of a chat request; they win over its params of the same name.
+
+        Args:
+            request: the request.
+            sent: records whether it goes out.
+        """
+        msgspec.json.encode((request.messages, request.params))  # raises where LiteLLM would after it reported the call
+        arguments = {**request.params, **self.address(request.endpoint, sent), "messages": list(request.messages)}
         for name in ("stream", "stream_options"):
             arguments.pop(name, None)  # flowai decides whether to stream
         if arguments.get("tools"):  # otherwise LiteLLM checks them for MCP servers, with a package it does not install
@@ -164,13 +181,14 @@ class LiteLLMAdapter:
             arguments["response_format"] = answer_format
         return arguments
 
-    def address(self, endpoint: Endpoint) -> dict[str, Any]:
+    def address(self, endpoint: Endpoint, sent: SentRequest) -> dict[str, Any]:
         """Build the arguments for an endpoint, without LiteLLM's own retries and time limits."""
         arguments: dict[str, Any] = {
             "model": endpoint.model,
             "timeout": NO_TIMEOUT_S,
             "max_retries": _NoRetries(),
             "num_retries": 0,
+            "logger_fn": sent.record,
             "shared_session": self._shared_session(),
         }
         if endpoint.api_base is not None:
@@ -188,6 +206,19 @@ class LiteLLMAdapter:
         if key not in self._reads_stream:
             self._reads_stream[key] = self._is_streamed(endpoint)
         return self._reads_stream[key]
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Return whether LiteLLM estimates the tokens of answers that report none."""
+        return not self.module.disable_token_counter
+
+    def passed_on_addresses(self, endpoint: Endpoint) -> tuple[str, ...]:
+        """Return the beginnings of addresses in messages that LiteLLM sends unchanged; it fetches all others."""
+        provider = self._provider(endpoint)
+        if provider == "anthropic":
+            return ("https://",)
+        is_openai_like = provider in _OPENAI_PROVIDERS or provider in self.module.openai_compatible_providers
+        return ("https://", "http://") if is_openai_like and provider not in _FETCHING_PROVIDERS else ()
 
     def stream_cost_usd(self, endpoint: Endpoint, usage: Any) -> float | None:  # noqa: ANN401 - LiteLLM's own
         """Return the cost of a streamed answer; LiteLLM computes it only after the stream."""
@@ -214,8 +245,10 @@ class LiteLLMAdapter:
         if self._session is None:
             import aiohttp
 
+            tracing = aiohttp.TraceConfig()
+            tracing.on_request_start.append(record_request_start)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar()
+                connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[tracing]
             )
         return self._session
 
@@ -228,13 +261,18 @@ class LiteLLMAdapter:
         return self._anthropic
 
     def _is_streamed(self, endpoint: Endpoint) -> bool:
+        provider = self._provider(endpoint)
+        return provider in _STREAMED_PROVIDERS or provider in self.module.openai_compatible_providers
+
+    def _provider(self, endpoint: Endpoint) -> str | None:
+        """Return LiteLLM's name of the provider; None for an unknown one, which the call reports."""
         import openai
 
         try:
             _, provider, _, _ = self.module.get_llm_provider(model=endpoint.model, api_base=endpoint.api_base)
         except openai.OpenAIError:
-            return False  # unknown provider: the call reports it
-        return provider in _STREAMED_PROVIDERS or provider in self.module.openai_compatible_providers
+            return None
+        return str(provider)
 
 
 def token_counts(usage: Any) -> tuple[int | None, int | None]:  # noqa: ANN401 - LiteLLM's own

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowai.errors import CallError, PartialUsage
+from flowai.errors import CallError, PartialUsage, TimedOutError
 from flowai.providers.client import Chunk, Completion, Embeddings
 from flowai.providers.failures import deadline_error, explain_malformed, malformed_error
 from flowai.providers.litellm.adapter import LiteLLMAdapter, cost_usd, load, token_counts
 from flowai.providers.litellm.cancellation import cancel_after_first_wait
-from flowai.providers.litellm.errors import translate
+from flowai.providers.litellm.errors import is_uncounted, translate, uncounted_error, unsent_error
+from flowai.providers.litellm.media import check_media
+from flowai.providers.litellm.sent_request import SentRequest
 from flowai.providers.litellm.stream_call import StreamAccumulator, StreamCall
 from flowai.providers.openai.stream_parser import MalformedStreamError
 from flowai.providers.results import check_not_withheld, token_limit, tool_call_deltas, vectors_of, visible_text
@@ -82,19 +84,19 @@ class LiteLLMClient:
         """Return one vector per text; see `Client.embed`."""
         library = await self._ready()
         endpoint = request.endpoint
-        started_s = self._clock_s()
+        started_s, sent = self._clock_s(), SentRequest(request.total_timeout_s)
         limit = asyncio.timeout(request.total_timeout_s)
         try:
             async with limit:
                 answer = await cancel_after_first_wait(
                     library.module.aembedding(
-                        **library.address(endpoint), input=list(request.texts), encoding_format="float"
+                        **library.address(endpoint, sent), input=list(request.texts), encoding_format="float"
                     )
                 )
-        except library.failures as error:
+        except Exception as error:  # noqa: BLE001 - LiteLLM's conversion of a request fails in any way
             if limit.expired():
-                raise deadline_error(endpoint, "no vectors", request.total_timeout_s) from None
-            raise self._failure(error, endpoint, started_s) from None
+                raise sent.checked(deadline_error(endpoint, "no vectors", request.total_timeout_s)) from None
+            raise self._failure(error, endpoint, started_s, library, sent) from None
         vectors = vectors_of(answer.data, request)
         input_tokens, _ = token_counts(answer.usage)
         return Embeddings(vectors=vectors, input_tokens=input_tokens, cost_usd=cost_usd(answer, endpoint, input_tokens))
@@ -119,15 +121,16 @@ class LiteLLMClient:
     async def _unstreamed(self, request: Request, library: LiteLLMAdapter) -> Completion:
         """Return an answer that came as a whole; only the total time limit holds."""
         endpoint = request.endpoint
-        started_s = self._clock_s()
+        check_media(request, library)
+        started_s, sent = self._clock_s(), SentRequest(request.total_timeout_s)
         limit = asyncio.timeout(request.total_timeout_s)
         try:
             async with limit:
-                answer = await cancel_after_first_wait(library.module.acompletion(**library.arguments(request)))
-        except library.failures as error:
+                answer = await cancel_after_first_wait(library.module.acompletion(**library.arguments(request, sent)))
+        except Exception as error:  # noqa: BLE001 - LiteLLM's conversion of a request fails in any way
             if limit.expired():
-                raise deadline_error(endpoint, "no complete answer", request.total_timeout_s) from None
-            raise self._failure(error, endpoint, started_s) from None
+                raise sent.checked(deadline_error(endpoint, "no complete answer", request.total_timeout_s)) from None
+            raise self._failure(error, endpoint, started_s, library, sent) from None
         try:
             return _completion(endpoint, answer, (self._clock_s() - started_s) * 1000)
         except CallError as error:
@@ -144,6 +147,7 @@ class LiteLLMClient:
         """Yield an answer that LiteLLM streams."""
         await library.warm_up(stream=True)
         endpoint = request.endpoint
+        check_media(request, library)
         started_s = self._clock_s()
         limits = TimeLimits(request, clock_s=self._clock_s)
         call = StreamCall(request, library, answer=StreamAccumulator(max_tokens=token_limit(request)), limits=limits)
@@ -152,17 +156,29 @@ class LiteLLMClient:
                 async for delta in deltas:
                     yield Chunk(text=delta.text, tool_calls=delta.tool_calls)
             completion = _completion_from_stream(endpoint, library, call)
+        except TimedOutError as error:
+            raise _with_usage(call.sent.checked(error), endpoint, library, call) from None
         except CallError as error:
             raise _with_usage(error, endpoint, library, call) from None
         except MalformedStreamError as error:
             failure = explain_malformed(error, endpoint=endpoint, redactor=self._redactor)
             raise _with_usage(failure, endpoint, library, call) from None
-        except library.failures as error:
-            failure = self._failure(error, endpoint, started_s)
-            raise _with_usage(failure, endpoint, library, call) from None
+        except Exception as error:  # noqa: BLE001 - LiteLLM's conversion of a request fails in any way
+            failed = self._failure(error, endpoint, started_s, library, call.sent)
+            raise (_with_usage(failed, endpoint, library, call) if isinstance(failed, CallError) else failed) from None
         yield Chunk(text="", completion=completion)
 
-    def _failure(self, error: BaseException, endpoint: Endpoint, started_s: float) -> CallError:
+    def _failure(
+        self, error: Exception, endpoint: Endpoint, started_s: float, library: LiteLLMAdapter, sent: SentRequest
+    ) -> Exception:
+        """Return the error to raise; an unknown exception of a request that went out is a bug and remains."""
+        unsent = None if sent.was_sent else unsent_error(error, endpoint, self._redactor)
+        if unsent is not None:
+            return unsent
+        if is_uncounted(error):
+            return uncounted_error(error, endpoint, self._redactor)
+        if not isinstance(error, library.failures):
+            return error
         return translate(
             error,
             endpoint=endpoint,

@@ -29,7 +29,7 @@ from flowai.providers.failure_rules import (
     kind_by_status,
     specific_kind,
 )
-from flowai.providers.failures import answered_error, build_error, causes, connection_error
+from flowai.providers.failures import answered_error, build_error, causes, clean, connection_error, unbuildable_error
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -46,6 +46,15 @@ SPECIFIC_ERROR_CLASSES: dict[str, type[CallError]] = {
     "RateLimitError": RateLimitedError,
     "NotFoundError": ModelNotFoundError,
 }
+_COUNTING_MODULE = "litellm_core_utils/token_counter.py"
+_FETCH_ERRORS = frozenset({"ImageFetchError"})
+_REFUSALS = frozenset({"AuthenticationError", "NotFoundError", "PermissionDeniedError"})
+"""LiteLLM's classes of keys and models that it refuses itself."""
+_LOGIN_ERRORS = frozenset({"ImportError"})
+_LOGIN_PACKAGES = frozenset({"azure", "boto3", "botocore", "google", "msal", "requests", "urllib3"})
+"""Packages with which LiteLLM logs in before it sends a request."""
+_CONNECTION_ERRORS = frozenset({"ClientError", "HTTPError", "OSError"})
+"""Exceptions of aiohttp, httpx and Python."""
 INVALID_RESPONSE_TEXT = "Empty or invalid response from LLM endpoint"  # LiteLLM's message about a malformed body
 
 _LITELLM_PREFIX = re.compile(r"^(?:litellm\.)?(?:\w+(?:Error|Exception|Timeout)\b\s*(?:-|:)\s*)+")
@@ -81,6 +90,50 @@ def translate(
         now=now,
         redactor=redactor,
     )
+
+
+def unsent_error(error: BaseException, endpoint: Endpoint, redactor: Redactor) -> CallError | None:
+    """Build the error of a request that LiteLLM did not send; None if a connection or an answer explains it.
+
+    A request that cannot be converted is the caller's mistake. A key or a package that is missing is not.
+    """
+    chain = causes(error)
+    names = {base.__name__ for link in chain for base in type(link).__mro__}
+    reason = redactor.text(_reason_of(error))
+    if not names & _FETCH_ERRORS:
+        if names & _REFUSALS or _response(chain) is not None:
+            return None
+        packages = {type(link).__module__.partition(".")[0] for link in chain}
+        is_openai_s = any(type(link).__name__ == "OpenAIError" for link in chain)  # of its client, without a key
+        if names & _LOGIN_ERRORS or packages & _LOGIN_PACKAGES or is_openai_s:
+            return build_error(AuthError, reason, ErrorAnswer(), endpoint, redactor, None)
+        if names & _CONNECTION_ERRORS:
+            return None
+    return unbuildable_error(endpoint, reason)
+
+
+def is_uncounted(error: BaseException) -> bool:
+    """Return whether LiteLLM failed to count the request's tokens, which it does for its own books, answer or not."""
+    for link in causes(error):
+        trace = link.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename.endswith(_COUNTING_MODULE):
+                return True
+            trace = trace.tb_next
+    return False
+
+
+def uncounted_error(error: BaseException, endpoint: Endpoint, redactor: Redactor) -> CallError:
+    """Build the error of a request whose tokens LiteLLM cannot count; the provider is not to blame."""
+    what = f"LiteLLM cannot count the tokens of the request: {_reason_of(error)}"
+    failure = build_error(InvalidRequestError, what, ErrorAnswer(), endpoint, redactor, None)
+    failure.is_provider_fault = False
+    return failure
+
+
+def _reason_of(error: BaseException) -> str:
+    """Return the reason in LiteLLM's text, without its own names and without a traceback."""
+    return clean(_LITELLM_PREFIX.sub("", str(error).partition("Traceback (most recent call last)")[0].strip()))
 
 
 def _answer(error: BaseException, chain: tuple[BaseException, ...]) -> ErrorAnswer:

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from flowai.providers.litellm.cancellation import cancel_after_first_wait
+from flowai.providers.litellm.sent_request import SentRequest
 from flowai.providers.openai.characters import CharacterJoiner
 from flowai.providers.openai.stream_parser import BYTES_PER_PIECE, Delta, MalformedStreamError, max_answer_bytes
 from flowai.providers.openai.tool_calls import ToolCalls
@@ -110,6 +111,7 @@ class StreamCall:
         self.answer = answer
         self.limits = limits
         self.ttft_ms: float | None = None
+        self.sent = SentRequest(min(request.first_token_timeout_s, request.total_timeout_s))
         self._request = request
         self._library = library
         self._source: Any = None
@@ -153,7 +155,7 @@ class StreamCall:
     async def _next(self) -> Any:  # noqa: ANN401 - LiteLLM's own
         """Return the next chunk, None at the end; the first call sends the request."""
         if self._source is None:
-            call = self._library.module.acompletion(**self._library.arguments(self._request), **_STREAM)
+            call = self._library.module.acompletion(**self._library.arguments(self._request, self.sent), **_STREAM)
             self._source = await cancel_after_first_wait(call)
             self.answer.set_source(self._source)
         return await anext(self._source, None)

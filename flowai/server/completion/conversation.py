@@ -128,3 +128,19 @@ def check_types(items: Any, path: str, supported: Collection[str]) -> None:  # n
         if isinstance(kind, str) and kind not in supported:
             text = f"`{path}.{index}`: the type `{kind[:64]}` is not supported; {expected_one_of(supported)}"
             raise error_response(400, text, code="unsupported_parameter", param=f"{path}.{index}.type")
+
+
+def check_content_types(message: Mapping[str, Any], path: str, supported: Mapping[str, Collection[str]]) -> None:
+    """Refuse parts of a message's content by their `type`, if its role is a known one.
+
+    Args:
+        message: the message.
+        path: of its content.
+        supported: types by role.
+
+    Raises:
+        RefusedError: 400 with the type.
+    """
+    role = message.get("role")
+    if isinstance(role, str) and role in supported:
+        check_types(message.get("content"), path, supported[role])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from flowai.server.errors import ClientGoneError, RefusedError, error_response
+from flowai.storage.record_errors import record_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 Record = TypeVar("Record", bound=msgspec.Struct)
 
 MAX_DEPTH = 64  # more than any real tool schema has, less than the recursion limit
-_PATH = re.compile(r" - at `\$\.?(.*)`$")
-_UNKNOWN = re.compile(r"unknown field `(.*)`$", re.DOTALL)
-_MISSING = re.compile(r"missing required field `(.*)`$")
 
 
 async def read_json_object(request: Request, limits: Serve) -> dict[str, Any]:
@@ -121,15 +118,9 @@ def _children(value: object) -> Iterator[object]:
 
 def _validation_error(text: str) -> RefusedError:
     """Convert msgspec's message into an error; its path becomes OpenAI's `param`."""
-    match = _PATH.search(text)
-    what = text[: match.start()] if match else text
-    path = re.sub(r"\[(\d+|\.\.\.)\]", r".\1", match[1]).strip(".") if match else ""
-    named = _UNKNOWN.search(what) or _MISSING.search(what)
-    if named:
-        path = f"{path}.{named[1]}" if path else named[1]
-        problem = "is not supported" if _UNKNOWN.search(what) else "is missing"
-        code = "unsupported_parameter" if _UNKNOWN.search(what) else "missing_required_parameter"
-        return error_response(400, f"`{path}` {problem}", code=code, param=path)
-    return error_response(
-        400, f"`{path or 'body'}`: {what[:1].lower()}{what[1:]}", code="invalid_type", param=path or None
-    )
+    kind, path, what = record_problem(text)
+    if kind == "unknown":
+        return error_response(400, f"`{path}` is not supported", code="unsupported_parameter", param=path)
+    if kind == "missing":
+        return error_response(400, f"`{path}` is missing", code="missing_required_parameter", param=path)
+    return error_response(400, f"`{path or 'body'}`: {what}", code="invalid_type", param=path or None)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from flowai.providers.openai.chat_messages import ChatMessageRecord
 from flowai.server.schemas.common import (
     Body,
     ExtensionOptions,
@@ -22,22 +23,6 @@ from flowai.server.schemas.common import (
 )
 
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
-
-
-class ContentPart(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of a message's content, in the provider's format."""
-
-    type: Annotated[str, Meta(min_length=1)]
-    """`text`, `image_url`, ..."""
-
-
-class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """A message; other keys (`name`, `tool_calls`, `tool_call_id`) are forwarded."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    """Author of the message."""
-    content: str | list[ContentPart] | None = None
-    """The text; null for an assistant that only called tools."""
 
 
 class Function(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +98,7 @@ class ChatBody(Body, frozen=True):
 
     model: ModelName
     """Name of a feature, or of a model in the registry; if both exist, the feature."""
-    messages: list[Message] | None = None
+    messages: list[ChatMessageRecord] | None = None
     """The conversation; not with `prompt_variables`."""
     prompt_variables: dict[str, Any] | None = None
     """The variables of the feature's prompt; `messages` is then absent or empty."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from flowai.providers.openai.chat_messages import check_messages
 from flowai.server.completion.chat.bodies import FORWARDED_PARAMS, NO_OP_VALUES, WHOLE_NUMBERS, ChatBody, ChatOptions
 from flowai.server.completion.chat.reply import ChatFormat
 from flowai.server.completion.conversation import Conversation, drop_no_op_params
@@ -21,8 +22,11 @@ def chat_request(value: dict[str, Any], gateway_status: GatewayStatus, caller: C
 
     Raises:
         RefusedError: 400 a parameter is wrong, contradicts another or cannot be honoured; 404 no such feature or model.
+        InvalidMessagesError: a message cannot be sent to any model.
     """
     value = drop_no_op_params(value, NO_OP_VALUES, WHOLE_NUMBERS)
+    if isinstance(value.get("messages"), list):
+        check_messages(value["messages"])  # its errors say more than the record's
     body = decode_body(value, ChatBody)
     _check_dependencies(body)
     options = body.flowai or ChatOptions()

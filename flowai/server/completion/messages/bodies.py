@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from flowai.providers.openai.chat_messages import MediaAddress
 from flowai.server.schemas.common import Body, ExtensionOptions, ModelName, ShortText, TokenLimit, ToolName
 
 ToolId = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -46,8 +47,8 @@ class Base64Image(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", t
 class ImageUrl(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="url"):
     """An image on the web."""
 
-    url: Annotated[str, Meta(min_length=1)]
-    """Its address."""
+    url: MediaAddress
+    """Its web address, which the provider reads."""
 
 
 class ImageBlock(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="image"):
@@ -234,5 +235,9 @@ NO_OP_VALUES: dict[str, tuple[Any, ...]] = {
 TOOL_TYPES = frozenset({"custom"})
 EDIT_TYPES = frozenset({"clear_thinking_20251015"})
 RESULT_TYPES = frozenset({"text", "image"})
-BLOCK_TYPES = RESULT_TYPES | {"tool_use", "tool_result"}
-"""Supported values of `type`."""
+BLOCK_TYPES = {
+    "user": RESULT_TYPES | {"tool_result"},
+    "assistant": frozenset({"text", "tool_use"}),
+    "system": frozenset({"text"}),
+}
+"""Supported values of `type`; of a message's blocks, by its role."""

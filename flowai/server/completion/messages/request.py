@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowai.server.completion.conversation import Conversation, check_types, drop_no_op_params
+from flowai.server.completion.conversation import Conversation, check_content_types, check_types, drop_no_op_params
 from flowai.server.completion.endpoint import ParsedRequest
 from flowai.server.completion.messages.bodies import (
     BLOCK_TYPES,
@@ -117,12 +117,13 @@ def _supported(value: dict[str, Any]) -> dict[str, Any]:
     messages = value.get("messages")
     for index, message in enumerate(messages if isinstance(messages, list) else ()):
         if isinstance(message, dict):
-            _check_blocks(message.get("content"), f"messages.{index}.content")
+            _check_blocks(message, f"messages.{index}.content")
     return value
 
 
-def _check_blocks(blocks: Any, path: str) -> None:  # noqa: ANN401 - JSON is anything
-    check_types(blocks, path, BLOCK_TYPES)
+def _check_blocks(message: dict[str, Any], path: str) -> None:
+    check_content_types(message, path, BLOCK_TYPES)
+    blocks = message.get("content")
     for index, block in enumerate(blocks if isinstance(blocks, list) else ()):
         if isinstance(block, dict) and block.get("type") == "tool_result":
             check_types(block.get("content"), f"{path}.{index}.content", RESULT_TYPES)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from flowai.providers.openai.chat_messages import MediaAddress
 from flowai.server.schemas.common import (
     Body,
     ExtensionOptions,
@@ -32,8 +33,8 @@ class InputText(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag
 class InputImage(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="input_image"):
     """An image."""
 
-    image_url: Annotated[str, Meta(min_length=1)]
-    """Its address, or a `data:` URL."""
+    image_url: MediaAddress
+    """Its web address, which the provider reads, or a `data:` URL in base64."""
     detail: Literal["low", "high", "auto", "original"] | None = None
     """Resolution in which the model sees it."""
     file_id: None = None
@@ -229,5 +230,10 @@ STATE_PARAMS = {
 TOOL_TYPES = frozenset({"function"})
 ITEM_TYPES = frozenset({"message", "function_call", "function_call_output"})
 INPUT_TYPES = frozenset({"input_text", "input_image"})
-CONTENT_TYPES = INPUT_TYPES | {"output_text", "refusal"}
-"""Supported values of `type`."""
+CONTENT_TYPES = {
+    "user": INPUT_TYPES | {"output_text"},
+    "assistant": frozenset({"input_text", "output_text", "refusal"}),
+    "system": frozenset({"input_text", "output_text"}),
+    "developer": frozenset({"input_text", "output_text"}),
+}
+"""Supported values of `type`; of a message's content, by its role."""

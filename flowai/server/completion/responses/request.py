@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flowai.server.completion.conversation import Conversation, check_types, drop_no_op_params
+from flowai.server.completion.conversation import Conversation, check_content_types, check_types, drop_no_op_params
 from flowai.server.completion.endpoint import ParsedRequest
 from flowai.server.completion.responses.bodies import (
     CONTENT_TYPES,
@@ -86,7 +86,7 @@ def _check_supported(value: dict[str, Any]) -> None:
     check_types(items, "input", ITEM_TYPES)
     for index, item in enumerate(items):
         if isinstance(item, dict):
-            check_types(item.get("content"), f"input.{index}.content", CONTENT_TYPES)
+            check_content_types(item, f"input.{index}.content", CONTENT_TYPES)
             check_types(item.get("output"), f"input.{index}.output", INPUT_TYPES)
 
 
