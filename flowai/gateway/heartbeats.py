@@ -44,7 +44,7 @@ def process_identity(
 
 
 class HeartbeatSender:
-    """Sends a heartbeat when one is due, or when what it reports has changed.
+    """Sends a heartbeat when one is due, when what it reports has changed, or when the store has lost its processes.
 
     `clock_s` is monotonic: a wall clock that is set back would silence the process.
     """
@@ -54,10 +54,16 @@ class HeartbeatSender:
         self._clock_s = clock_s
         self._last: Heartbeat | None = None
         self._sent_at_s = 0.0
+        self._processes_id = ""
 
-    async def send(self, heartbeat: Heartbeat) -> None:
-        """Send a heartbeat if it differs from the last one, or one is due."""
+    async def send(self, heartbeat: Heartbeat, *, processes_id: str = "") -> None:
+        """Send a heartbeat if there is a reason to.
+
+        `processes_id` changes when the store has lost the processes that it knew.
+        """
         now_s = self._clock_s()
+        if processes_id != self._processes_id:
+            self._last, self._processes_id = None, processes_id
         # a store that was unreachable may come back without its data
         last = self._last = None if self._state.is_degraded else self._last
         is_changed = last is None or msgspec.structs.replace(last, at=heartbeat.at) != heartbeat

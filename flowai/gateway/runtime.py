@@ -186,7 +186,8 @@ class GatewayRuntime:
                 candidate=active.candidate,
                 overlay_epoch=epoch,
                 at=self._settings.now(),
-            )
+            ),
+            processes_id=shared.processes_id,
         )
 
     async def _check_state_settings(self) -> None:

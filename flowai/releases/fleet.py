@@ -26,6 +26,9 @@ STATE_TIMEOUT_S = 1.0
 """Timeout of one request to the state store; the Redis client gives up earlier."""
 CONFIRM_TIMEOUT_S = 1.8
 """Keeps the whole command within two seconds."""
+ANNOUNCE_LIMIT_S = 1.6
+"""Time in which every process has announced itself to a store that came back empty: a process tries it every second,
+and reads it four times a second."""
 POLL_INTERVAL_S = 0.02
 
 
@@ -40,11 +43,13 @@ class Confirmation:
     """Silent ones that had not confirmed: they may live on, cut off from the state."""
     ignored: tuple[str, ...] = ()
     """Silent ones that the user knows to be dead."""
+    are_known: bool = True
+    """False while the store may not know all processes, since it has just come back without its data."""
 
     @property
     def is_complete(self) -> bool:
         """True if every process follows the overlay."""
-        return not (self.unconfirmed or self.silent)
+        return self.are_known and not (self.unconfirmed or self.silent)
 
     @property
     def count(self) -> int:
@@ -122,7 +127,7 @@ class Fleet:
             end_s = clock_s() + CONFIRM_TIMEOUT_S
             while True:
                 result = await self._check(state, lambda heartbeat: has_applied(heartbeat, overlay), ignored)
-                if not result.unconfirmed or clock_s() >= end_s:
+                if (result.are_known and not result.unconfirmed) or clock_s() >= end_s:
                     return result
                 await asyncio.sleep(POLL_INTERVAL_S)
 
@@ -140,6 +145,7 @@ class Fleet:
         self, state: StateStore, is_confirmed: Callable[[Heartbeat], bool], ignored: Collection[str]
     ) -> Confirmation:
         confirmed, unconfirmed, silent, dismissed = [], [], [], []
+        known_for_s = await _within(state.processes_known_for_s(self._environment))  # first: the list is newer
         for process in await _within(state.processes(self._environment)):
             heartbeat = process.heartbeat
             if is_confirmed(heartbeat):
@@ -154,7 +160,11 @@ class Fleet:
             else:
                 silent.append(process)
         return Confirmation(
-            confirmed=tuple(confirmed), unconfirmed=tuple(unconfirmed), silent=tuple(silent), ignored=tuple(dismissed)
+            confirmed=tuple(confirmed),
+            unconfirmed=tuple(unconfirmed),
+            silent=tuple(silent),
+            ignored=tuple(dismissed),
+            are_known=known_for_s >= ANNOUNCE_LIMIT_S,
         )
 
     async def _forget(self, state: StateStore, process: str) -> None:

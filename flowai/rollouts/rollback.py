@@ -225,8 +225,9 @@ class _Rollback:
 
     def _record_confirmation(self, plan: RollbackPlan, confirmation: Confirmation, start_s: float | None) -> None:
         self._done.confirmation, count = confirmation, confirmation.count
-        status: StepStatus = "skipped" if count == 0 else "done" if confirmation.is_complete else "failed"
+        status: StepStatus = "failed" if not confirmation.is_complete else "done" if count else "skipped"
         detail = f"{len(confirmation.confirmed)} of {count} confirm {plan.serving}" if count else "no live process seen"
+        detail += "" if confirmation.are_known else "; the state has just come back empty: others may be missing"
         self._step("processes", status, detail, start_s)
         unknown = sorted(set(self._options.ignored_processes) - set(confirmation.ignored))
         self._done.warnings += (f"no silent process `{name}` is known: it is not ignored" for name in unknown)

@@ -245,6 +245,7 @@ class FallbackStateStore:
     write_overlay = _forward(StateStore.write_overlay, has_fallback=False)
     clear_overlay = _forward(StateStore.clear_overlay, has_fallback=False)
     processes = _forward(StateStore.processes, has_fallback=False)
+    processes_known_for_s = _forward(StateStore.processes_known_for_s, has_fallback=False)
     heartbeats = _forward(StateStore.heartbeats, has_fallback=False)
     reset_breaker = _forward(StateStore.reset_breaker, has_fallback=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from typing import TYPE_CHECKING
 
@@ -229,6 +230,10 @@ class InMemoryStateStore:
             for (place, _), (seen_at_s, until_s, heartbeat) in sorted(self._processes.items(), key=lambda item: item[0])
             if place == environment and seen_at_s > now_s - SILENT_KEPT_S
         ]
+
+    async def processes_known_for_s(self, _: str) -> float:
+        """Return infinity: this store does not lose processes unnoticed."""
+        return math.inf
 
     async def heartbeats(self, environment: str) -> Sequence[Heartbeat]:
         """List the live processes of an environment."""

@@ -5,7 +5,7 @@ Keys, all in one hash slot; all but the overlay expire:
     flowai:{state}:spent:ACCOUNT             hash: day -> nano-dollars spent and reserved
     flowai:{state}:reserved:ACCOUNT          sorted set: reservation by end of lease
     flowai:{state}:overlay:ENVIRONMENT       hash: epoch, record, clears
-    flowai:{state}:heartbeats:ENVIRONMENT    hash: process -> lifetime, heartbeat
+    flowai:{state}:heartbeats:ENVIRONMENT    hash: process -> lifetime, heartbeat; "" -> time since which they are known
     flowai:{state}:seen:ENVIRONMENT          sorted set: process by last heartbeat
 """
 
@@ -106,8 +106,13 @@ class RedisStateStore:
 
     async def shared(self, environment: str) -> SharedState:
         """Read what every call reads."""
-        reads = (("HGETALL", _BREAKERS), ("HMGET", _overlay_key(environment), "record", "clears"), ("TIME",))
-        pairs, (overlay, clears), (seconds, microseconds) = await self._connection.run(*reads)
+        reads = (
+            ("HGETALL", _BREAKERS),
+            ("HMGET", _overlay_key(environment), "record", "clears"),
+            ("HGET", _process_keys(environment)[0], ""),
+            ("TIME",),
+        )
+        pairs, (overlay, clears), known_since, (seconds, microseconds) = await self._connection.run(*reads)
         now_s = self._clock_s() if self._clock_s is not None else int(seconds) + int(microseconds) / 1_000_000
         views: dict[str, BreakerView] = {}
         with self._decoding():
@@ -116,7 +121,11 @@ class RedisStateStore:
                     views[provider.decode()] = view
             active_overlay = None if overlay is None else _overlay_decoder.decode(overlay)
         return SharedState(
-            breakers=views, overlay=active_overlay, overlay_clear_count=int(clears or 0), read_at_s=now_s
+            breakers=views,
+            overlay=active_overlay,
+            overlay_clear_count=int(clears or 0),
+            processes_id=(known_since or b"").decode(errors="replace"),
+            read_at_s=now_s,
         )
 
     async def _run_breaker(
@@ -234,6 +243,10 @@ class RedisStateStore:
                 )
                 for record, silent_s, is_live in records
             ]
+
+    async def processes_known_for_s(self, environment: str) -> float:
+        """Return for how many seconds Redis has known processes: it may have lost those of before."""
+        return float(await self._run_processes("known_for", environment, SILENT_KEPT_S))
 
     async def heartbeats(self, environment: str) -> Sequence[Heartbeat]:
         """List the live processes of an environment."""

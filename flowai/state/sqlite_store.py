@@ -7,6 +7,7 @@ nothing (write-ahead log). A power cut loses at most the writes since the last c
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
 from contextlib import contextmanager
@@ -321,6 +322,10 @@ class SqliteStateStore:
                 for seen_at_s, until_s, record in rows
                 if seen_at_s > now_s - SILENT_KEPT_S
             ]
+
+    async def processes_known_for_s(self, _: str) -> float:
+        """Return infinity: this store does not lose processes unnoticed."""
+        return math.inf
 
     async def heartbeats(self, environment: str) -> Sequence[Heartbeat]:
         """List the live processes of an environment."""

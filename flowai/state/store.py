@@ -206,6 +206,8 @@ class SharedState(msgspec.Struct, frozen=True, kw_only=True):
     overlay: Overlay | None = None
     overlay_clear_count: int = 0
     """How often the overlay was cleared on purpose: a store that lost its data has a lower count."""
+    processes_id: str = ""
+    """Changes when the store has lost the processes that it knew."""
     read_at_s: float = 0.0
     """When it was read, by the store's clock."""
 
@@ -278,6 +280,9 @@ class StateStore(Protocol):
 
     async def processes(self, environment: str) -> Sequence[KnownProcess]:
         """List the processes of an environment that have not deregistered, by name; silent ones for SILENT_KEPT_S."""
+
+    async def processes_known_for_s(self, environment: str) -> float:
+        """Return for how many seconds the store has known processes; infinity if it does not lose them unnoticed."""
 
     async def heartbeats(self, environment: str) -> Sequence[Heartbeat]:
         """List the live processes of an environment, by name."""
