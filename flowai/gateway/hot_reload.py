@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from flowai.prompts.library import PROMPT_SUFFIX
 from flowai.redaction import Redactor
 from flowai.registry.keys import key_files
 from flowai.storage.files import read_fingerprints
+from flowai.storage.worker_thread import WorkerThread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,6 +35,7 @@ class HotReloader:
         self.error: str | None = None
         """What is wrong with the files as they are now; None while they are served."""
         self._key_files: tuple[str, ...] = ()
+        self._thread = WorkerThread("flowai-reload", owner="the gateway")
         fingerprints = self._fingerprint_files()
         self.snapshot = load_snapshot(project, environ, env=env, prices=prices)
         self._key_files = self._find_key_files()
@@ -46,20 +47,24 @@ class HotReloader:
         Calls in flight keep the snapshot they began with. A wrong version is not served, nor one that was still being
         written while it was read.
         """
-        fingerprints = await asyncio.to_thread(self._fingerprint_files)
+        fingerprints = await self._thread.run(self._fingerprint_files)
         if fingerprints == self._fingerprints:
             return False
         snapshot, error = self.snapshot, None
         try:
-            snapshot = await asyncio.to_thread(self._read)
+            snapshot = await self._thread.run(self._read)
         except FlowaiError as failure:
             error = str(failure)
-        if await asyncio.to_thread(self._fingerprint_files) != fingerprints:
+        if await self._thread.run(self._fingerprint_files) != fingerprints:
             return False  # written while it was read: the next refresh reads it again
         self.snapshot, self.error = snapshot, error
         self._key_files = self._find_key_files()
         self._fingerprints = {**fingerprints, **read_fingerprints(self._key_files)}
         return True
+
+    def close(self) -> None:
+        """End the thread that reads files; the snapshot stays."""
+        self._thread.end()
 
     def _read(self) -> Snapshot:
         return load_snapshot(self._project, self._environ, env=self._env, prices=self.prices, previous=self.snapshot)

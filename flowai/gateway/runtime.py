@@ -10,7 +10,7 @@ import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,6 +29,7 @@ from flowai.gateway.routing.budget import Budgets
 from flowai.gateway.routing.circuit_breaker import CircuitBreakers
 from flowai.gateway.routing.fallback import FallbackChain
 from flowai.gateway.single_flight import SingleFlight
+from flowai.gateway.telemetry.call_lookup import CallLookup
 from flowai.gateway.telemetry.event_writer import EventWriter
 from flowai.gateway.telemetry.spans import SpanExporter
 from flowai.project import find_project
@@ -112,6 +113,7 @@ class GatewayRuntime:
         self.client = client
         self.cache = cache
         self.event_writer = event_writer
+        self.call_lookup = CallLookup(event_writer.log.directory, now=settings.now)
         self.trace = settings.trace or _ignore_event
         self.clock_s = settings.clock_s
         self.is_warm = False
@@ -204,18 +206,6 @@ class GatewayRuntime:
             is_warm=self.is_warm,
         )
 
-    def find_call(self, call_id: str) -> CallEvent | None:
-        """Find a call in the log of today and yesterday."""
-        encoded_id = call_id.encode()
-        today = self._settings.now().astimezone(UTC).date()
-        for day in (today, today - timedelta(days=1)):
-            for path in sorted((self.event_writer.log.directory / f"dt={day.isoformat()}").glob("*.jsonl")):
-                with path.open("rb") as stream:
-                    for line in stream:
-                        if encoded_id in line and (event := _parse_call_event(line, call_id)) is not None:
-                            return event
-        return None
-
     def is_warm_for(self, endpoint: Endpoint) -> bool:
         """Return whether `warm_up` was called for a model."""
         return endpoint.name in self._warm_models
@@ -259,6 +249,8 @@ class GatewayRuntime:
             await self.state.deregister(self._identity.environment, self._identity.process)
         finally:
             await self.state.aclose()
+            self.reloader.close()
+            self.call_lookup.close()
             self.event_writer.flush()
             self.event_writer.log.close()
 
@@ -365,11 +357,3 @@ def _embedder(reloader: HotReloader, client: Client) -> tuple[Embedder | None, s
             return None, str(error)
     missing = local_embedder_missing()
     return (LocalEmbedder(), None) if missing is None else (None, missing)
-
-
-def _parse_call_event(line: bytes, call_id: str) -> CallEvent | None:
-    try:
-        event = msgspec.json.decode(line, type=Event)
-    except msgspec.DecodeError:
-        return None
-    return event if isinstance(event, CallEvent) and event.call_id == call_id else None
