@@ -58,6 +58,10 @@ class DiskVectorStore:
         """See `VectorStore`."""
         await self._thread.run(lambda: self._open().add(entry))
 
+    async def warm_up(self) -> None:
+        """See `VectorStore`."""
+        await self._thread.run(self._open)
+
     async def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
         """See `VectorStore`."""
         await self._thread.run(lambda: self._open().add_usage(features))

@@ -217,7 +217,11 @@ class GatewayRuntime:
         self.is_warm = True
 
     async def warm_up_models(self) -> None:
-        """Load the local models that the active release may call. A model that cannot be loaded fails its own calls."""
+        """Open the caches and load the local models that the active release may call.
+
+        A model that cannot be loaded fails its own calls.
+        """
+        await self.cache.warm_up()
         await self.client.warm_up()
         snapshot, toggles = self.reloader.snapshot, self._settings.toggles
         release = toggles.release or snapshot.active_release(self.breakers.shared.overlay).release

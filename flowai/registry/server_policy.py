@@ -21,6 +21,18 @@ class ServeKey(RegistryRecord, frozen=True, kw_only=True):
     guess."""
 
 
+class Drain(RegistryRecord, frozen=True, kw_only=True):
+    """The end of the HTTP gateway after SIGTERM."""
+
+    notice: Duration | None = None
+    """Time for which calls are still accepted while `/readyz` already answers 503, so that load balancers turn away
+    first; None for `5s`, and for `0s` where only the same machine can reach the server."""
+
+    def notice_s(self, *, is_local: bool) -> float:
+        """Return `notice` in seconds, >= 0; `is_local` says whether only the same machine can reach the server."""
+        return parse_duration_s(self.notice or ("0s" if is_local else "5s"))
+
+
 class Serve(RegistryRecord, frozen=True, kw_only=True):
     """Callers and limits of the HTTP gateway."""
 
@@ -32,6 +44,8 @@ class Serve(RegistryRecord, frozen=True, kw_only=True):
     """Maximum number of calls at the same time, 1 to 100,000; further requests get status 503."""
     body_timeout: Duration = "30s"
     """Time limit for receiving a request's body."""
+    drain: Drain = Drain()
+    """The end of the server."""
 
     @property
     def body_timeout_s(self) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,14 +31,23 @@ from flowai.server.errors import (
     error_response,
     error_response_for,
 )
+from flowai.server.http.connection_table import HEALTH_PATHS
 from flowai.server.http.in_flight import InFlightRequests
-from flowai.server.http.request_body import decode_body, read_json_object
+from flowai.server.http.lookup_limit import LookupLimit
+from flowai.server.http.request_body import (
+    BodyMemory,
+    decode_body,
+    parse_json_object,
+    read_body,
+    read_json_object,
+)
 from flowai.server.http.response_writer import ResponseWriter, send_whole
 from flowai.server.openapi import openapi_document
 from flowai.server.prometheus import CONTENT_TYPE, Metrics
 from flowai.server.schemas.common import call_id_of
 from flowai.server.schemas.requests import EmbeddingsBody, FeedbackBody, ScoreBody
 from flowai.server.schemas.responses import ModelReply, ModelsReply, embeddings_reply
+from flowai.storage.worker_thread import WorkerThread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -49,12 +57,13 @@ if TYPE_CHECKING:
     from flowai.gateway.records import GatewayStatus
     from flowai.server.auth import Caller
     from flowai.server.completion.endpoint import ParsedRequest
+    from flowai.server.http.in_flight import InFlightRequest
     from flowai.server.protocol import GatewayProtocol
 
 _JSON = {"content-type": "application/json"}
 _MESSAGES = "/v1/messages"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_WITHOUT_KEY = frozenset({"/healthz", "/readyz"})  # probes send no key; without one the response contains no names
+_WITHOUT_KEY = HEALTH_PATHS  # probes send no key; without one the response contains no names
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +90,8 @@ class AppOptions:
     """Whether only this machine can reach the server: then no key is needed if the registry has none."""
     write_timeout_s: float = 30.0
     """Time until a caller that does not read its response counts as gone, > 0."""
+    waits_for_warm_up: bool = False
+    """Whether `/readyz` answers 503 until `HttpServer.warm_up` has ended."""
     on_bug: Callable[[BaseException], None] = lambda _: None
     """Called with an unexpected exception; the caller gets no details of it."""
     on_request: Callable[[RequestInfo], None] | None = None
@@ -95,9 +106,14 @@ class GatewayApp:
         self._options = options or AppOptions()
         self.in_flight = InFlightRequests()
         self.is_warm = False
+        self.is_warming = self._options.waits_for_warm_up
+        self.is_leaving = False
+        self._lookups = LookupLimit()
+        self._body_memory = BodyMemory()
         self._metrics = Metrics()
         self._completions = CompletionEndpoint(gateway, self._metrics)
         self._tokens = TokenCounter()
+        self._token_thread = WorkerThread("flowai-tokens", owner="the server")
         self._openapi = msgspec.json.encode(openapi_document())
         posts: dict[str, Callable[[Request, ResponseWriter], Awaitable[None]]] = {
             "/v1/chat/completions": partial(self._complete, chat_request),
@@ -190,6 +206,17 @@ class GatewayApp:
                 raise
             scope["flowai.caller"] = None
 
+    def close(self) -> None:
+        """End the application's threads; may be called twice."""
+        self._token_thread.end()
+
+    async def _read(self, request: Request, slot: InFlightRequest) -> dict[str, Any]:
+        """Read the body, take a slot, and parse the body."""
+        limits = _request_state(request)[0].serve
+        raw = await read_body(request, limits, self._body_memory)
+        slot.take_slot(limits.max_concurrency)
+        return parse_json_object(raw)
+
     async def _complete(
         self,
         parse: Callable[[dict[str, Any], GatewayStatus, Caller], ParsedRequest],
@@ -197,29 +224,29 @@ class GatewayApp:
         writer: ResponseWriter,
     ) -> None:
         gateway_status, caller = _request_state(request)
-        with self.in_flight.slot(gateway_status.serve.max_concurrency) as slot:
-            parsed = parse(await read_json_object(request, gateway_status.serve), gateway_status, caller)
+        with self.in_flight.request() as slot:
+            parsed = parse(await self._read(request, slot), gateway_status, caller)
             request.scope["flowai.model"] = parsed.ask.feature or parsed.ask.model
             slot.watch_disconnect(request.receive)
             await self._completions.answer(parsed, slot, writer)
 
     async def _count_tokens(self, request: Request, writer: ResponseWriter) -> None:
         gateway_status, _ = _request_state(request)
-        with self.in_flight.slot(gateway_status.serve.max_concurrency):
-            body = count_tokens_body(await read_json_object(request, gateway_status.serve))
+        with self.in_flight.request() as slot:
+            body = count_tokens_body(await self._read(request, slot))
             known = gateway_status.features | gateway_status.models
             if body.model not in known:
                 raise unknown_model(body.model, known)
             request.scope["flowai.model"] = body.model
             tools = msgspec.json.encode(chat_tools(body.tools)).decode() if body.tools else ""
             messages = [*chat_messages(body), {"content": tools}] if tools else chat_messages(body)
-            count = await asyncio.to_thread(self._tokens.count, messages)
+            count = await self._token_thread.run(lambda: self._tokens.count(messages))
             await send_whole(writer, 200, _JSON, msgspec.json.encode(TokenCountReply(input_tokens=count)))
 
     async def _embeddings(self, request: Request, writer: ResponseWriter) -> None:
         gateway_status, _ = _request_state(request)
-        with self.in_flight.slot(gateway_status.serve.max_concurrency) as slot:
-            body = decode_body(await read_json_object(request, gateway_status.serve), EmbeddingsBody)
+        with self.in_flight.request() as slot:
+            body = decode_body(await self._read(request, slot), EmbeddingsBody)
             if body.model not in gateway_status.models:
                 raise unknown_model(body.model, gateway_status.models)
             request.scope["flowai.model"] = body.model
@@ -230,26 +257,41 @@ class GatewayApp:
             await send_whole(writer, 200, _JSON, msgspec.json.encode(reply))
 
     async def _feedback(self, request: Request, writer: ResponseWriter) -> None:
-        gateway_status, _ = _request_state(request)
-        with self.in_flight.slot(gateway_status.serve.max_concurrency):
-            body = decode_body(await read_json_object(request, gateway_status.serve), FeedbackBody)
+        gateway_status, caller = _request_state(request)
+        with self.in_flight.request():
+            value = await read_json_object(request, gateway_status.serve, self._body_memory)
+            body = decode_body(value, FeedbackBody)
             call_id = call_id_of(body.call_id)
-            with _call_errors():
-                await self._gateway.feedback(
-                    call_id, verdict=body.verdict, text=body.text, user=body.user, must_exist=True
-                )
+            async with self._lookups.hold(caller.tenant):
+                with _call_errors():
+                    await self._gateway.feedback(
+                        call_id,
+                        verdict=body.verdict,
+                        text=body.text,
+                        user=body.user,
+                        must_exist=True,
+                        tenant=caller.tenant,
+                    )
             self._metrics.feedback_received(body.verdict)
             await send_whole(writer, 200, _JSON, msgspec.json.encode({"status": "recorded", "call_id": call_id}))
 
     async def _score(self, request: Request, writer: ResponseWriter) -> None:
-        gateway_status, _ = _request_state(request)
-        with self.in_flight.slot(gateway_status.serve.max_concurrency):
-            body = decode_body(await read_json_object(request, gateway_status.serve), ScoreBody)
+        gateway_status, caller = _request_state(request)
+        with self.in_flight.request():
+            value = await read_json_object(request, gateway_status.serve, self._body_memory)
+            body = decode_body(value, ScoreBody)
             call_id = call_id_of(body.call_id)
-            with _call_errors():
-                await self._gateway.score(
-                    call_id, name=body.name, passed=body.passed, score=body.score, judge=body.judge, must_exist=True
-                )
+            async with self._lookups.hold(caller.tenant):
+                with _call_errors():
+                    await self._gateway.score(
+                        call_id,
+                        name=body.name,
+                        passed=body.passed,
+                        score=body.score,
+                        judge=body.judge,
+                        must_exist=True,
+                        tenant=caller.tenant,
+                    )
             self._metrics.score_received(passed=body.passed)
             await send_whole(writer, 200, _JSON, msgspec.json.encode({"status": "recorded", "call_id": call_id}))
 
@@ -273,9 +315,11 @@ class GatewayApp:
     async def _readyz(self, request: Request, writer: ResponseWriter) -> None:
         status: GatewayStatus = request.scope["flowai.status"]
         state = "ready"
+        if self.is_warming:
+            state = "warming"
         if status.release is None:
             state = "no release"
-        if self.in_flight.is_draining:
+        if self.is_leaving or self.in_flight.is_draining:
             state = "draining"
         shown: dict[str, object] = {"status": state}
         if request.scope["flowai.caller"] is not None:

@@ -39,11 +39,11 @@ _ERRORS: Mapping[str, str] = {
     "413": "the body is too long",
     "415": "the body is not plain JSON",
     "421": "the `Host` is not this machine",
-    "429": "the feature's daily budget is used up; `Retry-After` is the time until the next day",
+    "429": "the feature's daily budget is used up, or too many look-ups of calls; `Retry-After` is the time to wait",
     "431": "too many or too long headers",
     "500": "the project is misconfigured, or a bug in flowai",
     "502": "all models of the fallback chain failed",
-    "503": "overloaded, shutting down, or all providers rate-limited or behind open circuit breakers",
+    "503": "overloaded, shutting down, or all providers rate-limited or behind open breakers; with `Retry-After`",
     "504": "no model answered in time",
 }
 _ANSWER_HEADERS: Mapping[str, str] = {
@@ -233,7 +233,7 @@ def _ready() -> dict[str, Any]:
         "type": "object",
         "required": ["status"],
         "properties": {
-            "status": {"enum": ["ready", "no release", "draining"]},
+            "status": {"enum": ["ready", "warming", "no release", "draining"]},
             "release": {"type": ["string", "null"]},
             "candidate": {"type": ["string", "null"]},
             "warm": {"type": "boolean"},
@@ -245,7 +245,7 @@ def _ready() -> dict[str, Any]:
     }
     operation = _plain("check whether the server can answer calls", schema)
     operation["responses"]["503"] = {
-        "description": "no release serves, or the server shuts down",
+        "description": "the server still loads what calls need, no release serves, or the server shuts down",
         "content": {"application/json": {"schema": schema}},
     }
     return operation

@@ -146,6 +146,8 @@ class ScriptedGateway:
         tenant: str | None = None,
     ) -> None:
         assert must_exist
+        if self.wait is not None:
+            await self.wait()
         self.tenants.append(tenant)
         if self.fail is not None:
             raise self.fail

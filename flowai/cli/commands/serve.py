@@ -52,7 +52,7 @@ def command(
     """Serve the features over HTTP, as OpenAI and Anthropic do.
 
     Routes: /v1/chat/completions, /v1/responses, /v1/messages, /v1/embeddings, /v1/models, /v1/feedback, /v1/score.
-    Exits gracefully on SIGTERM or Ctrl-C; a second signal ends it at once.
+    Exits gracefully on SIGTERM or Ctrl-C; a second signal ends it at once. SIGHUP reloads the project's files.
     """
     from flowai.server.run import ServeCallbacks, ServeOptions, run_serve
 
@@ -66,6 +66,7 @@ def command(
         on_drain=screen.drain,
         on_error=screen.error,
         on_health_change=screen.health_change,
+        on_reload=screen.reload,
         on_request=screen.request if access_log else None,
     )
     served = run_serve(options, callbacks)
@@ -108,6 +109,13 @@ class _ServeScreen:
 
         with suppress(OSError):  # a closed terminal fails no call
             console.print_progress_line(f"{_now()} {change.text}")
+
+    def reload(self, problem: str | None) -> None:
+        from flowai.cli import console
+
+        text = "reloaded" if problem is None else f"not reloaded, the previous version serves: {problem}"
+        with suppress(OSError):
+            console.print_progress_line(f"{_now()} {text}")
 
     def request(self, request: RequestInfo) -> None:
         at, ms = _now(), round(request.duration_s * 1000)

@@ -1,4 +1,4 @@
-"""Reads a request's body, one JSON object with limits of size and time, and converts it into a record."""
+"""Reads a request's body, one JSON object with limits of size, time and memory, and converts it into a record."""
 
 from __future__ import annotations
 
@@ -20,20 +20,62 @@ if TYPE_CHECKING:
 Record = TypeVar("Record", bound=msgspec.Struct)
 
 MAX_DEPTH = 64  # more than any real tool schema has, less than the recursion limit
+MAX_RECEIVING_BYTES = 256 << 20
+"""Bytes of all bodies that are being received."""
+_RETRY_AFTER_S = 1.0
 _PATH = re.compile(r" - at `\$\.?(.*)`$")
 _UNKNOWN = re.compile(r"unknown field `(.*)`$", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(.*)`$")
 
 
-async def read_json_object(request: Request, limits: Serve) -> dict[str, Any]:
-    """Read the body as one JSON object.
+class BodyMemory:
+    """Bytes of the bodies that are being received: without a slot, only their sum is limited."""
+
+    def __init__(self, max_bytes: int = MAX_RECEIVING_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._byte_count = 0
+
+    def add(self, byte_count: int) -> None:
+        """Count received bytes, or release them if negative.
+
+        Raises:
+            RefusedError: 503, too many.
+        """
+        self._byte_count += byte_count
+        if byte_count > 0 and self._byte_count > self._max_bytes:
+            text = f"the gateway already receives {self._max_bytes:,} bytes of other requests"
+            raise error_response(
+                503, text, code="overloaded", retry_after_s=_RETRY_AFTER_S, headers={"connection": "close"}
+            )
+
+
+async def read_json_object(request: Request, limits: Serve, memory: BodyMemory) -> dict[str, Any]:
+    """Read the body as one JSON object; raises as `read_body` and `parse_json_object`."""
+    return parse_json_object(await read_body(request, limits, memory))
+
+
+async def read_body(request: Request, limits: Serve, memory: BodyMemory) -> bytes:
+    """Read the body.
 
     Raises:
-        RefusedError: 415 another content type, 413 too long, 408 too slow, 400 not a JSON object or too deep.
+        RefusedError: 415 another content type, 413 too long, 408 too slow, 503 too many bodies at the same time.
         ClientGoneError: the caller disconnected.
     """
     _check_type(request)
-    raw = await _read(request, limits)
+    parts = bytearray()
+    try:
+        await _read(request, limits, parts, memory)
+    finally:
+        memory.add(-len(parts))
+    return bytes(parts)
+
+
+def parse_json_object(raw: bytes) -> dict[str, Any]:
+    """Parse a body as one JSON object.
+
+    Raises:
+        RefusedError: 400, not a JSON object or too deep.
+    """
     try:
         value = msgspec.json.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -69,22 +111,23 @@ def _check_type(request: Request) -> None:
         raise error_response(415, "compressed bodies are not supported", code="unsupported_media_type")
 
 
-async def _read(request: Request, limits: Serve) -> bytes:
+async def _read(request: Request, limits: Serve, parts: bytearray, memory: BodyMemory) -> None:
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length[:20]) > limits.max_body_bytes:
         raise _too_long(limits)
-    parts = bytearray()
     try:
         async with asyncio.timeout(limits.body_timeout_s):
             while True:
                 message = await request.receive()
                 if message["type"] == "http.disconnect":
                     raise ClientGoneError
-                parts += message.get("body", b"")
+                part = message.get("body", b"")
+                parts += part
+                memory.add(len(part))
                 if len(parts) > limits.max_body_bytes:
                     raise _too_long(limits)
                 if not message.get("more_body", False):
-                    return bytes(parts)
+                    return
     except TimeoutError:
         raise error_response(
             408,

@@ -18,6 +18,8 @@ SECURITY_HEADERS = {
 }
 """On every response, against caching and content sniffing."""
 
+_UNAVAILABLE = 503
+
 
 class ResponseWriter:
     """Writer of one response.
@@ -40,9 +42,8 @@ class ResponseWriter:
     async def begin(self, status: int, headers: Mapping[str, str]) -> None:
         """Send the head."""
         self.status = status
-        lines = [
-            (name.encode("ascii"), text.encode("latin-1")) for name, text in {**SECURITY_HEADERS, **headers}.items()
-        ]
+        every = {**SECURITY_HEADERS, **({"retry-after": "1"} if status == _UNAVAILABLE else {}), **headers}
+        lines = [(name.encode("ascii"), text.encode("latin-1")) for name, text in every.items()]
         await self._send_message({"type": "http.response.start", "status": status, "headers": lines})
 
     async def more(self, data: bytes) -> None:
