@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MAX_LOOKUPS = 256
 """Feedback and scores at the same time."""
 MAX_LOOKUPS_PER_TENANT = 64
-LOOKUP_TIMEOUT_S = 5.0
+LOOKUP_TIMEOUT_S = 10.0
 """Time for finding a call."""
 _RETRY_AFTER_S = 1.0
 
