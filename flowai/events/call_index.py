@@ -71,28 +71,28 @@ class CallIndex:
         self._decode_event = msgspec.json.Decoder(Event).decode
         self._is_stopped = False
 
-    def find(self, call_id: str, days: Sequence[str], *, is_wanted: Callable[[CallEvent], bool]) -> CallEvent | None:
-        """Return a call of the log; None if there is none, or only one that is not wanted.
+    def find(self, call_id: str, days: Sequence[str], *, is_match: Callable[[CallEvent], bool]) -> CallEvent | None:
+        """Return a call of the log; None if there is none, or only one that does not match.
 
         Args:
             call_id: the call.
             days: directory names of the days to search, oldest first.
-            is_wanted: whether a call with this id is the requested one; a refused one takes as long as an unknown one.
+            is_match: whether a call with this id is the requested one; a refused one takes as long as an unknown one.
         """
-        event = self._indexed(call_id, is_wanted)
+        event = self._indexed(call_id, is_match)
         if event is None:
             self._refresh(days)
-            event = self._indexed(call_id, is_wanted)
+            event = self._indexed(call_id, is_match)
         return event
 
     def stop(self) -> None:
         """End a running search early; may be called from another thread."""
         self._is_stopped = True
 
-    def _indexed(self, call_id: str, is_wanted: Callable[[CallEvent], bool]) -> CallEvent | None:
+    def _indexed(self, call_id: str, is_match: Callable[[CallEvent], bool]) -> CallEvent | None:
         for location in self._locations(hash(call_id) & _HASH_MASK):
             event = self._read(location)
-            if event is not None and event.call_id == call_id and is_wanted(event):
+            if event is not None and event.call_id == call_id and is_match(event):
                 return event
         return None
 

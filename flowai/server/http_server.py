@@ -100,12 +100,12 @@ def raise_open_files(max_concurrency: int) -> None:
 
 def _max_connections(max_concurrency: int) -> int:
     """Return the limit of connections: fewer where this process may open few files, which calls need too."""
-    wanted = max_concurrency + _SPARE_CONNECTIONS
+    usual = max_concurrency + _SPARE_CONNECTIONS
     open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if open_files == resource.RLIM_INFINITY:
-        return wanted
+        return usual
     fitting = open_files - max_concurrency - HEALTH_CONNECTIONS - _OTHER_FILES
-    return min(wanted, max(_MIN_CONNECTIONS, fitting))
+    return min(usual, max(_MIN_CONNECTIONS, fitting))
 
 
 @asynccontextmanager

@@ -40,7 +40,7 @@ def index(tmp_path: Path) -> CallIndex:
 
 
 def find(index: CallIndex, call_id: str, tenant: str | None = None) -> CallEvent | None:
-    return index.find(call_id, [DAY], is_wanted=lambda event: event.tenant == tenant)
+    return index.find(call_id, [DAY], is_match=lambda event: event.tenant == tenant)
 
 
 def test_calls_of_all_files_are_found_as_they_are_written(day: Path, index: CallIndex) -> None:
@@ -90,10 +90,10 @@ def test_a_replaced_a_cut_and_a_removed_file(day: Path, index: CallIndex) -> Non
     assert find(index, "c") is None
     path.unlink()
     assert find(index, "d") is None
-    assert index.find("d", [], is_wanted=lambda _: True) is None
+    assert index.find("d", [], is_match=lambda _: True) is None
 
 
-def test_only_wanted_calls_are_found(day: Path, index: CallIndex) -> None:
+def test_only_matching_calls_are_found(day: Path, index: CallIndex) -> None:
     (day / "p.jsonl").write_bytes(line(call("a", "acme")))
     assert find(index, "a", "other") is None
     assert find(index, "a") is None

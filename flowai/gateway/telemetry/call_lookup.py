@@ -47,10 +47,10 @@ class CallLookup:
         today = self._now().astimezone(UTC).date()
         days = [f"dt={day.isoformat()}" for day in (today - timedelta(days=1), today)]
 
-        def is_wanted(event: CallEvent) -> bool:
+        def is_match(event: CallEvent) -> bool:
             return any_tenant or event.tenant == tenant
 
-        found = await self._thread.run(lambda: self._index.find(call_id, days, is_wanted=is_wanted))
+        found = await self._thread.run(lambda: self._index.find(call_id, days, is_match=is_match))
         if found is None and self._is_closed:  # the search may have been cut short
             raise InfrastructureError("the gateway is closed")
         return found
