@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 _BACKLOG_CONNECTIONS = 1024
+_ACCEPTED_AT_ONCE = 32  # asyncio accepts a whole backlog before any connection counts: files could run out
 _CUT_GRACE_S = 2  # for the error responses of calls that were cut
 
 
@@ -53,6 +54,7 @@ class EmbeddedServer(uvicorn.Server):
         listener = await _listen(host, port)
         self._task = asyncio.create_task(self.serve(sockets=[listener]))
         await self._is_up.wait()
+        listener.listen(_BACKLOG_CONNECTIONS)
         return int(listener.getsockname()[1])
 
     async def stop(self) -> None:
@@ -82,7 +84,7 @@ def quiet_server(app: Any, *, max_connections: int) -> EmbeddedServer:  # noqa: 
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=_CUT_GRACE_S,
-        backlog=_BACKLOG_CONNECTIONS,
+        backlog=_ACCEPTED_AT_ONCE,
     )
     return EmbeddedServer(config)
 
