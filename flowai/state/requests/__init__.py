@@ -1,0 +1,1 @@
+"""What the processes of a server share about requests: usage of tenants, and answers to repeat for retries."""
