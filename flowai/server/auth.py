@@ -103,9 +103,7 @@ class RefusedKeyError(RefusedError):
         """Name of an expired key in the registry."""
 
 
-def caller_of(
-    headers: Headers, keys: Mapping[str, ServeKey], *, is_local: bool, now: Callable[[], datetime]
-) -> Caller:
+def caller_of(headers: Headers, keys: Mapping[str, ServeKey], *, is_local: bool, now: Callable[[], datetime]) -> Caller:
     """Authenticate a request and return its caller.
 
     Args:

@@ -1,4 +1,4 @@
-"""Running calls of a server: their limit, and their end when the caller disconnects or the server shuts down."""
+"""Running calls of a server, and their end when the caller disconnects or the server shuts down."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from starlette.types import Receive
 
     from flowai.errors import FlowaiError
+    from flowai.server.errors import RefusedError
 
-_RETRY_AFTER_S = 1.0
+
+def shutting_down() -> RefusedError:
+    """Build the error for a request that arrives during the shutdown."""
+    return error_response(503, "the gateway is shutting down", code="shutting_down", headers={"connection": "close"})
 
 
 class InFlightRequest:
@@ -60,20 +64,15 @@ class InFlightRequests:
         return len(self._slots)
 
     @contextmanager
-    def slot(self, limit: int) -> Iterator[InFlightRequest]:
-        """Register a call while the block runs; at most `limit` at the same time.
+    def slot(self) -> Iterator[InFlightRequest]:
+        """Register a call while the block runs; `Admission` limits their number.
 
         Raises:
-            RefusedError: 503, the limit is reached or the server shuts down.
+            RefusedError: 503, the server shuts down.
             ClientGoneError: the caller disconnected.
         """
         if self.is_draining:
-            raise error_response(
-                503, "the gateway is shutting down", code="shutting_down", headers={"connection": "close"}
-            )
-        if len(self._slots) >= limit:
-            text = f"the gateway already answers {limit} calls, its limit"
-            raise error_response(503, text, code="overloaded", retry_after_s=_RETRY_AFTER_S)
+            raise shutting_down()
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - for the type checker: servers run requests in tasks
         slot = InFlightRequest(task)

@@ -113,15 +113,13 @@ def _exceeded(usage: TenantUsage, rule: RateRule, tokens: int) -> tuple[Limit | 
     """Return the limit that refuses a request, and the seconds until it does not."""
     if rule.usd_per_day is not None and usage.spent_nano >= limit_nano_usd(rule.usd_per_day):
         return "usd", DAY_S - usage.at_s % DAY_S
-    waits: list[tuple[float, Limit]] = [
-        (_drain_s(used + asked - (limit or 0), limit), name)
-        for name, used, asked, limit in (
-            ("requests", usage.requests, 1, rule.requests_per_minute),
-            ("tokens", usage.tokens, tokens, rule.tokens_per_minute),
-        )
-    ]
-    wait_s, name = max(waits)
-    return (name, wait_s) if wait_s > 0 else (None, 0.0)
+    requests_beyond = usage.requests + 1 - (rule.requests_per_minute or 0)
+    tokens_beyond = usage.tokens + tokens - (rule.tokens_per_minute or 0)
+    requests_wait_s = _drain_s(requests_beyond, rule.requests_per_minute)
+    tokens_wait_s = _drain_s(tokens_beyond, rule.tokens_per_minute)
+    if requests_wait_s >= tokens_wait_s:
+        return ("requests", requests_wait_s) if requests_wait_s > 0 else (None, 0.0)
+    return "tokens", tokens_wait_s
 
 
 def _remaining(used: float, limit: int | None) -> int | None:

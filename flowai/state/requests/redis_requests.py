@@ -63,7 +63,7 @@ class RedisRequestStore:
         limits = (
             rule.requests_per_minute or 0,
             rule.tokens_per_minute or 0,
-            0 if rule.usd_per_day is None else limit_nano_usd(rule.usd_per_day),
+            0 if rule.usd_per_day is None else max(1, limit_nano_usd(rule.usd_per_day)),
         )
         key = f"flowai:{{requests}}:usage:{tenant}"
         requests, tokens, at_s, day, spent_nano = await self._run(

@@ -93,9 +93,7 @@ class SqliteRequestStore:
                 for statement in _SCHEMA.split(";"):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {_FORMAT}")
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version != _FORMAT:
-                raise sqlite3.DatabaseError(f"its format is {version}; expected {_FORMAT}")
+            _check_format(connection)
         except BaseException:
             connection.close()
             raise
@@ -143,9 +141,7 @@ class SqliteRequestStore:
         """Store the answer of a claimed key."""
         now_s = self._clock_s()
         with self._writing() as connection:
-            row = connection.execute(
-                "SELECT owner FROM request WHERE key = ? AND until_s > ?", (key, now_s)
-            ).fetchone()
+            row = connection.execute("SELECT owner FROM request WHERE key = ? AND until_s > ?", (key, now_s)).fetchone()
             if row is not None and row[0] != owner:
                 return
             connection.execute(_INSERT, (key, body, owner, now_s + lifetime_s, answer, len(answer)))
@@ -154,7 +150,9 @@ class SqliteRequestStore:
     def _evict(self, connection: sqlite3.Connection, now_s: float) -> None:
         """Delete expired answers, and the oldest ones above the limits."""
         connection.execute("DELETE FROM request WHERE until_s <= ?", (now_s,))
-        count, stored_bytes = connection.execute("SELECT count(*), coalesce(sum(size_bytes), 0) FROM request").fetchone()
+        count, stored_bytes = connection.execute(
+            "SELECT count(*), coalesce(sum(size_bytes), 0) FROM request"
+        ).fetchone()
         while count > MAX_STORED_ANSWERS or stored_bytes > self._max_bytes:
             key, size_bytes = connection.execute(
                 "SELECT key, size_bytes FROM request WHERE answer IS NOT NULL ORDER BY until_s LIMIT 1"
@@ -170,6 +168,12 @@ class SqliteRequestStore:
     async def aclose(self) -> None:
         """Close the file; the next use opens it again."""
         self._close()
+
+
+def _check_format(connection: sqlite3.Connection) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version != _FORMAT:
+        raise sqlite3.DatabaseError(f"its format is {version}; expected {_FORMAT}")
 
 
 def _write_usage(connection: sqlite3.Connection, tenant: str, usage: TenantUsage) -> None:

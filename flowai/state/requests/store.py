@@ -19,8 +19,8 @@ MAX_STORED_ANSWERS = 20_000
 """Beyond either, the oldest answers are deleted."""
 
 ClaimStatus = Literal["claimed", "running", "answered", "mismatch"]
-"""`claimed`: run the request. `running`: another one with the same key runs. `answered`: it is answered. `mismatch`: the
-key was used with another body."""
+"""`claimed`: run the request. `running`: another one with the same key runs. `answered`: it is answered. `mismatch`: it
+had another body."""
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):

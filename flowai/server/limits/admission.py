@@ -1,0 +1,143 @@
+"""Admission of a request that calls or writes: its retry, its tenant's limits, its turn for a slot."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from flowai.server.errors import ClientGoneError, error_response
+from flowai.server.http.in_flight import shutting_down
+from flowai.server.http.response_writer import send_whole
+from flowai.server.limits.fair_queue import FairQueue
+from flowai.server.limits.idempotency import HEADER, REPLAY_HEADERS, RecordingWriter, idempotent_request
+from flowai.server.limits.rate_limits import AnswerUsage, RateLimits
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from datetime import datetime
+
+    from starlette.requests import Request
+
+    from flowai.registry import Serve
+    from flowai.server.auth import Caller
+    from flowai.server.errors import RefusedError
+    from flowai.server.http.in_flight import InFlightRequest, InFlightRequests
+    from flowai.server.http.response_writer import ResponseWriter
+    from flowai.state.requests.store import RequestStore
+
+    Work = Callable[[dict[str, Any], InFlightRequest, Request, ResponseWriter], Awaitable[AnswerUsage | None]]
+    """Answers a request with this body in this slot; returns its usage, or None if it failed after its start."""
+
+_NO_TENANT = ""
+_RETRY_AFTER_S = 1.0
+
+
+class Admission:
+    """Admission of the requests of one server; used within its event loop."""
+
+    def __init__(self, in_flight: InFlightRequests, store: RequestStore, now: Callable[[], datetime]) -> None:
+        self._in_flight = in_flight
+        self._store = store
+        self._queue = FairQueue()
+        self._rates = RateLimits(store, now)
+
+    async def answer(self, work: Work, body: dict[str, Any], request: Request, writer: ResponseWriter) -> None:
+        """Answer a request, or repeat its stored answer.
+
+        Raises:
+            RefusedError: 400, 409 and 422 because of its `Idempotency-Key`; 429 at a limit of its tenant; 503 if all
+                slots are taken.
+            FlowaiError: as `work`.
+        """
+        key = request.headers.get(HEADER)
+        if key is None:
+            await self._answer(work, body, request, writer)
+            return
+        caller: Caller = request.scope["flowai.caller"]
+        idempotent = idempotent_request(self._store, key, path=request.scope["path"], caller=caller, body=body)
+        stored = await idempotent.claim()
+        if stored is not None:
+            await send_whole(writer, stored.status, stored.headers | REPLAY_HEADERS, stored.body)
+            return
+        answer = None
+        recording = RecordingWriter(writer)
+        try:
+            if await self._answer(work, body, request, recording):
+                answer = recording.answer()
+        finally:
+            await idempotent.finish(answer)
+
+    async def _answer(self, work: Work, body: dict[str, Any], request: Request, writer: ResponseWriter) -> bool:
+        """Answer a request; return whether the answer is complete."""
+        serve: Serve = request.scope["flowai.status"].serve
+        caller: Caller = request.scope["flowai.caller"]
+        limits = serve.tenants.get(caller.tenant or _NO_TENANT)
+        if limits is None or not limits.has_rates:
+            async with self._slot(request, caller, serve) as slot:
+                return await work(body, slot, request, writer) is not None
+        headers: dict[str, str] = request.scope["flowai.writer"].headers
+        admitted = await self._rates.admit(caller.tenant or _NO_TENANT, limits, body, headers)
+        usage: AnswerUsage | None = AnswerUsage()  # a request that fails used nothing
+        try:
+            async with self._slot(request, caller, serve) as slot:
+                usage = await work(body, slot, request, writer)
+        except (asyncio.CancelledError, ClientGoneError):
+            usage = None  # the provider may have answered: the estimate counts
+            raise
+        finally:
+            if usage is not None:
+                await self._rates.settle(admitted, usage)
+        return usage is not None
+
+    @asynccontextmanager
+    async def _slot(self, request: Request, caller: Caller, serve: Serve) -> AsyncIterator[InFlightRequest]:
+        """Hold a slot while the block runs; wait for it if all are taken.
+
+        Raises:
+            RefusedError: 429 or 503, there was none in time, or the server shuts down.
+            ClientGoneError: the caller disconnected.
+        """
+        tenant = caller.tenant or _NO_TENANT
+        if not self._queue.try_take(tenant, serve):
+            await self._wait(request, tenant, caller.key or _NO_TENANT, serve)
+        try:
+            with self._in_flight.slot() as slot:
+                yield slot
+        finally:
+            self._queue.free(tenant)
+
+    async def _wait(self, request: Request, tenant: str, key: str, serve: Serve) -> None:
+        """Wait for a slot."""
+        turn = None if self._in_flight.is_draining else self._queue.join(tenant, key, serve)
+        if turn is None:
+            raise self._no_slot(tenant, serve)
+        gone = asyncio.create_task(_until_gone(request))
+        has_turn = False
+        try:
+            await asyncio.wait({turn, gone}, timeout=serve.queue.max_wait_s, return_when=asyncio.FIRST_COMPLETED)
+            has_turn = turn.done() and not gone.done()
+        finally:
+            gone.cancel()
+            if not has_turn:
+                self._queue.leave(tenant, key, turn)
+        if gone.done() and not gone.cancelled():
+            raise ClientGoneError
+        if not has_turn:
+            raise self._no_slot(tenant, serve)
+
+    def _no_slot(self, tenant: str, serve: Serve) -> RefusedError:
+        if self._in_flight.is_draining:
+            return shutting_down()
+        if self._queue.is_at_own_limit(tenant, serve):
+            limit = serve.tenants[tenant].max_concurrency
+            text = f"`{tenant}` already has {limit} calls under way, its limit"
+            return error_response(429, text, code="rate_limit_exceeded", retry_after_s=_RETRY_AFTER_S)
+        text = f"the gateway already answers {serve.max_concurrency} calls, its limit"
+        return error_response(503, text, code="overloaded", retry_after_s=_RETRY_AFTER_S)
+
+
+async def _until_gone(request: Request) -> None:
+    """Wait until the caller disconnects; its body was read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
