@@ -36,7 +36,7 @@ from flowai.server.errors import (
 from flowai.server.http.in_flight import InFlightRequests
 from flowai.server.http.request_body import decode_body, read_json_object
 from flowai.server.http.response_writer import ResponseWriter, send_whole
-from flowai.server.limits.admission import Admission
+from flowai.server.limits.admission import IS_KEPT, Admission
 from flowai.server.limits.rate_limits import AnswerUsage, usage_of_answer, usage_of_vectors
 from flowai.server.openapi import openapi_document
 from flowai.server.prometheus import CONTENT_TYPE, Metrics
@@ -226,7 +226,7 @@ class GatewayApp:
     ) -> AnswerUsage | None:
         parsed = parse(value, *_request_state(request))
         request.scope["flowai.model"] = parsed.ask.feature or parsed.ask.model
-        slot.watch_disconnect(request.receive)
+        _watch_disconnect(slot, request)
         answer = await self._completions.answer(parsed, slot, writer)
         return None if answer is None else usage_of_answer(answer)
 
@@ -253,7 +253,7 @@ class GatewayApp:
         if body.model not in gateway_status.models:
             raise unknown_model(body.model, gateway_status.models)
         request.scope["flowai.model"] = body.model
-        slot.watch_disconnect(request.receive)
+        _watch_disconnect(slot, request)
         texts = (body.input,) if isinstance(body.input, str) else tuple(body.input)
         vectors = await self._gateway.embed(body.model, texts)
         reply = embeddings_reply(body.model, vectors, as_base64=body.encoding_format == "base64")
@@ -344,6 +344,12 @@ class _Endpoint:
 
 def _request_state(request: Request) -> tuple[GatewayStatus, Caller]:
     return request.scope["flowai.status"], request.scope["flowai.caller"]
+
+
+def _watch_disconnect(slot: InFlightRequest, request: Request) -> None:
+    """End the call when its caller disconnects, unless its answer is kept for a retry."""
+    if IS_KEPT not in request.scope:
+        slot.watch_disconnect(request.receive)
 
 
 def _is_restricted(request: Request) -> bool:

@@ -140,7 +140,7 @@ def test_the_script_decides_as_the_rules_do(redis_url: str) -> None:
     from flowai.state.requests.redis_requests import RedisRequestStore
 
     async def run() -> None:
-        clock, rng = Clock(), random.Random(5)
+        clock, rng = Clock(), random.Random(5)  # noqa: S311 - repeatable
         stores: list[RequestStore] = [RedisRequestStore(redis_url, clock), InMemoryRequestStore(clock)]
         for _ in range(400):
             clock.now_s += rng.choice((0, 0.1, 3, 17, -5, 40_000))
@@ -220,10 +220,14 @@ def test_the_oldest_answers_leave_when_the_space_is_used(tmp_path: Path) -> None
 
 
 def test_the_file_is_readable_by_its_owner_only_and_never_a_link(tmp_path: Path) -> None:
+    def check_modes() -> None:
+        paths = list(tmp_path.glob(f"{FILE_NAME}*"))
+        assert len(paths) == 3
+        assert {stat.S_IMODE(path.stat().st_mode) for path in paths} == {0o600}
+
     async def act(store: RequestStore, _: Clock) -> None:
         await claim(store, "first")
-        for path in tmp_path.glob(f"{FILE_NAME}*"):
-            assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+        check_modes()
 
     with_store(lambda clock: SqliteRequestStore(tmp_path, clock), act)
     linked = tmp_path / "linked"

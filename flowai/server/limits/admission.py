@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     Work = Callable[[dict[str, Any], InFlightRequest, Request, ResponseWriter], Awaitable[AnswerUsage | None]]
     """Answers a request with this body in this slot; returns its usage, or None if it failed after its start."""
 
+IS_KEPT = "flowai.is_kept"
+"""Key of a scope whose request goes on when its caller disconnects."""
 _NO_TENANT = ""
 _RETRY_AFTER_S = 1.0
 
@@ -62,6 +64,7 @@ class Admission:
             return
         answer = None
         recording = RecordingWriter(writer)
+        request.scope[IS_KEPT] = True
         try:
             if await self._answer(work, body, request, recording):
                 answer = recording.answer()

@@ -1,5 +1,7 @@
 """`Idempotency-Key`: a retry of a request gets the answer of the first one, which is not paid twice.
 
+A request with a key goes on when its caller disconnects: the answer waits for the retry.
+
 Source: IETF, draft-ietf-httpapi-idempotency-key-header.
 """
 
@@ -15,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from flowai.errors import InfrastructureError
-from flowai.server.errors import error_response
+from flowai.server.errors import ClientGoneError, error_response
 from flowai.server.http.response_writer import ResponseWriter
 from flowai.state.requests.store import MAX_ANSWER_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
 
     from flowai.server.auth import Caller
     from flowai.state.requests.store import RequestStore
@@ -47,7 +49,7 @@ _decoder = msgspec.msgpack.Decoder(StoredAnswer)
 
 
 class RecordingWriter(ResponseWriter):
-    """Writer of a response that keeps what it writes, up to `MAX_ANSWER_BYTES`."""
+    """Writer of a response that keeps what it writes, up to `MAX_ANSWER_BYTES`, also after its caller has left."""
 
     def __init__(self, writer: ResponseWriter) -> None:
         super().__init__(writer.send, writer.write_timeout_s)
@@ -56,23 +58,33 @@ class RecordingWriter(ResponseWriter):
         self._parts: list[bytes] = []
         self._size_bytes = 0
         self._has_ended = False
+        self._is_caller_gone = False
 
     async def begin(self, status: int, headers: Mapping[str, str]) -> None:
         """Send the head."""
         self.status = status
         self._headers = {name: text for name, text in headers.items() if _OMITTED.fullmatch(name) is None}
-        await self._writer.begin(status, headers)
+        await self._forward(self._writer.begin(status, headers))
 
     async def more(self, data: bytes) -> None:
         """Send a chunk."""
         self._keep(data)
-        await self._writer.more(data)
+        await self._forward(self._writer.more(data))
 
     async def end(self, data: bytes = b"") -> None:
         """Send the last chunk."""
         self._keep(data)
         self._has_ended = True
-        await self._writer.end(data)
+        await self._forward(self._writer.end(data))
+
+    async def _forward(self, writing: Coroutine[None, None, None]) -> None:
+        if self._is_caller_gone:
+            writing.close()
+            return
+        try:
+            await writing
+        except ClientGoneError:
+            self._is_caller_gone = True
 
     def _keep(self, data: bytes) -> None:
         self._size_bytes += len(data)
