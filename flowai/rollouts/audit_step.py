@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from flowai.audit import AuditLog, AuditRecord, audit_directory
 from flowai.errors import FlowaiError
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from flowai.releases.ledger import LedgerEntry
     from flowai.releases.registry_source import RegistrySource
     from flowai.rollouts.records import RollbackStep
+    from flowai.workspace.workspace import CommandContext
 
 WRITE_TIMEOUT_S = 0.5
 """A write to a hanging disk is abandoned after this time."""
@@ -53,7 +56,10 @@ def audit_step(source: RegistrySource, entry: LedgerEntry, *, failure: str | Non
     return tuple(f"the audit log lacks this step: {problem}" for problem in problems)
 
 
-def audit_rollback(source: RegistrySource, entry: LedgerEntry, steps: Iterable[RollbackStep]) -> tuple[str, ...]:
-    """Record a rollback; it failed if one of its steps did."""
+def audit_rollback(
+    context: CommandContext, source: RegistrySource, entry: LedgerEntry, steps: Iterable[RollbackStep]
+) -> tuple[str, ...]:
+    """Record a run of a rollback, which may repeat an earlier one's entry; it failed if one of its steps did."""
     failed = [f"{step.name}: {step.detail}" for step in steps if step.status == "failed"]
+    entry = msgspec.structs.replace(entry, at=context.now(), actor=context.user)
     return audit_step(source, entry, failure="; ".join(failed) or None)

@@ -134,7 +134,7 @@ class _Rollback:
         notifier = RolloutNotifier(self._context, self._source, self._on_step)
         steps = (*notifier.queue(plan, entry), *notifier.deliver())
         self._done.warnings += self._ledger.log_event(entry) if is_written else ()
-        self._done.warnings += audit_rollback(self._source, entry, self._done.steps)
+        self._done.warnings += audit_rollback(self._context, self._source, entry, self._done.steps)
         self._done.warnings += (*self._warn_current_overridden(plan), *notifier.warnings(plan))
         return self._result(plan, steps, entry=entry)
 

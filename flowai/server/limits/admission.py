@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from flowai.server.errors import ClientGoneError, error_response
@@ -14,7 +13,7 @@ from flowai.server.limits.idempotency import HEADER, REPLAY_HEADERS, RecordingWr
 from flowai.server.limits.rate_limits import AnswerUsage, RateLimits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
     from datetime import datetime
 
     from starlette.requests import Request
@@ -77,14 +76,12 @@ class Admission:
         caller: Caller = request.scope["flowai.caller"]
         limits = serve.tenants.get(caller.tenant or _NO_TENANT)
         if limits is None or not limits.has_rates:
-            async with self._slot(request, caller, serve) as slot:
-                return await work(body, slot, request, writer) is not None
+            return await self._run(work, body, request, writer) is not None
         headers: dict[str, str] = request.scope["flowai.writer"].headers
         admitted = await self._rates.admit(caller.tenant or _NO_TENANT, limits, body, headers)
         usage: AnswerUsage | None = AnswerUsage()  # a request that fails used nothing
         try:
-            async with self._slot(request, caller, serve) as slot:
-                usage = await work(body, slot, request, writer)
+            usage = await self._run(work, body, request, writer)
         except (asyncio.CancelledError, ClientGoneError):
             usage = None  # the provider may have answered: the estimate counts
             raise
@@ -93,20 +90,23 @@ class Admission:
                 await self._rates.settle(admitted, usage)
         return usage is not None
 
-    @asynccontextmanager
-    async def _slot(self, request: Request, caller: Caller, serve: Serve) -> AsyncIterator[InFlightRequest]:
-        """Hold a slot while the block runs; wait for it if all are taken.
+    async def _run(
+        self, work: Work, body: dict[str, Any], request: Request, writer: ResponseWriter
+    ) -> AnswerUsage | None:
+        """Answer a request in a slot; wait for it if all are taken.
 
         Raises:
             RefusedError: 429 or 503, there was none in time, or the server shuts down.
             ClientGoneError: the caller disconnected.
         """
+        serve: Serve = request.scope["flowai.status"].serve
+        caller: Caller = request.scope["flowai.caller"]
         tenant = caller.tenant or _NO_TENANT
         if not self._queue.try_take(tenant, serve):
             await self._wait(request, tenant, caller.key or _NO_TENANT, serve)
         try:
             with self._in_flight.slot() as slot:
-                yield slot
+                return await work(body, slot, request, writer)
         finally:
             self._queue.free(tenant)
 
