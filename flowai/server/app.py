@@ -108,7 +108,7 @@ class GatewayApp:
         self._gateway = gateway
         self._options = options or AppOptions()
         self.in_flight = InFlightRequests()
-        self._admission = Admission(self.in_flight, self._options.request_store, self._options.now)
+        self._admission = Admission(self._options.request_store, self._options.now)
         self.is_warm = False
         self._metrics = Metrics()
         self._completions = CompletionEndpoint(gateway, self._metrics)
@@ -212,9 +212,9 @@ class GatewayApp:
 
     async def _post(self, work: Work, request: Request, writer: ResponseWriter) -> None:
         """Answer a request with a body."""
-        gateway_status, _ = _request_state(request)
-        body = await read_json_object(request, gateway_status.serve)
-        await self._admission.answer(work, body, request, writer)
+        with self.in_flight.request() as slot:
+            body = await read_json_object(request, _request_state(request)[0].serve)
+            await self._admission.answer(work, body, slot, request, writer)
 
     async def _complete(
         self,

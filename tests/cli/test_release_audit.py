@@ -40,9 +40,10 @@ def test_every_step_is_recorded_with_actor_and_result(place: Path, release: Comm
 def test_a_step_that_fails_is_recorded_as_failed(place: Path, release: Command, rollback: Command) -> None:
     project = release_project(place, STEADY)
     registry = project.root / "registry.yaml"
-    ledger = project.root / ".flowai" / "ledger"
-    ledger.parent.mkdir(exist_ok=True)
-    ledger.write_text("a file where a directory should be")
+    ledger = project.root / ".flowai" / "ledger" / "default.jsonl"
+    ledger.parent.mkdir(parents=True, exist_ok=True)
+    ledger.unlink(missing_ok=True)
+    ledger.symlink_to(place / "no such directory" / "ledger")  # can be neither read nor written
     before = registry.read_bytes()
     assert release("publish", "v3", "--no-smoke").code != DONE
     assert registry.read_bytes() == before

@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from flowai.server.errors import ClientGoneError, error_response
-from flowai.server.http.in_flight import shutting_down
 from flowai.server.http.response_writer import send_whole
 from flowai.server.limits.fair_queue import FairQueue
 from flowai.server.limits.idempotency import HEADER, REPLAY_HEADERS, RecordingWriter, idempotent_request
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from flowai.registry import Serve
     from flowai.server.auth import Caller
     from flowai.server.errors import RefusedError
-    from flowai.server.http.in_flight import InFlightRequest, InFlightRequests
+    from flowai.server.http.in_flight import InFlightRequest
     from flowai.server.http.response_writer import ResponseWriter
     from flowai.state.requests.store import RequestStore
 
@@ -37,13 +36,14 @@ _RETRY_AFTER_S = 1.0
 class Admission:
     """Admission of the requests of one server; used within its event loop."""
 
-    def __init__(self, in_flight: InFlightRequests, store: RequestStore, now: Callable[[], datetime]) -> None:
-        self._in_flight = in_flight
+    def __init__(self, store: RequestStore, now: Callable[[], datetime]) -> None:
         self._store = store
         self._queue = FairQueue()
         self._rates = RateLimits(store, now)
 
-    async def answer(self, work: Work, body: dict[str, Any], request: Request, writer: ResponseWriter) -> None:
+    async def answer(
+        self, work: Work, body: dict[str, Any], slot: InFlightRequest, request: Request, writer: ResponseWriter
+    ) -> None:
         """Answer a request, or repeat its stored answer.
 
         Raises:
@@ -53,7 +53,7 @@ class Admission:
         """
         key = request.headers.get(HEADER)
         if key is None:
-            await self._answer(work, body, request, writer)
+            await self._answer(work, body, slot, request, writer)
             return
         caller: Caller = request.scope["flowai.caller"]
         idempotent = idempotent_request(self._store, key, path=request.scope["path"], caller=caller, body=body)
@@ -65,23 +65,25 @@ class Admission:
         recording = RecordingWriter(writer)
         request.scope[IS_KEPT] = True
         try:
-            if await self._answer(work, body, request, recording):
+            if await self._answer(work, body, slot, request, recording):
                 answer = recording.answer()
         finally:
             await idempotent.finish(answer)
 
-    async def _answer(self, work: Work, body: dict[str, Any], request: Request, writer: ResponseWriter) -> bool:
+    async def _answer(
+        self, work: Work, body: dict[str, Any], slot: InFlightRequest, request: Request, writer: ResponseWriter
+    ) -> bool:
         """Answer a request; return whether the answer is complete."""
         serve: Serve = request.scope["flowai.status"].serve
         caller: Caller = request.scope["flowai.caller"]
         limits = serve.tenants.get(caller.tenant or _NO_TENANT)
         if limits is None or not limits.has_rates:
-            return await self._run(work, body, request, writer) is not None
+            return await self._run(work, body, slot, request, writer) is not None
         headers: dict[str, str] = request.scope["flowai.writer"].headers
         admitted = await self._rates.admit(caller.tenant or _NO_TENANT, limits, body, headers)
         usage: AnswerUsage | None = AnswerUsage()  # a request that fails used nothing
         try:
-            usage = await self._run(work, body, request, writer)
+            usage = await self._run(work, body, slot, request, writer)
         except (asyncio.CancelledError, ClientGoneError):
             usage = None  # the provider may have answered: the estimate counts
             raise
@@ -91,12 +93,12 @@ class Admission:
         return usage is not None
 
     async def _run(
-        self, work: Work, body: dict[str, Any], request: Request, writer: ResponseWriter
+        self, work: Work, body: dict[str, Any], slot: InFlightRequest, request: Request, writer: ResponseWriter
     ) -> AnswerUsage | None:
         """Answer a request in a slot; wait for it if all are taken.
 
         Raises:
-            RefusedError: 429 or 503, there was none in time, or the server shuts down.
+            RefusedError: 429 or 503, there was none in time.
             ClientGoneError: the caller disconnected.
         """
         serve: Serve = request.scope["flowai.status"].serve
@@ -105,14 +107,14 @@ class Admission:
         if not self._queue.try_take(tenant, serve):
             await self._wait(request, tenant, caller.key or _NO_TENANT, serve)
         try:
-            with self._in_flight.slot() as slot:
-                return await work(body, slot, request, writer)
+            slot.take_slot()
+            return await work(body, slot, request, writer)
         finally:
             self._queue.free(tenant)
 
     async def _wait(self, request: Request, tenant: str, key: str, serve: Serve) -> None:
         """Wait for a slot."""
-        turn = None if self._in_flight.is_draining else self._queue.join(tenant, key, serve)
+        turn = self._queue.join(tenant, key, serve)
         if turn is None:
             raise self._no_slot(tenant, serve)
         gone = asyncio.create_task(_until_gone(request))
@@ -130,8 +132,6 @@ class Admission:
             raise self._no_slot(tenant, serve)
 
     def _no_slot(self, tenant: str, serve: Serve) -> RefusedError:
-        if self._in_flight.is_draining:
-            return shutting_down()
         if self._queue.is_at_own_limit(tenant, serve):
             limit = serve.tenants[tenant].max_concurrency
             text = f"`{tenant}` already has {limit} calls under way, its limit"

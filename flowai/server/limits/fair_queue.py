@@ -26,7 +26,7 @@ class FairQueue:
         self._serve: Serve | None = None
 
     def try_take(self, tenant: str, serve: Serve) -> bool:
-        """Take a slot if one is free; return whether it was."""
+        """Return whether a slot was free, and count it as taken."""
         self._serve = serve
         if tenant in self._waiting or not self._is_free_for(tenant, serve):
             return False

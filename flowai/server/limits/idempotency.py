@@ -33,7 +33,7 @@ ANSWER_LIFETIME_S = 24 * 3600.0
 LEASE_S = 60.0
 """A request that runs extends its claim; after a crash the key is free again after this time."""
 _RETRY_AFTER_S = 1.0
-_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _OMITTED = re.compile("content-length|x-ratelimit-.*")
 
 
@@ -160,7 +160,7 @@ def idempotent_request(
         RefusedError: 400, the header is too long or not printable ASCII.
     """
     if _KEY.fullmatch(key) is None:
-        text = f"the header `{HEADER}` is not printable ASCII, at most 255 characters"
+        text = f"the header `{HEADER}` is not printable ASCII without spaces, at most 255 characters"
         raise error_response(400, text, code="invalid_header", param=HEADER)
     owner = msgspec.json.encode([caller.tenant, caller.key, path, key])
     return IdempotentRequest(

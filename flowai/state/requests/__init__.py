@@ -1,1 +1,1 @@
-"""What the processes of a server share about requests: usage of tenants, and answers to repeat for retries."""
+"""Store of requests that the processes of a server share: usage of tenants, and answers to repeat for retries."""

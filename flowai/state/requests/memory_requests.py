@@ -18,7 +18,7 @@ _MAX_TENANTS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Entry:
+class _StoredRequest:
     body: str
     owner: str
     until_s: float
@@ -38,7 +38,7 @@ class InMemoryRequestStore:
         self._clock_s = clock_s
         self._max_bytes = max_bytes
         self._usage: dict[str, TenantUsage] = {}
-        self._entries: dict[str, _Entry] = {}  # the oldest first
+        self._entries: dict[str, _StoredRequest] = {}  # the oldest first
         self._stored_bytes = 0
 
     async def admit(self, tenant: str, rule: RateRule, *, tokens: int) -> RateDecision:
@@ -63,7 +63,7 @@ class InMemoryRequestStore:
         if known is not None and known.until_s > now_s and known.owner != owner:
             return known.claim if known.body == body else Claim(status="mismatch")
         self._remove(key)
-        self._entries[key] = _Entry(body=body, owner=owner, until_s=now_s + lease_s)
+        self._entries[key] = _StoredRequest(body=body, owner=owner, until_s=now_s + lease_s)
         self._evict(now_s)
         return Claim(status="claimed")
 
@@ -74,7 +74,7 @@ class InMemoryRequestStore:
         if known is not None and known.until_s > now_s and known.owner != owner:
             return
         self._remove(key)
-        self._entries[key] = _Entry(body=body, owner=owner, until_s=now_s + lifetime_s, answer=answer)
+        self._entries[key] = _StoredRequest(body=body, owner=owner, until_s=now_s + lifetime_s, answer=answer)
         self._stored_bytes += len(answer)
         self._evict(now_s)
 
