@@ -54,7 +54,7 @@ def post(
 
 
 def is_replay(answer: httpx.Response) -> bool:
-    return answer.headers.get("x-flowai-idempotent-replay") == "true"
+    return bool(answer.headers.get("x-flowai-idempotent-replay") == "true")
 
 
 def request_count(gateway: ScriptedGateway) -> int:
@@ -92,7 +92,7 @@ def test_a_stream_is_repeated_as_a_stream_once_it_was_whole() -> None:
 def test_a_second_request_is_refused_while_the_first_runs() -> None:
     with serving() as (gateway, server), ThreadPoolExecutor(2) as pool:
         event = asyncio.Event()
-        gateway.wait = event.wait
+        gateway.wait = event.wait  # type: ignore[assignment]
         first = pool.submit(post, server)
         assert gateway.begun.wait(30)
         second = post(server)
