@@ -19,6 +19,7 @@ from flowai.releases.diff import Difference, differences
 from flowai.releases.fleet import Confirmation, Fleet
 from flowai.releases.registry_source import RegistrySource, open_source
 from flowai.releases.rollback_plan import ObservedState, RollbackPlan, plan_rollback
+from flowai.rollouts.audit_step import audit_rollback
 from flowai.rollouts.notify import RolloutNotifier
 from flowai.rollouts.records import (
     RollbackOptions,
@@ -133,6 +134,7 @@ class _Rollback:
         notifier = RolloutNotifier(self._context, self._source, self._on_step)
         steps = (*notifier.queue(plan, entry), *notifier.deliver())
         self._done.warnings += self._ledger.log_event(entry) if is_written else ()
+        self._done.warnings += audit_rollback(self._context, self._source, entry, self._done.steps)
         self._done.warnings += (*self._warn_current_overridden(plan), *notifier.warnings(plan))
         return self._result(plan, steps, entry=entry)
 

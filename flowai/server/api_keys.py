@@ -26,14 +26,14 @@ def hash_of(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def tenant_of(key: str, keys: Mapping[str, ServeKey]) -> str | None:
-    """Return the tenant of a key; None for an unknown key.
+def find_key(key: str, keys: Mapping[str, ServeKey]) -> str | None:
+    """Return the name of a key in the registry; None for an unknown key.
 
     Every hash is compared in full, so that the time reveals neither how close a guess is nor which key matches.
     """
     digest = hash_of(key)
-    tenant = None
-    for known in keys.values():
+    found = None
+    for name, known in keys.items():
         if hmac.compare_digest(known.sha256, digest):
-            tenant = known.tenant
-    return tenant
+            found = name
+    return found

@@ -42,7 +42,7 @@ class ErrorResponse:
     message: str
     """Redacted."""
     type: str = "invalid_request_error"
-    """`invalid_request_error`, `insufficient_quota` or `server_error`; OpenAI's types."""
+    """`invalid_request_error`, `insufficient_quota`, `requests`, `tokens` or `server_error`; OpenAI's types."""
     code: str | None = None
     """Machine-readable reason."""
     param: str | None = None

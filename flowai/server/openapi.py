@@ -31,15 +31,18 @@ _RECORDS = (
 _REF = "#/components/schemas/"
 _ERRORS: Mapping[str, str] = {
     "400": "invalid parameter or variables, or above the context's length, the content policy or the token budget",
-    "401": "missing or unknown key",
-    "403": "request from a page of another site",
+    "401": "missing, unknown or expired key",
+    "403": "request from a page of another site, or metrics with a key that may call only some names",
     "404": "no such feature, model, call or path",
     "405": "method not allowed for this path",
     "408": "the body did not arrive in time",
+    "409": "a request with this `Idempotency-Key` is still running",
     "413": "the body is too long",
     "415": "the body is not plain JSON",
     "421": "the `Host` is not this machine",
-    "429": "the feature's daily budget is used up, or too many look-ups of calls; `Retry-After` is the time to wait",
+    "422": "the `Idempotency-Key` was used with another body",
+    "429": "a limit of the tenant or the feature's daily budget is reached, or too many look-ups of calls; "
+    "`Retry-After` is the time to wait",
     "431": "too many or too long headers",
     "500": "the project is misconfigured, or a bug in flowai",
     "502": "all models of the fallback chain failed",
@@ -161,7 +164,9 @@ def _schemas() -> dict[str, Any]:
                 "required": ["message", "type", "param", "code"],
                 "properties": {
                     "message": {"type": "string"},
-                    "type": {"enum": ["invalid_request_error", "insufficient_quota", "server_error"]},
+                    "type": {
+                        "enum": ["invalid_request_error", "insufficient_quota", "requests", "tokens", "server_error"]
+                    },
                     "param": {"type": ["string", "null"]},
                     "code": {"type": ["string", "null"]},
                 },
@@ -258,7 +263,10 @@ def _operation(summary: str, reply: str, body: str | None = None, *, tag: str) -
             "required": True,
             "content": {"application/json": {"schema": {"$ref": _REF + body}}},
         }
-        operation["parameters"] = [_header("X-Session-Id", r"^[\x21-\x7e]{1,256}$", "id of the conversation")]
+        operation["parameters"] = [
+            _header("X-Session-Id", r"^[\x21-\x7e]{1,256}$", "id of the conversation"),
+            _header("Idempotency-Key", r"^[\x21-\x7e]{1,255}$", "of a new request; its retries get the same answer"),
+        ]
     operation["parameters"] = [
         *operation.get("parameters", []),
         _header("X-Tenant", r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$", "tenant; only without keys in the registry"),

@@ -6,6 +6,7 @@ import asyncio
 import re
 import secrets
 import signal
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +16,8 @@ from flowai.server.api_keys import hash_of, new_key
 from flowai.server.auth import is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from datetime import date
     from pathlib import Path
 
     from flowai.gateway.gateway import Gateway
@@ -23,10 +25,11 @@ if TYPE_CHECKING:
     from flowai.server.app import RequestInfo
     from flowai.server.health import HealthChange, HealthMonitor
     from flowai.server.http_server import HttpServer
+    from flowai.server.key_audit import KeyAudit
 
 _END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _HEALTH_INTERVAL_S = 0.5
-_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # names that the registry accepts
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # names that the registry accepts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,17 +93,36 @@ class NewKey:
     """YAML to add to the registry."""
 
 
-def create_key(tenant: str) -> NewKey:
+def create_key(
+    tenant: str, *, expires: date | None = None, features: Sequence[str] = (), models: Sequence[str] = ()
+) -> NewKey:
     """Create a key for a tenant.
+
+    Args:
+        tenant: name of the tenant.
+        expires: last day of the key, UTC; None for no end.
+        features: the only features that it may call; with `models`, empty for none, else for all.
+        models: the only models that it may call; as `features`.
 
     Raises:
         UsageError: the registry does not accept such a name.
     """
-    if _TENANT.fullmatch(tenant) is None:
-        raise UsageError(f"`{tenant}` cannot name a tenant", hint="letters, digits, `_`, `-` and `.`")
+    for kind, name in (
+        ("tenant", tenant),
+        *(("feature", name) for name in features),
+        *(("model", name) for name in models),
+    ):
+        if _NAME.fullmatch(name) is None:
+            raise UsageError(f"`{name}` cannot name a {kind}", hint="letters, digits, `_`, `-` and `.`")
     key = new_key(secrets.token_bytes)
     digest = hash_of(key)
-    lines = ("serve:", "  keys:", f"    {tenant}-{digest[:6]}: {{tenant: {tenant}, sha256: {digest}}}")
+    fields = [f"tenant: {tenant}", f"sha256: {digest}"]
+    if expires is not None:
+        fields.append(f"expires: {expires}")
+    fields += [
+        f"{field}: [{', '.join(names)}]" for field, names in (("features", features), ("models", models)) if names
+    ]
+    lines = ("serve:", "  keys:", f"    {tenant}-{digest[:6]}: {{{', '.join(fields)}}}")
     return NewKey(key=key, tenant=tenant, lines=lines)
 
 
@@ -116,11 +138,15 @@ def run_serve(options: ServeOptions, callbacks: ServeCallbacks) -> ServeResult:
 
 
 async def _serve(options: ServeOptions, callbacks: ServeCallbacks) -> ServeResult:
+    from flowai.audit import AuditLog, audit_directory
     from flowai.gateway.gateway import Gateway
     from flowai.gateway.runtime import RuntimeOptions
+    from flowai.releases.registry_source import open_source, state_address
     from flowai.server.app import AppOptions
     from flowai.server.health import HealthMonitor
     from flowai.server.http_server import HttpServer, raise_open_files
+    from flowai.server.key_audit import KeyAudit
+    from flowai.state.requests.factory import open_request_store
 
     signals = _Signals()  # first: a reload that is requested during the start must not end the process
     monitor = HealthMonitor(callbacks.on_health_change)
@@ -133,17 +159,27 @@ async def _serve(options: ServeOptions, callbacks: ServeCallbacks) -> ServeResul
                 f"other machines can reach `{options.host}`, but the registry has no keys",
                 hint="create one with `flowai serve --new-key TENANT` and add its lines to the registry",
             )
-        app_options = AppOptions(
-            is_local=is_local, waits_for_warm_up=True, on_bug=callbacks.on_error, on_request=callbacks.on_request
-        )
         raise_open_files(gateway_status.serve.max_concurrency)
+        with open_source(options.start, named=None, env=options.env, environ=settings.environ) as source:
+            request_store = open_request_store(*state_address(source, None, options.start), clock_s=time.time)
+            audit_log = AuditLog(audit_directory(source.project))
+        audit = KeyAudit(audit_log, now=settings.now, on_error=callbacks.on_error)
+        app_options = AppOptions(
+            is_local=is_local,
+            waits_for_warm_up=True,
+            on_bug=callbacks.on_error,
+            on_request=callbacks.on_request,
+            now=settings.now,
+            request_store=request_store,
+            audit=audit,
+        )
         server = HttpServer(gateway, host=options.host, port=options.port, options=app_options)
         signals.handle_end()
         address = await server.start()
         # after the port is open: nothing waits for them
         background_tasks = [
             asyncio.create_task(_warm_up(server, callbacks.on_error)),
-            asyncio.create_task(_watch_health(gateway, monitor)),
+            asyncio.create_task(_watch_health(gateway, monitor, audit)),
             asyncio.create_task(_reload(gateway, signals, callbacks)),
         ]
         try:
@@ -160,6 +196,8 @@ async def _serve(options: ServeOptions, callbacks: ServeCallbacks) -> ServeResul
                     await task
             await server.stop()
             signals.remove_handlers()
+            await request_store.aclose()
+            audit.close()
 
 
 async def _warm_up(server: HttpServer, on_error: Callable[[BaseException], None]) -> None:
@@ -182,9 +220,11 @@ async def _reload(gateway: Gateway, signals: _Signals, callbacks: ServeCallbacks
             callbacks.on_error(bug)
 
 
-async def _watch_health(gateway: Gateway, monitor: HealthMonitor) -> None:
+async def _watch_health(gateway: Gateway, monitor: HealthMonitor, audit: KeyAudit) -> None:
     while True:
-        monitor.check(await gateway.status())
+        gateway_status = await gateway.status()
+        monitor.check(gateway_status)
+        audit.check_keys(gateway_status.serve.keys)
         await asyncio.sleep(_HEALTH_INTERVAL_S)
 
 

@@ -9,21 +9,22 @@ import socket
 import threading
 import time
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from support.scripted_gateway import ScriptedGateway, ServedGateway, served
 
-from flowai.registry import Serve, ServeKey
-from flowai.server import http_server
+from flowai.registry import Serve, ServeKey, ServeQueue
+from flowai.server import app, http_server
 from flowai.server.api_keys import hash_of
 from flowai.server.app import AppOptions
 from flowai.server.errors import RefusedError
 from flowai.server.http import connection_table
 from flowai.server.http.connection import LimitedConnection
-from flowai.server.http.lookup_limit import MAX_LOOKUPS, MAX_LOOKUPS_PER_TENANT, LookupLimit
 from flowai.server.http.request_body import BodyMemory
+from flowai.server.limits.lookup_limit import MAX_LOOKUPS, MAX_LOOKUPS_PER_TENANT, LookupLimit
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -238,12 +239,32 @@ def test_a_drain_waits_for_a_body_that_was_begun(gateway: ScriptedGateway) -> No
 
 def test_bodies_are_limited_in_memory() -> None:
     memory = BodyMemory(max_bytes=100)
-    memory.add(100)
-    with pytest.raises(RefusedError, match="already receives 100 bytes") as refused:
-        memory.add(1)
-    assert refused.value.problem.all_headers()["retry-after"] == "1"
-    memory.add(-101)
-    memory.add(100)
+    with memory.share() as first:
+        first.add(100)
+        with memory.share() as second, pytest.raises(RefusedError, match="already holds 100 bytes") as refused:
+            second.add(1)
+        assert refused.value.problem.all_headers()["retry-after"] == "1"
+        first.release()
+        with memory.share() as third:
+            third.add(100)
+
+
+def test_bodies_of_requests_that_wait_for_a_slot_count_and_those_of_running_calls_do_not(
+    gateway: ScriptedGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "BodyMemory", partial(BodyMemory, max_bytes=2 * len(BODY)))
+    gateway.limit(Serve(max_concurrency=1, queue=ServeQueue(max_wait="20s")))
+    release = hold(gateway)
+    data = head("connection: close") + BODY
+    with served(gateway) as server, connections(server, 1, data) as (running,):
+        while len(server.server.app.in_flight) < 1:
+            time.sleep(0.01)
+        with connections(server, 2, data) as waiting:
+            time.sleep(0.5)
+            assert is_overloaded(raw(server, data))
+            server.run(release)
+            assert all(until_closed(line).startswith(b"HTTP/1.1 200 ") for line in [running, *waiting])
+        assert raw(server, data).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_caller_that_reads_nothing_is_cut_off_after_its_answer_too(

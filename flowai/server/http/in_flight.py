@@ -1,4 +1,4 @@
-"""Requests in flight of a server: their limit, and their end when the caller disconnects or the server shuts down."""
+"""Requests in flight of a server, and their end when the caller disconnects or the server shuts down."""
 
 from __future__ import annotations
 
@@ -9,31 +9,27 @@ from typing import TYPE_CHECKING
 from flowai.server.errors import ClientGoneError, error_response
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from starlette.types import Receive
 
     from flowai.errors import FlowaiError
 
-_RETRY_AFTER_S = 1.0
-
 
 class InFlightRequest:
     """A request from its head to the end of its answer; `ended_by` is the reason of an early end."""
 
-    def __init__(self, requests: InFlightRequests, task: asyncio.Task[object]) -> None:
+    def __init__(self, requests: InFlightRequests, task: asyncio.Task[object], on_slot: Callable[[], None]) -> None:
         self._requests = requests
+        self._on_slot = on_slot
         self._task = task
         self._disconnect_task: asyncio.Task[None] | None = None
         self.ended_by: FlowaiError | None = None
 
-    def take_slot(self, limit: int) -> None:
-        """Count the request as a running call, after its body was read; at most `limit` at the same time.
-
-        Raises:
-            RefusedError: 503, the limit is reached.
-        """
-        self._requests.take_slot(self, limit)
+    def take_slot(self) -> None:
+        """Count the request as a running call, after its body was read; `Admission` limits their number."""
+        self._requests.take_slot(self)
+        self._on_slot()
 
     def end(self, reason: FlowaiError) -> None:
         """Cancel the call; it raises the reason instead of a CancelledError."""
@@ -74,8 +70,11 @@ class InFlightRequests:
         return len(self._slots)
 
     @contextmanager
-    def request(self) -> Iterator[InFlightRequest]:
+    def request(self, *, on_slot: Callable[[], None]) -> Iterator[InFlightRequest]:
         """Register a request while the block runs; a drain waits for its end.
+
+        Args:
+            on_slot: called when the request takes its slot, if it does.
 
         Raises:
             RefusedError: 503, the server shuts down.
@@ -87,7 +86,7 @@ class InFlightRequests:
             )
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - for the type checker: servers run requests in tasks
-        request = InFlightRequest(self, task)
+        request = InFlightRequest(self, task, on_slot)
         self._requests.add(request)
         self._idle.clear()
         try:
@@ -104,11 +103,8 @@ class InFlightRequests:
             if not self._requests:
                 self._idle.set()
 
-    def take_slot(self, request: InFlightRequest, limit: int) -> None:
+    def take_slot(self, request: InFlightRequest) -> None:
         """See `InFlightRequest.take_slot`."""
-        if len(self._slots) >= limit:
-            text = f"the gateway already answers {limit} calls, its limit"
-            raise error_response(503, text, code="overloaded", retry_after_s=_RETRY_AFTER_S)
         self._slots.add(request)
 
     async def drain(self, timeout_s: float) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 Record = TypeVar("Record", bound=msgspec.Struct)
 
 MAX_DEPTH = 64  # more than any real tool schema has, less than the recursion limit
-MAX_RECEIVING_BYTES = 256 << 20
-"""Bytes of all bodies that are being received."""
+MAX_BODY_MEMORY_BYTES = 256 << 20
+"""Bytes of all bodies of requests without a slot."""
 _RETRY_AFTER_S = 1.0
 _PATH = re.compile(r" - at `\$\.?(.*)`$")
 _UNKNOWN = re.compile(r"unknown field `(.*)`$", re.DOTALL)
@@ -29,53 +30,66 @@ _MISSING = re.compile(r"missing required field `(.*)`$")
 
 
 class BodyMemory:
-    """Bytes of the bodies that are being received: without a slot, only their sum is limited."""
+    """Bytes of the bodies of requests without a slot, which arrive or wait: only their sum is limited."""
 
-    def __init__(self, max_bytes: int = MAX_RECEIVING_BYTES) -> None:
+    def __init__(self, max_bytes: int = MAX_BODY_MEMORY_BYTES) -> None:
         self._max_bytes = max_bytes
         self._byte_count = 0
 
+    @contextmanager
+    def share(self) -> Iterator[BodyShare]:
+        """Count the body of one request, at most while the block runs."""
+        share = BodyShare(self)
+        try:
+            yield share
+        finally:
+            share.release()
+
     def add(self, byte_count: int) -> None:
-        """Count received bytes, or release them if negative.
+        """Count bytes, or release them if negative.
 
         Raises:
             RefusedError: 503, too many.
         """
         self._byte_count += byte_count
         if byte_count > 0 and self._byte_count > self._max_bytes:
-            text = f"the gateway already receives {self._max_bytes:,} bytes of other requests"
+            text = f"the gateway already holds {self._max_bytes:,} bytes of other requests"
             raise error_response(
                 503, text, code="overloaded", retry_after_s=_RETRY_AFTER_S, headers={"connection": "close"}
             )
 
 
-async def read_json_object(request: Request, limits: Serve, memory: BodyMemory) -> dict[str, Any]:
-    """Read the body as one JSON object; raises as `read_body` and `parse_json_object`."""
-    return parse_json_object(await read_body(request, limits, memory))
+class BodyShare:
+    """The part of one request in the memory of bodies."""
+
+    def __init__(self, memory: BodyMemory) -> None:
+        self._memory = memory
+        self._byte_count = 0
+
+    def add(self, byte_count: int) -> None:
+        """Count received bytes; raises as `BodyMemory.add`."""
+        self._byte_count += byte_count
+        self._memory.add(byte_count)
+
+    def release(self) -> None:
+        """Count them no longer; may be called twice."""
+        self._memory.add(-self._byte_count)
+        self._byte_count = 0
 
 
-async def read_body(request: Request, limits: Serve, memory: BodyMemory) -> bytes:
-    """Read the body.
+async def read_json_object(request: Request, limits: Serve, share: BodyShare) -> dict[str, Any]:
+    """Read the body as one JSON object.
 
     Raises:
-        RefusedError: 415 another content type, 413 too long, 408 too slow, 503 too many bodies at the same time.
+        RefusedError: 415 another content type, 413 too long, 408 too slow, 503 too many bodies at the same time,
+            400 not a JSON object or too deep.
         ClientGoneError: the caller disconnected.
     """
     _check_type(request)
-    parts = bytearray()
-    try:
-        await _read(request, limits, parts, memory)
-    finally:
-        memory.add(-len(parts))
-    return bytes(parts)
+    return _parse_json_object(await _read(request, limits, share))
 
 
-def parse_json_object(raw: bytes) -> dict[str, Any]:
-    """Parse a body as one JSON object.
-
-    Raises:
-        RefusedError: 400, not a JSON object or too deep.
-    """
+def _parse_json_object(raw: bytearray) -> dict[str, Any]:
     try:
         value = msgspec.json.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -111,7 +125,8 @@ def _check_type(request: Request) -> None:
         raise error_response(415, "compressed bodies are not supported", code="unsupported_media_type")
 
 
-async def _read(request: Request, limits: Serve, parts: bytearray, memory: BodyMemory) -> None:
+async def _read(request: Request, limits: Serve, share: BodyShare) -> bytearray:
+    parts = bytearray()
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length[:20]) > limits.max_body_bytes:
         raise _too_long(limits)
@@ -123,11 +138,11 @@ async def _read(request: Request, limits: Serve, parts: bytearray, memory: BodyM
                     raise ClientGoneError
                 part = message.get("body", b"")
                 parts += part
-                memory.add(len(part))
+                share.add(len(part))
                 if len(parts) > limits.max_body_bytes:
                     raise _too_long(limits)
                 if not message.get("more_body", False):
-                    return
+                    return parts
     except TimeoutError:
         raise error_response(
             408,
