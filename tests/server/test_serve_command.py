@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -24,10 +25,11 @@ from flowai.server.api_keys import hash_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     import openai
 
+REPOSITORY = str(Path(__file__).parents[2])
+"""Where processes find flowai, so that a working tree tests itself."""
 KEY = "scripted-key-0123456789"
 HELLO: list[Any] = [{"role": "user", "content": "hi"}]
 
@@ -47,7 +49,7 @@ def project(tmp_path: Path, provider: ScriptedProvider) -> SampleProject:
 def serving(project: SampleProject, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run the command on a free port; give the process and its address."""
     arguments = [sys.executable, "-m", "flowai", "serve", "--port", "0", "--json", *options]
-    environ = {"PATH": "/usr/bin:/bin", "SCRIPTED_KEY": KEY, "HOME": str(project.root)}
+    environ = {"PATH": "/usr/bin:/bin", "PYTHONPATH": REPOSITORY, "SCRIPTED_KEY": KEY, "HOME": str(project.root)}
     process = subprocess.Popen(
         arguments, cwd=project.root, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -232,7 +234,7 @@ def test_the_port_is_open_before_litellm_is_imported(project: SampleProject) -> 
         "callbacks = ServeCallbacks(on_ready=ready, on_drain=lambda _: None, on_error=print)\n"
         "run_serve(ServeOptions(start=Path.cwd(), port=0), callbacks)\n"
     )
-    environ = {**os.environ, "SCRIPTED_KEY": KEY}
+    environ = {**os.environ, "PYTHONPATH": REPOSITORY, "SCRIPTED_KEY": KEY}
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=project.root, env=environ, capture_output=True, text=True, check=True
     )

@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -34,7 +35,6 @@ from flowai.server.key_audit import MAX_REFUSED_AT_ONCE, REFUSED_PER_MINUTE, Key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 HELLO = {"model": "chat", "messages": [{"role": "user", "content": "hi"}]}
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -65,7 +65,7 @@ def project(tmp_path: Path, provider: ScriptedProvider) -> SampleProject:
 @contextmanager
 def serving(project: SampleProject) -> Iterator[httpx.Client]:
     arguments = [sys.executable, "-m", "flowai", "serve", "--port", "0", "--json"]
-    environ = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}
     environ |= {"SCRIPTED_KEY": "scripted-key-0123456789", "HOME": str(project.root)}
     process = subprocess.Popen(
         arguments, cwd=project.root, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
