@@ -129,6 +129,23 @@ def test_openai_s_client_waits_for_the_first_request_and_gets_its_answer() -> No
         assert len(gateway.asks) == 1
 
 
+def test_a_caller_with_its_whole_answer_gets_it_again_although_the_store_is_slow() -> None:
+    class SlowStore(InMemoryRequestStore):
+        async def store_answer(self, *arguments: Any, **named: Any) -> None:
+            await asyncio.sleep(0.3)
+            await super().store_answer(*arguments, **named)
+
+    gateway = ScriptedGateway()
+    with served(gateway, options=AppOptions(request_store=SlowStore(time.time))) as server:
+        for path in (CHAT, "/v1/feedback"):
+            answers = [post(server, path) for _ in range(2)]
+            assert is_replay(answers[1])
+            assert answers[0].content == answers[1].content
+        streams = [post(server, CHAT, "stream", stream=True) for _ in range(2)]
+        assert is_replay(streams[1])
+        assert streams[0].content == streams[1].content
+
+
 def test_another_body_with_the_same_key_is_refused() -> None:
     with serving() as (gateway, server):
         post(server)

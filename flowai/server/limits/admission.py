@@ -84,6 +84,7 @@ class Admission:
                 answer = recording.answer()
         finally:
             await idempotent.finish(answer)
+            await recording.send_end()
 
     async def _answer(
         self,

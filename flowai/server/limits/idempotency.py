@@ -49,7 +49,10 @@ _decoder = msgspec.msgpack.Decoder(StoredAnswer)
 
 
 class RecordingWriter(ResponseWriter):
-    """Writer of a response that keeps what it writes, up to `MAX_ANSWER_BYTES`, also after its caller has left."""
+    """Writer of a response that keeps what it writes, up to `MAX_ANSWER_BYTES`, also after its caller has left.
+
+    `send_end` sends the last chunk once the answer is stored: a retry after the whole answer never finds it missing.
+    """
 
     def __init__(self, writer: ResponseWriter) -> None:
         super().__init__(writer.send, writer.write_timeout_s)
@@ -57,7 +60,7 @@ class RecordingWriter(ResponseWriter):
         self._headers: dict[str, str] = {}
         self._parts: list[bytes] = []
         self._size_bytes = 0
-        self._has_ended = False
+        self._end: bytes | None = None
         self._is_caller_gone = False
 
     async def begin(self, status: int, headers: Mapping[str, str]) -> None:
@@ -72,10 +75,14 @@ class RecordingWriter(ResponseWriter):
         await self._forward(self._writer.more(data))
 
     async def end(self, data: bytes = b"") -> None:
-        """Send the last chunk."""
+        """Keep the last chunk."""
         self._keep(data)
-        self._has_ended = True
-        await self._forward(self._writer.end(data))
+        self._end = data
+
+    async def send_end(self) -> None:
+        """Send the last chunk, if there is one."""
+        if self._end is not None:
+            await self._forward(self._writer.end(self._end))
 
     async def _forward(self, writing: Coroutine[None, None, None]) -> None:
         if self._is_caller_gone:
@@ -95,7 +102,7 @@ class RecordingWriter(ResponseWriter):
 
     def answer(self) -> StoredAnswer | None:
         """Return the complete answer; None if it failed, has no end, or is too long."""
-        if self.status is None or self.status >= 300 or not self._has_ended or self._size_bytes > MAX_ANSWER_BYTES:  # noqa: PLR2004 - HTTP's classes
+        if self.status is None or self.status >= 300 or self._end is None or self._size_bytes > MAX_ANSWER_BYTES:  # noqa: PLR2004 - HTTP's classes
             return None
         return StoredAnswer(status=self.status, headers=self._headers, body=b"".join(self._parts))
 
