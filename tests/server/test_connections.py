@@ -247,6 +247,8 @@ def test_bodies_are_limited_in_memory() -> None:
         first.release()
         with memory.share() as third:
             third.add(100)
+    with memory.share() as alone:
+        alone.add(101)
 
 
 def test_bodies_of_requests_that_wait_for_a_slot_count_and_those_of_running_calls_do_not(

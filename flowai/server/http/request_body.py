@@ -45,15 +45,15 @@ class BodyMemory:
         finally:
             share.release()
 
-    def add(self, byte_count: int) -> None:
-        """Count bytes, or release them if negative.
+    def add(self, byte_count: int, *, share_bytes: int) -> None:
+        """Count bytes of a share that then has `share_bytes`, or release them if negative.
 
         Raises:
-            RefusedError: 503, too many.
+            RefusedError: 503, too many; a body that is alone is limited by `max_body_bytes` only.
         """
         self._byte_count += byte_count
-        if byte_count > 0 and self._byte_count > self._max_bytes:
-            text = f"the gateway already holds {self._max_bytes:,} bytes of other requests"
+        if byte_count > 0 and self._byte_count > max(self._max_bytes, share_bytes):
+            text = f"the gateway already holds {self._byte_count - share_bytes:,} bytes of other requests"
             raise error_response(
                 503, text, code="overloaded", retry_after_s=_RETRY_AFTER_S, headers={"connection": "close"}
             )
@@ -69,11 +69,11 @@ class BodyShare:
     def add(self, byte_count: int) -> None:
         """Count received bytes; raises as `BodyMemory.add`."""
         self._byte_count += byte_count
-        self._memory.add(byte_count)
+        self._memory.add(byte_count, share_bytes=self._byte_count)
 
     def release(self) -> None:
         """Count them no longer; may be called twice."""
-        self._memory.add(-self._byte_count)
+        self._memory.add(-self._byte_count, share_bytes=0)
         self._byte_count = 0
 
 
