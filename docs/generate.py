@@ -190,10 +190,15 @@ def _module_summary(name: str) -> str:
 
 def schema_files() -> dict[Path, str]:
     """Return the text of each JSON Schema that ships with the package."""
+    from flowai.audit import schema as audit
     from flowai.events import schema as events
     from flowai.registry import schema as registry
 
-    return {events.SCHEMA_FILE: events.event_schema(), registry.SCHEMA_FILE: registry.registry_schema()}
+    return {
+        audit.SCHEMA_FILE: audit.audit_schema(),
+        events.SCHEMA_FILE: events.event_schema(),
+        registry.SCHEMA_FILE: registry.registry_schema(),
+    }
 
 
 def fields(*outermost: type[msgspec.Struct]) -> str:
@@ -220,6 +225,13 @@ def event_fields() -> str:
     from flowai.events import Event
 
     return fields(*get_args(Event))
+
+
+def audit_fields() -> str:
+    """Return the table of the audit log."""
+    from flowai.audit import AuditRecord
+
+    return fields(AuditRecord)
 
 
 def report_fields() -> str:
@@ -316,6 +328,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "check-errors": lambda: check_rules("ERRORS"),
     "check-warnings": lambda: check_rules("WARNINGS"),
     "decision-index": decision_index,
+    "audit-fields": audit_fields,
     "event-fields": event_fields,
     "report-fields": report_fields,
     "python-api": python_api,

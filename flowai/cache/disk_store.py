@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from flowai.cache.exact import ExactCache
 from flowai.cache.sqlite_vectors import DiskVectors
-from flowai.errors import InfrastructureError
+from flowai.storage.worker_thread import WorkerThread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from flowai.cache.stats import CacheUsage
@@ -24,7 +22,7 @@ class DiskExactStore:
 
     def __init__(self, directory: Path) -> None:
         self._cache = ExactCache(directory)
-        self._thread = WorkerThread("flowai-exact-cache")
+        self._thread = WorkerThread("flowai-exact-cache", owner="the cache")
 
     async def get(self, key: str) -> Completion | None:
         """See `ExactStore`."""
@@ -50,7 +48,7 @@ class DiskVectorStore:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._vectors: DiskVectors | None = None
-        self._thread = WorkerThread("flowai-semantic-cache")
+        self._thread = WorkerThread("flowai-semantic-cache", owner="the cache")
 
     async def nearest(self, partition: str, vector: bytes, *, above: float) -> Sequence[Neighbour]:
         """See `VectorStore`."""
@@ -59,6 +57,10 @@ class DiskVectorStore:
     async def add(self, entry: CacheEntry) -> None:
         """See `VectorStore`."""
         await self._thread.run(lambda: self._open().add(entry))
+
+    async def warm_up(self) -> None:
+        """See `VectorStore`."""
+        await self._thread.run(self._open)
 
     async def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
         """See `VectorStore`."""
@@ -77,29 +79,3 @@ class DiskVectorStore:
         if self._vectors is not None:
             self._vectors.close()
             self._vectors = None
-
-
-T = TypeVar("T")
-
-
-class WorkerThread:
-    """Runs work items one after the other in one thread, which starts with the first."""
-
-    def __init__(self, name: str) -> None:
-        self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
-
-    async def run(self, work: Callable[[], T]) -> T:
-        """Run a work item, which completes even if the caller leaves; raises InfrastructureError once closed."""
-        if self._pool is None:
-            raise InfrastructureError("the cache is closed")
-        return await asyncio.shield(asyncio.wrap_future(self._pool.submit(work)))
-
-    async def close(self, last: Callable[[], None]) -> None:
-        """Run a last work item and end the thread; does nothing the second time."""
-        if self._pool is None:
-            return
-        pool, self._pool = self._pool, None
-        try:
-            await asyncio.wrap_future(pool.submit(last))
-        finally:
-            pool.shutdown(wait=False)

@@ -73,6 +73,10 @@ class RedisVectors:
         )
         await backend.add(name, data, entry)
 
+    async def warm_up(self) -> None:
+        """See `VectorStore`."""
+        await self._backend()
+
     async def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
         """See `VectorStore`."""
         await add_usage(self._connection, "semantic", features)

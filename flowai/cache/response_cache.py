@@ -42,6 +42,7 @@ _JITTER = 0.1  # answers that were stored together do not all expire together
 _COUNTS_PER_WRITE = 100
 _MAX_PENDING_WRITES = 64
 _CLOSE_LIMIT_S = 5.0
+_NO_KEY = "warm-up"  # keys of answers are hexadecimal
 
 
 class ExactStore(Protocol):
@@ -122,6 +123,19 @@ class ResponseCache:
                 self.error = None
             except FlowaiError as error:
                 self.error = str(error)
+
+    async def warm_up(self) -> None:
+        """Open now what the first call would wait for; `error` and `semantic_error` report a failure."""
+        try:
+            if self._exact is not None:
+                await self._exact.get(_NO_KEY)
+        except FlowaiError as error:
+            self.error = str(error)
+        try:
+            if self._semantic is not None:
+                await self._semantic.warm_up()
+        except FlowaiError as error:
+            self.semantic_error = str(error)
 
     async def flush(self) -> None:
         """Write the counts, after all answers in the background are stored."""

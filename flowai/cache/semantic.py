@@ -76,6 +76,11 @@ class SemanticCache:
             )
             await self._store.add(entry)
 
+    async def warm_up(self) -> None:
+        """Open the store, and begin to load the embedder; calls never wait for that."""
+        _ = self._embedder.is_ready
+        await self._store.warm_up()
+
     async def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
         """Add to each feature's usage."""
         await self._store.add_usage(features)

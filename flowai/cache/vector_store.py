@@ -61,6 +61,9 @@ class VectorStore(Protocol):
     async def add(self, entry: CacheEntry) -> None:
         """Store an answer; it replaces one to the same text in the same partition."""
 
+    async def warm_up(self) -> None:
+        """Open what the first search needs."""
+
     async def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
         """Add to each feature's usage."""
 

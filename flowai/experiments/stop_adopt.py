@@ -15,6 +15,7 @@ from flowai.registry.fields import NAME, TYPE_DESCRIPTIONS
 from flowai.registry.writer import EntryEdit, edit_entries
 from flowai.releases.ledger import LedgerEntry, entry_id, open_ledger
 from flowai.releases.ledger_steps import recorded_step
+from flowai.rollouts.audit_step import audit_step
 from flowai.rollouts.release_event import log_step
 from flowai.rollouts.session import open_rollout_session
 
@@ -296,4 +297,4 @@ def _remove_entry(
         if source.environment is not None and source.own_file not in files
         else ()
     )
-    return files, (*warnings, *shared, *log_step(source, entry))
+    return files, (*warnings, *shared, *log_step(source, entry), *audit_step(source, entry))

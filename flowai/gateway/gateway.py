@@ -201,6 +201,7 @@ class Gateway:
         text: str | None = None,
         user: str | None = None,
         must_exist: bool = False,
+        tenant: str | None = None,
     ) -> None:
         """Store a user's feedback on an answer; it is in the log when this returns.
 
@@ -209,11 +210,12 @@ class Gateway:
             verdict: the feedback.
             text: the edited answer; stored only if the feature's `log_content` allows it.
             user: the user; only a hash is stored.
-            must_exist: refuse calls that are neither of this process nor in the log of today and yesterday.
+            must_exist: refuse calls that are not the tenant's in this process or in the log of today and yesterday.
+            tenant: of the call, None for a call without one; only with `must_exist`.
 
         Raises:
             UsageError: a text without the verdict `edited`, or that verdict without a text.
-            CallNotFoundError: unknown call, with `must_exist`.
+            CallNotFoundError: unknown call, or not the tenant's, with `must_exist`.
             InfrastructureError: the event log cannot be written.
         """
         if (text is not None) != (verdict == "edited"):
@@ -221,9 +223,7 @@ class Gateway:
         runtime = await self._runtime()
         at, author = self._settings.now(), user_hash(user)
         event = FeedbackEvent(call_id=call_id, at=at, origin=self._origin, verdict=verdict, text=text, user_hash=author)
-        call = await self._find_call(call_id)
-        if must_exist and call is None:
-            raise call_not_found(call_id)
+        call = await self._find_call(call_id, must_exist=must_exist, tenant=tenant)
         runtime.event_writer.write(with_call_fields(event, call, runtime.reloader.snapshot.registry))
 
     async def score(
@@ -235,6 +235,7 @@ class Gateway:
         score: float | None = None,
         judge: str | None = None,
         must_exist: bool = False,
+        tenant: str | None = None,
     ) -> None:
         """Store a judge's score of an answer; it is in the log when this returns.
 
@@ -244,19 +245,20 @@ class Gateway:
             passed: the answer is free of it; the last score of a call under one name counts.
             score: the judge's confidence in that, 0 to 1; None for a judge without one.
             judge: the judge; None where it does not matter.
-            must_exist: refuse calls that are neither of this process nor in the log of today and yesterday.
+            must_exist: refuse calls that are not the tenant's in this process or in the log of today and yesterday.
+            tenant: of the call, None for a call without one; only with `must_exist`.
 
         Raises:
             UsageError: no name, or a score outside 0 to 1.
-            CallNotFoundError: unknown call, with `must_exist`.
+            CallNotFoundError: unknown call, or not the tenant's, with `must_exist`.
             InfrastructureError: the event log cannot be written.
         """
         at, origin = self._settings.now(), self._origin
         event = ScoreEvent(call_id=call_id, at=at, origin=origin, name=name, passed=passed, score=score, judge=judge)
         event = validate_score(event)
         runtime = await self._runtime()
-        if must_exist and await self._find_call(call_id) is None:
-            raise call_not_found(call_id)
+        if must_exist:
+            await self._find_call(call_id, must_exist=True, tenant=tenant)
         runtime.event_writer.write(event)
 
     async def explain(self, call_id: str) -> Explanation:
@@ -385,12 +387,16 @@ class Gateway:
         for alert in call_alerts(plan, result, call.fallback.alerts):
             runtime.alert(alert)
 
-    async def _find_call(self, call_id: str) -> CallEvent | None:
+    async def _find_call(
+        self, call_id: str, *, must_exist: bool = False, tenant: str | None = None
+    ) -> CallEvent | None:
         explanation = self._recent_calls.get(call_id)
-        if explanation is not None:
+        if explanation is not None and (explanation.event.tenant == tenant or not must_exist):
             return explanation.event
-        runtime = await self._runtime()
-        return await asyncio.to_thread(runtime.find_call, call_id)
+        call = await (await self._runtime()).call_lookup.find(call_id, tenant=tenant, any_tenant=not must_exist)
+        if call is None and must_exist:
+            raise call_not_found(call_id)
+        return call
 
 
 def _closed_error() -> UsageError:

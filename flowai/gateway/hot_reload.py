@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from flowai.prompts.library import PROMPT_SUFFIX
 from flowai.redaction import Redactor
 from flowai.registry.keys import key_files
 from flowai.storage.files import read_fingerprints
+from flowai.storage.worker_thread import WorkerThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -53,6 +53,7 @@ class HotReloader:
         """What is wrong with the files as they are now; None while they are served."""
         self._retry_at_s = math.inf
         self._key_files: tuple[str, ...] = ()
+        self._thread = WorkerThread("flowai-reload", owner="the gateway")
         fingerprints = self._fingerprint_files()
         self.snapshot = load_snapshot(project, environ, env=env, prices=prices)
         self._key_files = self._find_key_files(self.snapshot)
@@ -67,12 +68,12 @@ class HotReloader:
         """
         error: str | None = None
         try:
-            fingerprints = await asyncio.to_thread(self._fingerprint_files)
+            fingerprints = await self._thread.run(self._fingerprint_files)
             if fingerprints == self._fingerprints and self._clock_s() < self._retry_at_s:
                 return False
             snapshot, error = await self._read_again()
             key_files = self._find_key_files(snapshot)
-            if await asyncio.to_thread(self._fingerprint_files) != fingerprints:
+            if await self._thread.run(self._fingerprint_files) != fingerprints:
                 return False  # written while it was read: the next refresh reads it again
             fingerprints.update(read_fingerprints(key_files))
         except Exception as bug:  # noqa: BLE001 - the last good version serves, whatever happens to the next
@@ -87,7 +88,7 @@ class HotReloader:
     async def _read_again(self) -> tuple[Snapshot, str | None]:
         """Read the files; return the last good snapshot and the error if that fails."""
         try:
-            return await asyncio.to_thread(self._read), None
+            return await self._thread.run(self._read), None
         except FlowaiError as failure:
             return self.snapshot, str(failure)
         except Exception as bug:  # noqa: BLE001 - as in `refresh`; its files are not read again until the retry
@@ -97,6 +98,10 @@ class HotReloader:
         """Report an unexpected exception; return it in one line."""
         self.supervisor.report("file check", bug)
         return self.snapshot.redactor.text(describe_error(bug))
+
+    def close(self) -> None:
+        """End the thread that reads files; the snapshot stays."""
+        self._thread.end()
 
     def _read(self) -> Snapshot:
         return load_snapshot(self._project, self._environ, env=self._env, prices=self.prices, previous=self.snapshot)

@@ -9,7 +9,7 @@ import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from flowai.gateway.routing.circuit_breaker import CircuitBreakers
 from flowai.gateway.routing.fallback import FallbackChain
 from flowai.gateway.single_flight import SingleFlight
 from flowai.gateway.supervisor import report_to_loop
+from flowai.gateway.telemetry.call_lookup import CallLookup
 from flowai.providers import create_client
 from flowai.providers.tokens import TokenCounter
 from flowai.registry import features_of
@@ -108,6 +109,7 @@ class GatewayRuntime:
         self.cache = cache
         self.event_writer = event_writer
         self.supervisor = reloader.supervisor
+        self.call_lookup = CallLookup(event_writer.log.directory, now=settings.now)
         self.trace = settings.trace or _ignore_event
         self.clock_s = settings.clock_s
         self.is_warm = False
@@ -241,18 +243,6 @@ class GatewayRuntime:
             is_warm=self.is_warm,
         )
 
-    def find_call(self, call_id: str) -> CallEvent | None:
-        """Find a call in the log of today and yesterday."""
-        encoded_id = call_id.encode()
-        today = self._settings.now().astimezone(UTC).date()
-        for day in (today, today - timedelta(days=1)):
-            for path in sorted((self.event_writer.log.directory / f"dt={day.isoformat()}").glob("*.jsonl")):
-                with path.open("rb") as stream:
-                    for line in stream:
-                        if encoded_id in line and (event := _parse_call_event(line, call_id)) is not None:
-                            return event
-        return None
-
     def is_warm_for(self, endpoint: Endpoint) -> bool:
         """Return whether `warm_up` was called for a model."""
         return endpoint.name in self._warm_models
@@ -264,8 +254,12 @@ class GatewayRuntime:
         self.is_warm = True
 
     async def warm_up_models(self) -> None:
-        """Load the local models that the active release may call. A model that cannot be loaded fails its own calls."""
+        """Open the caches and load the local models that the active release may call.
+
+        A model that cannot be loaded fails its own calls.
+        """
         await self._check_state_settings()  # a server shows the warnings when it is ready
+        await self.cache.warm_up()
         await self.client.warm_up()
         snapshot, toggles = self.reloader.snapshot, self._settings.toggles
         release = toggles.release or snapshot.active_release(self.breakers.shared.overlay).release
@@ -298,6 +292,8 @@ class GatewayRuntime:
             await self.state.deregister(self._identity.environment, self._identity.process)
         finally:
             await self.state.aclose()
+            self.reloader.close()
+            self.call_lookup.close()
             self.event_writer.flush()
             self.event_writer.log.close()
 
@@ -349,11 +345,3 @@ def _ignore_event(_: CallEvent) -> None:
 def uses_semantic_cache(reloader: HotReloader) -> bool:
     """Return whether a feature of the current registry has the semantic cache."""
     return any(feature.cache.kind == "semantic" for feature in reloader.snapshot.registry.features.values())
-
-
-def _parse_call_event(line: bytes, call_id: str) -> CallEvent | None:
-    try:
-        event = msgspec.json.decode(line, type=Event)
-    except msgspec.DecodeError:
-        return None
-    return event if isinstance(event, CallEvent) and event.call_id == call_id else None

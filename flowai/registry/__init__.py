@@ -15,7 +15,7 @@ from flowai.registry.resolve import (
     resolve_release,
     secret_values,
 )
-from flowai.registry.server_policy import Serve, ServeKey
+from flowai.registry.server_policy import Serve, ServeKey, ServeQueue, TenantLimits
 
 __all__ = [
     "Binding",
@@ -28,7 +28,9 @@ __all__ = [
     "Rollout",
     "Serve",
     "ServeKey",
+    "ServeQueue",
     "ServingRelease",
+    "TenantLimits",
     "arm_binding",
     "binding",
     "cache_address",

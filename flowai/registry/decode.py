@@ -11,7 +11,7 @@ from flowai.errors import RegistryError, expected_one_of
 from flowai.redaction import names_a_secret, redact
 from flowai.registry.fields import NAME, TIERS, TYPE_DESCRIPTIONS
 from flowai.registry.records import SCHEMA_VERSION, BindingEntry, Experiment, Feature, ModelEntry, RegistryFile, Release
-from flowai.registry.server_policy import Serve, ServeKey
+from flowai.registry.server_policy import Serve, ServeKey, TenantLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,6 +117,7 @@ def _serve(sources: LayeredSource) -> Serve:
         return Serve()
     if isinstance(value, dict):
         _convert_records(sources, ("serve", "keys"), ServeKey)  # one by one, so that an error names the key
+        _convert_records(sources, ("serve", "tenants"), TenantLimits)
         value = {key: item for key, item in value.items() if item is not None}
     return _convert(sources, ("serve",), value, Serve)
 
@@ -217,6 +218,7 @@ def _describe(kind: msgspec.inspect.Type) -> str:
         "BoolType": "true or false",
         "VarTupleType": "a list",
         "DateTimeType": "a time such as 2026-05-02T08:00:00Z",
+        "DateType": "a day such as 2027-01-31",
     }
     return names.get(type(kind).__name__, "a map")
 

@@ -199,6 +199,10 @@ class _Validator:
             if other != name:
                 what = f"has the same hash as `{other}`, expected one key for each name"
                 raise self._error(what, "serve", "keys", name, "sha256")
+            for index, feature in enumerate(key.features or ()):
+                self._expect("feature", feature, self._registry.features, "serve", "keys", name, "features", index)
+            for index, model in enumerate(key.models or ()):
+                self._expect("model", model, self._registry.models, "serve", "keys", name, "models", index)
 
 
 def _is_direct(name: str, model: ModelEntry) -> bool:

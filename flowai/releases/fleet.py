@@ -56,6 +56,11 @@ class Confirmation:
         """Number of processes."""
         return len(self.confirmed) + len(self.unconfirmed) + len(self.silent)
 
+    def describe(self, release: str) -> str:
+        """Describe how many processes confirm a release."""
+        text = f"{len(self.confirmed)} of {self.count} confirm {release}" if self.count else "no live process seen"
+        return text if self.are_known else f"{text}; the state has just come back empty: others may be missing"
+
 
 class Fleet:
     """The running processes of an environment; owns an event loop.

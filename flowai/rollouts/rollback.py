@@ -20,6 +20,7 @@ from flowai.releases.diff import known_differences
 from flowai.releases.fleet import Confirmation, Fleet
 from flowai.releases.registry_source import RegistrySource, open_source
 from flowai.releases.rollback_plan import ObservedState, RollbackPlan, plan_rollback
+from flowai.rollouts.audit_step import audit_rollback
 from flowai.rollouts.notify import RolloutNotifier
 from flowai.rollouts.records import (
     RollbackOptions,
@@ -139,7 +140,8 @@ class _Rollback:
         if not has_overlay:
             is_written = self._end_record(entry, self._result(plan, steps), is_started=is_written)
         self._done.warnings += self._ledger.log_event(entry) if is_written else ()
-        self._done.warnings += notifier.warnings(plan)
+        audit_warnings = audit_rollback(self._context, self._source, entry, self._done.steps)
+        self._done.warnings += (*audit_warnings, *notifier.warnings(plan))
         return self._result(plan, steps, entry=entry)
 
     # --- before the first change ---
@@ -224,11 +226,9 @@ class _Rollback:
             self._record_confirmation(plan, confirmation, None)
 
     def _record_confirmation(self, plan: RollbackPlan, confirmation: Confirmation, start_s: float | None) -> None:
-        self._done.confirmation, count = confirmation, confirmation.count
-        status: StepStatus = "failed" if not confirmation.is_complete else "done" if count else "skipped"
-        detail = f"{len(confirmation.confirmed)} of {count} confirm {plan.serving}" if count else "no live process seen"
-        detail += "" if confirmation.are_known else "; the state has just come back empty: others may be missing"
-        self._step("processes", status, detail, start_s)
+        self._done.confirmation = confirmation
+        status: StepStatus = "failed" if not confirmation.is_complete else "done" if confirmation.count else "skipped"
+        self._step("processes", status, confirmation.describe(plan.serving), start_s)
         unknown = sorted(set(self._options.ignored_processes) - set(confirmation.ignored))
         self._done.warnings += (f"no silent process `{name}` is known: it is not ignored" for name in unknown)
 

@@ -13,6 +13,7 @@ from flowai.releases.fleet import Fleet
 from flowai.releases.ledger import Ledger, LedgerEntry, open_ledger, read_ledger
 from flowai.releases.ledger_steps import find_unrecorded, recorded_step
 from flowai.releases.registry_source import RegistrySource, open_source
+from flowai.rollouts.audit_step import audit_step
 from flowai.rollouts.release_event import log_step
 from flowai.state import Overlay
 
@@ -76,12 +77,16 @@ class RolloutSession:
                 raise UsageError("the rollout changed meanwhile", hint="check it with `flowai release list`")
             return change(own)
 
-        source = self.source
-        with open_ledger(source.project, source.environment) as ledger, recorded_step(ledger, entry) as warnings:
-            edit_registry(
-                source.project, checked, env=source.environment, environ=source.environ, clock_s=self.context.clock_s
-            )
-        return (*warnings, *log_step(source, entry))
+        source, context = self.source, self.context
+        try:
+            with open_ledger(source.project, source.environment) as ledger, recorded_step(ledger, entry) as warnings:
+                edit_registry(
+                    source.project, checked, env=source.environment, environ=source.environ, clock_s=context.clock_s
+                )
+        except FlowaiError as error:
+            audit_step(source, entry, failure=error.what)
+            raise
+        return (*warnings, *log_step(source, entry), *audit_step(source, entry))
 
     def record_missed_step(self, entry: LedgerEntry) -> tuple[str, ...]:
         """Append a step that was done but not recorded to ledger and event log; return warnings.
@@ -91,7 +96,7 @@ class RolloutSession:
         """
         with open_ledger(self.source.project, self.source.environment) as ledger:
             ledger.append(entry)
-        return log_step(self.source, entry)
+        return (*log_step(self.source, entry), *audit_step(self.source, entry))
 
     def release_status(self) -> ReleaseStatus:
         """Return the release state, with the live overlay if it is reachable."""

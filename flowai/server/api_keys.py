@@ -26,7 +26,7 @@ def hash_of(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def name_of(key: str, keys: Mapping[str, ServeKey]) -> str | None:
+def find_key(key: str, keys: Mapping[str, ServeKey]) -> str | None:
     """Return the name of a key in the registry; None for an unknown key.
 
     Every hash is compared in full, so that the time reveals neither how close a guess is nor which key matches.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +14,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Route, Router
 
-from flowai.errors import CallNotFoundError, FlowaiError, UsageError
+from flowai.errors import FlowaiError
 from flowai.providers.tokens import TokenCounter
-from flowai.server.auth import caller_of, check_browser, validate_headers
+from flowai.server.auth import RefusedKeyError, caller_of, check_browser, validate_headers, visible_status
 from flowai.server.completion.chat.request import chat_request
 from flowai.server.completion.conversation import unknown_model
 from flowai.server.completion.endpoint import CompletionEndpoint
@@ -32,29 +31,37 @@ from flowai.server.errors import (
     error_response,
     error_response_for,
 )
+from flowai.server.feedback_endpoint import FeedbackEndpoint
+from flowai.server.http.connection_table import HEALTH_PATHS
 from flowai.server.http.in_flight import InFlightRequests
-from flowai.server.http.request_body import decode_body, read_json_object
+from flowai.server.http.request_body import BodyMemory, decode_body, read_json_object
 from flowai.server.http.response_writer import ResponseWriter, send_whole
+from flowai.server.limits.admission import IS_KEPT, Admission, Operation
+from flowai.server.limits.rate_limits import AnswerUsage, usage_of_answer, usage_of_vectors
 from flowai.server.openapi import openapi_document
 from flowai.server.prometheus import CONTENT_TYPE, Metrics
-from flowai.server.schemas.common import call_id_of
-from flowai.server.schemas.requests import EmbeddingsBody, FeedbackBody, ScoreBody
+from flowai.server.schemas.requests import EmbeddingsBody
 from flowai.server.schemas.responses import ModelReply, ModelsReply, embeddings_reply
+from flowai.state.requests.memory_requests import InMemoryRequestStore
+from flowai.storage.worker_thread import WorkerThread
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from starlette.types import Receive, Scope, Send
 
     from flowai.gateway.records import GatewayStatus
     from flowai.server.auth import Caller
     from flowai.server.completion.endpoint import ParsedRequest
+    from flowai.server.http.in_flight import InFlightRequest
+    from flowai.server.key_audit import KeyAudit
     from flowai.server.protocol import GatewayProtocol
+    from flowai.state.requests.store import RequestStore
 
 _JSON = {"content-type": "application/json"}
 _MESSAGES = "/v1/messages"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_WITHOUT_KEY = frozenset({"/healthz", "/readyz"})  # probes send no key; without one the response contains no names
+_WITHOUT_KEY = HEALTH_PATHS  # probes send no key; without one the response contains no names
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,10 +88,18 @@ class AppOptions:
     """Whether only this machine can reach the server: then no key is needed if the registry has none."""
     write_timeout_s: float = 30.0
     """Time until a caller that does not read its response counts as gone, > 0."""
+    waits_for_warm_up: bool = False
+    """Whether `/readyz` answers 503 until `HttpServer.warm_up` has ended."""
     on_bug: Callable[[BaseException], None] = lambda _: None
     """Called with an unexpected exception; the caller gets no details of it."""
     on_request: Callable[[RequestInfo], None] | None = None
     """Called with every answered request."""
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    """Current time, for the expiry of keys."""
+    request_store: RequestStore = field(default_factory=lambda: InMemoryRequestStore(time.time))
+    """Limits of tenants and answers for retries; by default of this process only. The server does not close it."""
+    audit: KeyAudit | None = None
+    """Log of refused keys."""
 
 
 class GatewayApp:
@@ -94,19 +109,25 @@ class GatewayApp:
         self._gateway = gateway
         self._options = options or AppOptions()
         self.in_flight = InFlightRequests()
+        self._admission = Admission(self._options.request_store, self._options.now)
         self.is_warm = False
+        self.is_warming = self._options.waits_for_warm_up
+        self.is_leaving = False
+        self._body_memory = BodyMemory()
         self._metrics = Metrics()
         self._completions = CompletionEndpoint(gateway, self._metrics)
+        feedback = FeedbackEndpoint(gateway, self._metrics)
         self._tokens = TokenCounter()
+        self._token_thread = WorkerThread("flowai-tokens", owner="the server")
         self._openapi = msgspec.json.encode(openapi_document())
-        posts: dict[str, Callable[[Request, ResponseWriter], Awaitable[None]]] = {
-            "/v1/chat/completions": partial(self._complete, chat_request),
-            "/v1/responses": partial(self._complete, responses_request),
-            _MESSAGES: partial(self._complete, messages_request),
-            f"{_MESSAGES}/count_tokens": self._count_tokens,
-            "/v1/embeddings": self._embeddings,
-            "/v1/feedback": self._feedback,
-            "/v1/score": self._score,
+        posts = {
+            "/v1/chat/completions": Operation(partial(self._complete, chat_request)),
+            "/v1/responses": Operation(partial(self._complete, responses_request)),
+            _MESSAGES: Operation(partial(self._complete, messages_request)),
+            f"{_MESSAGES}/count_tokens": Operation(self._count_tokens),
+            "/v1/embeddings": Operation(self._embeddings),
+            "/v1/feedback": Operation(feedback.feedback, takes_slot=False),
+            "/v1/score": Operation(feedback.score, takes_slot=False),
         }
         gets: dict[str, Callable[[Request, ResponseWriter], Awaitable[None]]] = {
             "/v1/models": self._models,
@@ -119,9 +140,8 @@ class GatewayApp:
         self._routes = frozenset({*posts, *gets})
         self._router = Router(
             [
-                Route(path, _Endpoint(work), methods=[method])
-                for method, works in (("POST", posts), ("GET", gets))
-                for path, work in works.items()
+                *(Route(path, _Endpoint(partial(self._post, each)), methods=["POST"]) for path, each in posts.items()),
+                *(Route(path, _Endpoint(work), methods=["GET"]) for path, work in gets.items()),
             ],
             redirect_slashes=False,
             default=_not_found,
@@ -183,81 +203,79 @@ class GatewayApp:
         check_browser(headers, is_local=self._options.is_local)
         gateway_status = await self._gateway.status()
         scope["flowai.status"] = gateway_status
+        keys = gateway_status.serve.keys
         try:
             client = scope.get("client")
-            scope["flowai.caller"] = caller_of(
+            caller = caller_of(
                 headers,
-                gateway_status.serve.keys,
+                keys,
                 is_local=self._options.is_local,
+                now=self._options.now,
                 address=client[0] if client else None,
             )
-        except FlowaiError:
+        except FlowaiError as error:
             if scope["path"] not in _WITHOUT_KEY:
+                if isinstance(error, RefusedKeyError) and self._options.audit is not None:
+                    self._options.audit.key_refused(error, (scope.get("client") or ("unknown",))[0])
                 raise
-            scope["flowai.caller"] = None
+            caller = None
+        scope["flowai.caller"] = caller
+        if caller is not None and caller.key is not None:
+            scope["flowai.status"] = visible_status(gateway_status, keys[caller.key])
+
+    async def _post(self, operation: Operation, request: Request, writer: ResponseWriter) -> None:
+        """Answer a request with a body; without a slot, also while it waits for one, its body counts as memory."""
+        with self._body_memory.share() as share, self.in_flight.request(on_slot=share.release) as slot:
+            body = await read_json_object(request, _request_state(request)[0].serve, share)
+            await self._admission.answer(operation, body, slot, request, writer)
+
+    def close(self) -> None:
+        """End the application's threads; may be called twice."""
+        self._token_thread.end()
 
     async def _complete(
         self,
         parse: Callable[[dict[str, Any], GatewayStatus, Caller], ParsedRequest],
+        value: dict[str, Any],
+        slot: InFlightRequest,
         request: Request,
         writer: ResponseWriter,
-    ) -> None:
-        gateway_status, caller = _request_state(request)
-        with self.in_flight.slot(gateway_status.serve.max_concurrency) as slot:
-            parsed = parse(await read_json_object(request, gateway_status.serve), gateway_status, caller)
-            request.scope["flowai.model"] = parsed.ask.feature or parsed.ask.model
-            slot.watch_disconnect(request.receive)
-            await self._completions.answer(parsed, slot, writer)
+    ) -> AnswerUsage | None:
+        parsed = parse(value, *_request_state(request))
+        request.scope["flowai.model"] = parsed.ask.feature or parsed.ask.model
+        _watch_disconnect(slot, request)
+        answer = await self._completions.answer(parsed, slot, writer)
+        return None if answer is None else usage_of_answer(answer)
 
-    async def _count_tokens(self, request: Request, writer: ResponseWriter) -> None:
-        gateway_status, _ = _request_state(request)
-        with self.in_flight.slot(gateway_status.serve.max_concurrency):
-            body = count_tokens_body(await read_json_object(request, gateway_status.serve))
-            known = gateway_status.features | gateway_status.models
-            if body.model not in known:
-                raise unknown_model(body.model, known)
-            request.scope["flowai.model"] = body.model
-            tools = msgspec.json.encode(chat_tools(body.tools)).decode() if body.tools else ""
-            messages = [*chat_messages(body), {"content": tools}] if tools else chat_messages(body)
-            count = await asyncio.to_thread(self._tokens.count, messages)
-            await send_whole(writer, 200, _JSON, msgspec.json.encode(TokenCountReply(input_tokens=count)))
+    async def _count_tokens(
+        self, value: dict[str, Any], _: InFlightRequest, request: Request, writer: ResponseWriter
+    ) -> AnswerUsage:
+        gateway_status, _caller = _request_state(request)
+        body = count_tokens_body(value)
+        known = gateway_status.features | gateway_status.models
+        if body.model not in known:
+            raise unknown_model(body.model, known)
+        request.scope["flowai.model"] = body.model
+        tools = msgspec.json.encode(chat_tools(body.tools)).decode() if body.tools else ""
+        messages = [*chat_messages(body), {"content": tools}] if tools else chat_messages(body)
+        count = await self._token_thread.run(lambda: self._tokens.count(messages))
+        await send_whole(writer, 200, _JSON, msgspec.json.encode(TokenCountReply(input_tokens=count)))
+        return AnswerUsage()
 
-    async def _embeddings(self, request: Request, writer: ResponseWriter) -> None:
+    async def _embeddings(
+        self, value: dict[str, Any], slot: InFlightRequest, request: Request, writer: ResponseWriter
+    ) -> AnswerUsage:
         gateway_status, _ = _request_state(request)
-        with self.in_flight.slot(gateway_status.serve.max_concurrency) as slot:
-            body = decode_body(await read_json_object(request, gateway_status.serve), EmbeddingsBody)
-            if body.model not in gateway_status.models:
-                raise unknown_model(body.model, gateway_status.models)
-            request.scope["flowai.model"] = body.model
-            slot.watch_disconnect(request.receive)
-            texts = (body.input,) if isinstance(body.input, str) else tuple(body.input)
-            vectors = await self._gateway.embed(body.model, texts)
-            reply = embeddings_reply(body.model, vectors, as_base64=body.encoding_format == "base64")
-            await send_whole(writer, 200, _JSON, msgspec.json.encode(reply))
-
-    async def _feedback(self, request: Request, writer: ResponseWriter) -> None:
-        gateway_status, _ = _request_state(request)
-        with self.in_flight.slot(gateway_status.serve.max_concurrency):
-            body = decode_body(await read_json_object(request, gateway_status.serve), FeedbackBody)
-            call_id = call_id_of(body.call_id)
-            with _call_errors():
-                await self._gateway.feedback(
-                    call_id, verdict=body.verdict, text=body.text, user=body.user, must_exist=True
-                )
-            self._metrics.feedback_received(body.verdict)
-            await send_whole(writer, 200, _JSON, msgspec.json.encode({"status": "recorded", "call_id": call_id}))
-
-    async def _score(self, request: Request, writer: ResponseWriter) -> None:
-        gateway_status, _ = _request_state(request)
-        with self.in_flight.slot(gateway_status.serve.max_concurrency):
-            body = decode_body(await read_json_object(request, gateway_status.serve), ScoreBody)
-            call_id = call_id_of(body.call_id)
-            with _call_errors():
-                await self._gateway.score(
-                    call_id, name=body.name, passed=body.passed, score=body.score, judge=body.judge, must_exist=True
-                )
-            self._metrics.score_received(passed=body.passed)
-            await send_whole(writer, 200, _JSON, msgspec.json.encode({"status": "recorded", "call_id": call_id}))
+        body = decode_body(value, EmbeddingsBody)
+        if body.model not in gateway_status.models:
+            raise unknown_model(body.model, gateway_status.models)
+        request.scope["flowai.model"] = body.model
+        _watch_disconnect(slot, request)
+        texts = (body.input,) if isinstance(body.input, str) else tuple(body.input)
+        vectors = await self._gateway.embed(body.model, texts)
+        reply = embeddings_reply(body.model, vectors, as_base64=body.encoding_format == "base64")
+        await send_whole(writer, 200, _JSON, msgspec.json.encode(reply))
+        return usage_of_vectors(vectors)
 
     async def _models(self, request: Request, writer: ResponseWriter) -> None:
         gateway_status, _ = _request_state(request)
@@ -279,12 +297,14 @@ class GatewayApp:
     async def _readyz(self, request: Request, writer: ResponseWriter) -> None:
         status: GatewayStatus = request.scope["flowai.status"]
         state = "ready"
+        if self.is_warming:
+            state = "warming"
         if status.release is None:
             state = "no release"
-        if self.in_flight.is_draining:
+        if self.is_leaving or self.in_flight.is_draining:
             state = "draining"
         shown: dict[str, object] = {"status": state}
-        if request.scope["flowai.caller"] is not None:
+        if request.scope["flowai.caller"] is not None and not _is_restricted(request):
             shown |= {
                 "release": status.release,
                 "candidate": status.candidate,
@@ -298,6 +318,8 @@ class GatewayApp:
 
     async def _prometheus(self, request: Request, writer: ResponseWriter) -> None:
         gateway_status, _ = _request_state(request)
+        if _is_restricted(request):
+            raise error_response(403, "this key may call only some names; metrics contain all", code="not_allowed")
         text = self._metrics.text(gateway_status, in_flight_count=len(self.in_flight))
         await send_whole(writer, 200, {"content-type": CONTENT_TYPE}, text)
 
@@ -319,6 +341,18 @@ def _request_state(request: Request) -> tuple[GatewayStatus, Caller]:
     return request.scope["flowai.status"], request.scope["flowai.caller"]
 
 
+def _watch_disconnect(slot: InFlightRequest, request: Request) -> None:
+    """End the call when its caller disconnects, unless its answer is kept for a retry."""
+    if IS_KEPT not in request.scope:
+        slot.watch_disconnect(request.receive)
+
+
+def _is_restricted(request: Request) -> bool:
+    """Return whether the caller's key may call only some names."""
+    gateway_status, caller = _request_state(request)
+    return caller.key is not None and gateway_status.serve.keys[caller.key].is_restricted
+
+
 def _model_reply(name: str, gateway_status: GatewayStatus) -> ModelReply:
     return ModelReply(id=name, owned_by="flowai:feature" if name in gateway_status.features else "flowai:model")
 
@@ -328,16 +362,6 @@ async def _send_error(problem: ErrorResponse, path: str, writer: ResponseWriter)
     is_anthropic = path == _MESSAGES or path.startswith(f"{_MESSAGES}/")
     body = msgspec.json.encode(error_object(problem)) if is_anthropic else problem.body()
     await send_whole(writer, problem.status, problem.all_headers(), body)
-
-
-@contextmanager
-def _call_errors() -> Iterator[None]:
-    """Turn errors of feedback and scores into errors of their call: 404 for an unknown one."""
-    try:
-        yield
-    except UsageError as error:
-        status, code = (404, "call_not_found") if isinstance(error, CallNotFoundError) else (400, None)
-        raise error_response(status, error.what, code=code, param="call_id") from None
 
 
 async def _not_found(_scope: Scope, _receive: Receive, _send: Send) -> None:

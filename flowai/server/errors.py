@@ -43,7 +43,7 @@ class ErrorResponse:
     message: str
     """Redacted."""
     type: str = "invalid_request_error"
-    """`invalid_request_error`, `insufficient_quota`, `rate_limit_error` or `server_error`; OpenAI's types."""
+    """`invalid_request_error`, `insufficient_quota`, `requests`, `tokens` or `server_error`; OpenAI's types."""
     code: str | None = None
     """Machine-readable reason."""
     param: str | None = None
@@ -151,7 +151,7 @@ def _budget_response(error: BudgetError) -> ErrorResponse:
         return ErrorResponse(
             status=429,
             message=_message(error),
-            type="rate_limit_error",
+            type="requests",
             code="budget_reserved",
             retry_after_s=error.retry_after_s,
         )

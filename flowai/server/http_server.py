@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+import asyncio
+import resource
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from flowai.server.app import AppOptions, GatewayApp
 from flowai.server.auth import is_loopback
+from flowai.server.http.connection_table import HEALTH_CONNECTIONS
 from flowai.server.http.listener import LOOPBACK, EmbeddedServer, quiet_server
 
 if TYPE_CHECKING:
@@ -14,7 +17,9 @@ if TYPE_CHECKING:
 
     from flowai.server.protocol import GatewayProtocol
 
-_SPARE_CONNECTIONS = 512  # for probes, idle connections and refused requests
+_SPARE_CONNECTIONS = 512  # for idle connections and refused requests
+_MIN_CONNECTIONS = 16
+_OTHER_FILES = 128  # of the project, the caches and the state
 
 
 class HttpServer:
@@ -43,16 +48,23 @@ class HttpServer:
             UsageError: no such address on this machine.
             InfrastructureError: the port is in use or not permitted.
         """
-        limits = (await self._gateway.status()).serve
-        max_connections = limits.max_concurrency + _SPARE_CONNECTIONS
-        self._server = quiet_server(self.app, max_connections=max_connections)
+        max_concurrency = (await self._gateway.status()).serve.max_concurrency
+        self._server = quiet_server(self.app, max_connections=_max_connections(max_concurrency))
         port = await self._server.start(self._host, self._port)
         return f"http://[{self._host}]:{port}" if ":" in self._host else f"http://{self._host}:{port}"
 
     async def warm_up(self) -> None:
         """Load now what the first call needs; `/readyz` shows when it is done."""
-        await self._gateway.warm_up()
-        self.app.is_warm = True
+        try:
+            await self._gateway.warm_up()
+            self.app.is_warm = True
+        finally:
+            self.app.is_warming = False  # after a failure, calls that need the same fail, and all others are answered
+
+    async def announce_end(self, notice_s: float) -> None:
+        """Answer `/readyz` with 503 and go on for `notice_s` (>= 0), until load balancers send no more requests."""
+        self.app.is_leaving = True
+        await asyncio.sleep(notice_s)
 
     async def drain(self, timeout_s: float) -> int:
         """Accept no more connections, wait for running calls, and return the number of calls that were cut.
@@ -73,6 +85,27 @@ class HttpServer:
         if self._server is not None:
             await self._server.stop()
             self._server = None
+        self.app.close()
+
+
+def raise_open_files(max_concurrency: int) -> None:
+    """Raise this process's limit of open files to what the connections of callers and calls need, if it may."""
+    needed = 2 * max_concurrency + _SPARE_CONNECTIONS + HEALTH_CONNECTIONS + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+
+
+def _max_connections(max_concurrency: int) -> int:
+    """Return the limit of connections: fewer where this process may open few files, which calls need too."""
+    usual = max_concurrency + _SPARE_CONNECTIONS
+    open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if open_files == resource.RLIM_INFINITY:
+        return usual
+    fitting = open_files - max_concurrency - HEALTH_CONNECTIONS - _OTHER_FILES
+    return min(usual, max(_MIN_CONNECTIONS, fitting))
 
 
 @asynccontextmanager

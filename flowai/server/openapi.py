@@ -31,19 +31,22 @@ _RECORDS = (
 _REF = "#/components/schemas/"
 _ERRORS: Mapping[str, str] = {
     "400": "invalid parameter or variables, or above the context's length, the content policy or the token budget",
-    "401": "missing or unknown key",
-    "403": "request from a page of another site",
+    "401": "missing, unknown or expired key",
+    "403": "request from a page of another site, or metrics with a key that may call only some names",
     "404": "no such feature, model, call or path",
     "405": "method not allowed for this path",
     "408": "the body did not arrive in time",
+    "409": "a request with this `Idempotency-Key` is still running",
     "413": "the body is too long",
     "415": "the body is not plain JSON",
     "421": "the `Host` is not this machine",
-    "429": "the feature's daily budget is used up; `Retry-After` is the time until the next day",
+    "422": "the `Idempotency-Key` was used with another body",
+    "429": "a limit of the tenant or the feature's daily budget is reached, or too many look-ups of calls; "
+    "`Retry-After` is the time to wait",
     "431": "too many or too long headers",
     "500": "the project is misconfigured, or a bug in flowai",
     "502": "all models of the fallback chain failed",
-    "503": "overloaded, shutting down, or all providers rate-limited or behind open circuit breakers",
+    "503": "overloaded, shutting down, or all providers rate-limited or behind open breakers; with `Retry-After`",
     "504": "no model answered in time",
 }
 _ANSWER_HEADERS: Mapping[str, str] = {
@@ -173,7 +176,7 @@ def _schemas() -> dict[str, Any]:
                 "properties": {
                     "message": {"type": "string"},
                     "type": {
-                        "enum": ["invalid_request_error", "insufficient_quota", "rate_limit_error", "server_error"]
+                        "enum": ["invalid_request_error", "insufficient_quota", "requests", "tokens", "server_error"]
                     },
                     "param": {"type": ["string", "null"]},
                     "code": {"type": ["string", "null"]},
@@ -259,7 +262,7 @@ def _ready() -> dict[str, Any]:
         "type": "object",
         "required": ["status"],
         "properties": {
-            "status": {"enum": ["ready", "no release", "draining"]},
+            "status": {"enum": ["ready", "warming", "no release", "draining"]},
             "release": {"type": ["string", "null"]},
             "candidate": {"type": ["string", "null"]},
             "warm": {"type": "boolean"},
@@ -271,7 +274,7 @@ def _ready() -> dict[str, Any]:
     }
     operation = _plain("check whether the server can answer calls", schema)
     operation["responses"]["503"] = {
-        "description": "no release serves, or the server shuts down",
+        "description": "the server still loads what calls need, no release serves, or the server shuts down",
         "content": {"application/json": {"schema": schema}},
     }
     return operation
@@ -284,7 +287,10 @@ def _operation(summary: str, reply: str, body: str | None = None, *, tag: str) -
             "required": True,
             "content": {"application/json": {"schema": {"$ref": _REF + body}}},
         }
-        operation["parameters"] = [_header("X-Session-Id", r"^[\x21-\x7e]{1,256}$", "id of the conversation")]
+        operation["parameters"] = [
+            _header("X-Session-Id", r"^[\x21-\x7e]{1,256}$", "id of the conversation"),
+            _header("Idempotency-Key", r"^[\x21-\x7e]{1,255}$", "of a new request; its retries get the same answer"),
+        ]
     operation["parameters"] = [
         *operation.get("parameters", []),
         _header("X-Tenant", r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$", "tenant; only without keys in the registry"),

@@ -37,6 +37,7 @@ class GatewayProtocol(Protocol):
         text: str | None = None,
         user: str | None = None,
         must_exist: bool = False,
+        tenant: str | None = None,
     ) -> None:
         """Record a user's feedback on an answer."""
         ...
@@ -50,6 +51,7 @@ class GatewayProtocol(Protocol):
         score: float | None = None,
         judge: str | None = None,
         must_exist: bool = False,
+        tenant: str | None = None,
     ) -> None:
         """Record a judge's score of an answer."""
         ...

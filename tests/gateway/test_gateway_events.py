@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -364,3 +366,41 @@ def test_a_budget_refusal_is_an_event(project: Sample) -> None:
     assert event.error_class == "BudgetError"
     assert event.attempts == ()
     assert event.provider is None
+
+
+def test_feedback_is_refused_for_another_tenant_on_request(project: Sample) -> None:
+    other_process = project.ask(tenant="acme")
+
+    async def asked() -> None:
+        async with project.gateway() as gateway:
+            own = await gateway.complete("chat", HELLO, tenant="acme")
+            for call_id in (own.call_id, other_process.call_id):
+                await gateway.feedback(call_id, verdict="saved", must_exist=True, tenant="acme")
+                await gateway.score(call_id, name="tone", passed=True, must_exist=True, tenant="acme")
+                for tenant in ("other", None):
+                    with pytest.raises(CallNotFoundError, match=f"no call `{call_id}`"):
+                        await gateway.feedback(call_id, verdict="saved", must_exist=True, tenant=tenant)
+                    with pytest.raises(CallNotFoundError, match=f"no call `{call_id}`"):
+                        await gateway.score(call_id, name="tone", passed=True, must_exist=True, tenant=tenant)
+
+    asyncio.run(asked())
+    assert len(project.feedback) == 2
+
+
+def test_a_busy_thread_pool_delays_neither_reloads_nor_look_ups(project: Sample) -> None:
+    answer = project.ask()
+    go_on = threading.Event()
+
+    async def asked() -> None:
+        async with project.gateway() as gateway:
+            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=1))
+            blocked = asyncio.create_task(asyncio.to_thread(go_on.wait, 60))
+            await asyncio.sleep(0)
+            async with asyncio.timeout(30):
+                await gateway.feedback(answer.call_id, verdict="saved", must_exist=True)
+                await gateway.reload()
+            assert not blocked.done()
+            go_on.set()
+            await blocked
+
+    asyncio.run(asked())

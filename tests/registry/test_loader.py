@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,21 @@ def test_server_keys_and_limits_are_loaded(tmp_path: Path) -> None:
     assert serve.body_timeout_s == 5.0
     for empty in ("serve:", "serve: {}", "serve: {keys: , max_concurrency: }"):
         assert load(project_of(tmp_path, SIX + empty + "\n")).serve == Serve()
+
+
+def test_keys_may_expire_and_name_what_they_may_call_and_tenants_have_limits(tmp_path: Path) -> None:
+    key = f"web: {{tenant: acme, sha256: {'ab' * 32}, expires: 2027-01-31, features: [f], models: []}}"
+    limits = "acme: {max_concurrency: 8, requests_per_minute: 600, tokens_per_minute: 200000, usd_per_day: 50}"
+    text = SIX + f"serve: {{keys: {{{key}}}, tenants: {{{limits}}}, queue: {{max_waiting: 4, max_wait: 0.5s}}}}\n"
+    serve = load(project_of(tmp_path, text)).serve
+    web = serve.keys["web"]
+    assert (web.expires, web.features, web.models, web.is_restricted) == (date(2027, 1, 31), ("f",), (), True)
+    acme = serve.tenants["acme"]
+    assert (acme.max_concurrency, acme.requests_per_minute, acme.tokens_per_minute) == (8, 600, 200_000)
+    assert (acme.usd_per_day, acme.has_rates) == (50, True)
+    assert (serve.queue.max_waiting, serve.queue.max_wait_s) == (4, 0.5)
+    quoted = load(project_of(tmp_path, text.replace("2027-01-31", "'2027-01-31'"))).serve
+    assert quoted.keys["web"].expires == date(2027, 1, 31)
 
 
 def test_empty_sections_equal_missing_ones(tmp_path: Path) -> None:
@@ -220,6 +236,7 @@ def test_the_repositorys_registry_is_right_and_needs_no_key() -> None:
 def test_loading_imports_nothing_heavy() -> None:
     program = """
 import sys
+from datetime import date
 from pathlib import Path
 from flowai.project import Project
 from flowai.registry import load_registry

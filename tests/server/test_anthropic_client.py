@@ -432,6 +432,8 @@ def content(*blocks: dict[str, Any]) -> dict[str, Any]:
             {"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}},
             "`clear_tool_uses_20250919` is not",
         ),
+        ({"context_management": {"edits": [{}]}}, "`context_management.edits.0.type` is missing"),
+        ({"system": [{"text": "x"}]}, "`system.0.type` is missing"),
         ({"service_tier": "priority"}, "`service_tier`"),
         ({"inference_geo": "us"}, "`inference_geo` is not supported"),
         (content({"type": "document", "source": {}}), "`document` is not supported"),

@@ -10,7 +10,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -24,10 +26,11 @@ from flowai.server.api_keys import hash_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     import openai
 
+REPOSITORY = str(Path(__file__).parents[2])
+"""Where processes find flowai, so that a working tree tests itself."""
 KEY = "scripted-key-0123456789"
 HELLO: list[Any] = [{"role": "user", "content": "hi"}]
 
@@ -47,7 +50,7 @@ def project(tmp_path: Path, provider: ScriptedProvider) -> SampleProject:
 def serving(project: SampleProject, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run the command on a free port; give the process and its address."""
     arguments = [sys.executable, "-m", "flowai", "serve", "--port", "0", "--json", *options]
-    environ = {"PATH": "/usr/bin:/bin", "SCRIPTED_KEY": KEY, "HOME": str(project.root)}
+    environ = {"PATH": "/usr/bin:/bin", "PYTHONPATH": REPOSITORY, "SCRIPTED_KEY": KEY, "HOME": str(project.root)}
     process = subprocess.Popen(
         arguments, cwd=project.root, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -233,7 +236,7 @@ def test_the_port_is_open_before_litellm_is_imported(project: SampleProject) -> 
         "callbacks = ServeCallbacks(on_ready=ready, on_drain=lambda _: None, on_error=print)\n"
         "run_serve(ServeOptions(start=Path.cwd(), port=0), callbacks)\n"
     )
-    environ = {**os.environ, "SCRIPTED_KEY": KEY}
+    environ = {**os.environ, "PYTHONPATH": REPOSITORY, "SCRIPTED_KEY": KEY}
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=project.root, env=environ, capture_output=True, text=True, check=True
     )
@@ -374,3 +377,95 @@ def test_a_disconnected_client_closes_the_provider_s_connection(
         assert provider.request_count == 1
         while http.get("/readyz").json()["in_flight_count"] or provider.open_connections:
             pass
+
+
+@pytest.mark.parametrize(("number", "notice"), [(signal.SIGTERM, "2s"), (signal.SIGINT, "10m")])
+def test_readiness_fails_before_the_port_closes_but_not_at_ctrl_c(
+    project: SampleProject, number: signal.Signals, notice: str
+) -> None:
+    registry = (project.root / "registry.yaml").read_text(encoding="utf-8")
+    project.write("registry.yaml", f"{registry}serve: {{drain: {{notice: {notice}}}}}\n")
+    with serving(project) as (process, address):
+        began_s = time.monotonic()
+        process.send_signal(number)
+        assert process.stderr is not None
+        assert process.stderr.readline() == "shutting down; 0 calls under way\n"
+        if number == signal.SIGTERM:
+            ready = httpx.get(address + "/readyz")
+            assert (ready.status_code, ready.json()["status"]) == (503, "draining")
+            body = {"model": "chat", "messages": HELLO}
+            assert httpx.post(address + "/v1/chat/completions", json=body, timeout=20).status_code == 200
+        assert process.wait(20) == 0
+        assert time.monotonic() - began_s >= 2 or number == signal.SIGINT
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=5).close()
+
+
+def test_a_second_signal_ends_the_notice(project: SampleProject) -> None:
+    registry = (project.root / "registry.yaml").read_text(encoding="utf-8")
+    project.write("registry.yaml", registry + "serve: {drain: {notice: 10m}}\n")
+    with serving(project) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+def test_sighup_reloads_registry_prompts_and_keys(project: SampleProject, provider: ScriptedProvider) -> None:
+    registry = (project.root / "registry.yaml").read_text(encoding="utf-8")
+    bodies: list[Any] = []
+
+    def answer(asked: Asked) -> Reply:
+        bodies.append(asked.body)
+        return Reply()
+
+    provider.answerer = answer
+    with serving(project) as (process, address), httpx.Client(base_url=address, timeout=60) as http:
+        assert process.stderr is not None
+        assert http.get("/v1/models").status_code == 200
+        prompt = (project.root / "prompts" / "echo_v1.prompt").read_text(encoding="utf-8")
+        project.write("prompts/echo_v1.prompt", prompt.replace("Repeat the text.", "Repeat it."))
+        project.write(
+            "registry.yaml", f"{registry}serve: {{keys: {{one: {{tenant: acme, sha256: {hash_of('key-1')}}}}}}}\n"
+        )
+        process.send_signal(signal.SIGHUP)
+        assert process.stderr.readline().endswith(" reloaded\n")
+        assert http.get("/v1/models").status_code == 401, "the new keys count, on the same connection"
+        body = {"model": "chat", "messages": [], "prompt_variables": {"text": "x"}}
+        headers = {"authorization": "Bearer key-1"}
+        assert http.post("/v1/chat/completions", json=body, headers=headers).status_code == 200
+        assert "Repeat it." in json.dumps(bodies[-1])
+        project.write("registry.yaml", "models: [nonsense\n")
+        process.send_signal(signal.SIGHUP)
+        lines = [process.stderr.readline(), process.stderr.readline()]
+        assert any("not reloaded, the previous version serves: " in line for line in lines)
+        assert http.post("/v1/chat/completions", json=body, headers=headers).status_code == 200
+        assert process.poll() is None
+
+
+def test_another_tenants_call_is_as_unknown_as_a_wrong_id(project: SampleProject) -> None:
+    registry = (project.root / "registry.yaml").read_text(encoding="utf-8")
+    keys = ", ".join(f"{name}: {{tenant: {name}, sha256: {hash_of(name)}}}" for name in ("acme", "other"))
+    project.write("registry.yaml", f"{registry}serve: {{keys: {{{keys}}}}}\n")
+    body = {"model": "chat", "messages": HELLO}
+    with (
+        serving(project) as (_, first),
+        serving(project) as (_, second),
+        httpx.Client(timeout=60, headers={"authorization": "Bearer acme"}) as acme,
+        httpx.Client(timeout=60, headers={"authorization": "Bearer other"}) as other,
+    ):
+        call_id = acme.post(first + "/v1/chat/completions", json=body).headers["x-flowai-call-id"]
+        judgements: list[tuple[str, dict[str, Any]]] = [
+            ("/v1/feedback", {"verdict": "saved"}),
+            ("/v1/score", {"name": "tone", "passed": True}),
+        ]
+        for address in (first, second):
+            for path, judgement in judgements:
+                asked = {"call_id": call_id, **judgement}
+                assert acme.post(address + path, json=asked).status_code == 200
+                refused = other.post(address + path, json=asked)
+                unknown = other.post(address + path, json={**asked, "call_id": "0" * 32})
+                assert (refused.status_code, refused.json()["error"]["code"]) == (404, "call_not_found")
+                assert refused.text == unknown.text.replace("0" * 32, call_id)
+                assert acme.post(address + path, json={**asked, "call_id": "0" * 32}).status_code == 404

@@ -35,6 +35,10 @@ def binding(keys: str) -> str:
     return f"{SIX}releases: {{v1: {{f: {{{keys}}}}}}}\n"
 
 
+def served_key(keys: str) -> str:
+    return f"serve: {{keys: {{web: {{tenant: acme, sha256: {'a' * 64}, {keys}}}}}}}\n"
+
+
 WRONG = [
     Wrong(
         "empty file", "", "registry.yaml:1", "found nothing, expected a map", "begin with the line `schema_version: 1`"
@@ -221,6 +225,41 @@ WRONG = [
         SIX + f"serve: {{keys: {{a: {{tenant: x, sha256: {'a' * 64}}}, b: {{tenant: y, sha256: {'a' * 64}}}}}}}\n",
         "serve.keys.b.sha256",
         "has the same hash as `a`",
+    ),
+    Wrong(
+        "key with a wrong day",
+        SIX + served_key("expires: soon"),
+        "registry.yaml:6: serve.keys.web.expires",
+        "found the text `soon`, expected a day such as 2027-01-31",
+    ),
+    Wrong(
+        "key with an unknown feature",
+        SIX + served_key("features: [f, g]"),
+        "registry.yaml:6: serve.keys.web.features.1",
+        "no feature `g`",
+        "there are: `f`",
+    ),
+    Wrong(
+        "key with an unknown model", SIX + served_key("models: [n]"), "serve.keys.web.models.0", "no model `n`", "`m`"
+    ),
+    Wrong(
+        "limit of a tenant",
+        SIX + "serve: {tenants: {acme: {requests_per_minute: 0}}}\n",
+        "registry.yaml:6: serve.tenants.acme.requests_per_minute",
+        "found `0`, expected a whole number >= 1",
+    ),
+    Wrong(
+        "unknown limit of a tenant",
+        SIX + "serve: {tenants: {acme: {request_per_minute: 5}}}\n",
+        "serve.tenants.acme.request_per_minute",
+        "unknown key `request_per_minute`",
+        "did you mean `requests_per_minute`?",
+    ),
+    Wrong(
+        "wait in the queue",
+        SIX + "serve: {queue: {max_wait: 5}}\n",
+        "registry.yaml:6: serve.queue.max_wait",
+        "expected a duration",
     ),
     Wrong("fallback", feature("f: {fallback: [n]}"), "features.f.fallback.0", "no model `n`", "there are: `m`"),
     Wrong("fallback twice", feature("f: {fallback: [m, m]}"), "features.f.fallback.1", "`m` is listed twice"),

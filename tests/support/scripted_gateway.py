@@ -82,6 +82,7 @@ class ScriptedGateway:
     embedded: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     noted: list[tuple[str, str, str | None, str | None]] = field(default_factory=list)
     scored: list[tuple[str, str, bool, float | None, str | None]] = field(default_factory=list)
+    tenants: list[str | None] = field(default_factory=list)
     cancelled: int = 0
     begun: threading.Event = field(default_factory=threading.Event)
 
@@ -142,8 +143,12 @@ class ScriptedGateway:
         text: str | None = None,
         user: str | None = None,
         must_exist: bool = False,
+        tenant: str | None = None,
     ) -> None:
         assert must_exist
+        if self.wait is not None:
+            await self.wait()
+        self.tenants.append(tenant)
         if self.fail is not None:
             raise self.fail
         self.noted.append((call_id, verdict, text, user))
@@ -157,8 +162,10 @@ class ScriptedGateway:
         score: float | None = None,
         judge: str | None = None,
         must_exist: bool = False,
+        tenant: str | None = None,
     ) -> None:
         assert must_exist
+        self.tenants.append(tenant)
         if self.fail is not None:
             raise self.fail
         self.scored.append((call_id, name, passed, score, judge))

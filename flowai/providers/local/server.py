@@ -22,6 +22,7 @@ from secrets import token_urlsafe
 from typing import IO, TYPE_CHECKING
 
 from flowai.errors import InfrastructureError, Place, RegistryError
+from flowai.storage.worker_thread import WorkerThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,16 +59,25 @@ class LocalServer:
         address: base URL for OpenAI-compatible clients.
         api_key: the only key that the server accepts.
         load_s: time from the start of the process until it was ready.
+        thread: the thread that waits for the child process.
     """
 
     def __init__(
-        self, process: subprocess.Popen[bytes], log: IO[bytes], *, address: str, api_key: str, load_s: float
+        self,
+        process: subprocess.Popen[bytes],
+        log: IO[bytes],
+        *,
+        address: str,
+        api_key: str,
+        load_s: float,
+        thread: WorkerThread,
     ) -> None:
         self.address = address
         self.api_key = api_key
         self.load_s = load_s
         self._process = process
         self._log = log
+        self._thread = thread
 
     @property
     def process_id(self) -> int:
@@ -84,7 +94,7 @@ class LocalServer:
 
     async def stop(self) -> None:
         """Stop the child process; may be called twice."""
-        await asyncio.to_thread(_terminate, self._process)
+        await self._thread.close(lambda: _terminate(self._process))
         self._log.close()
 
 
@@ -110,20 +120,23 @@ async def start_server(model: LocalModel, *, clock_s: Callable[[], float] = time
     }
     started_s = clock_s()
     process, log = _spawn()
+    thread = WorkerThread("flowai-local-model", owner=f"model `{model.name}`")
     try:
         async with asyncio.timeout(START_LIMIT_S):
-            line = await asyncio.to_thread(_exchange, process, json.dumps(options).encode() + b"\n")
+            line = await thread.run(lambda: _exchange(process, json.dumps(options).encode() + b"\n"))
     except TimeoutError:
-        raise await _not_started(model, process, log, f"not ready within {START_LIMIT_S:g} s") from None
+        raise await _not_started(model, process, log, thread, f"not ready within {START_LIMIT_S:g} s") from None
     except BaseException:
         process.kill()  # unblocks the thread that reads its output
+        thread.end()
         _terminate(process)
         log.close()
         raise
     if not line:
-        raise await _not_started(model, process, log, "did not start")
+        raise await _not_started(model, process, log, thread, "did not start")
     address = f"{json.loads(line)['address']}/v1"
-    return LocalServer(process, log, address=address, api_key=api_key, load_s=clock_s() - started_s)
+    load_s = clock_s() - started_s
+    return LocalServer(process, log, address=address, api_key=api_key, load_s=load_s, thread=thread)
 
 
 def _check(model: LocalModel) -> None:
@@ -187,10 +200,10 @@ def _exchange(process: subprocess.Popen[bytes], options: bytes) -> bytes:
 
 
 async def _not_started(
-    model: LocalModel, process: subprocess.Popen[bytes], log: IO[bytes], what: str
+    model: LocalModel, process: subprocess.Popen[bytes], log: IO[bytes], thread: WorkerThread, what: str
 ) -> InfrastructureError:
     process.kill()  # it may have ended already
-    await asyncio.to_thread(_terminate, process)
+    await thread.close(lambda: _terminate(process))
     reason = _first_error(log)
     log.close()
     hint = "check that the GGUF file is complete and that there is enough memory for it"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.resources
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -21,7 +21,7 @@ from flowai.errors import FlowaiError
 from flowai.registry import Serve
 from flowai.server.auth import check_browser, validate_headers
 from flowai.server.errors import INTERNAL_ERROR, ClientGoneError, ErrorResponse, error_response, error_response_for
-from flowai.server.http.request_body import decode_body, read_json_object
+from flowai.server.http.request_body import BodyMemory, decode_body, read_json_object
 from flowai.server.http.response_writer import ResponseWriter, send_whole
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class ReviewApp:
         self._login_token = login_token
         self._on_bug = on_bug
         self._limits = Serve()
+        self._memory = BodyMemory()
         here = importlib.resources.files("flowai.review.web")
         self._files = {path: (here / name).read_bytes() for path, (name, _) in _FILES.items()}
         self._router = Router(
@@ -142,14 +143,18 @@ class ReviewApp:
         await self._send_json(outlet, self._queue.item(request.path_params["position"]))
 
     async def _decide(self, request: Request, outlet: ResponseWriter) -> None:
-        body = decode_body(await read_json_object(request, self._limits), DecisionBody)
+        body = decode_body(await self._read(request), DecisionBody)
         self._queue.decide(request.path_params["position"], body.action, text=body.text, note=body.note.strip())
         await self._send_json(outlet, self._queue.overview())
 
     async def _undo(self, request: Request, outlet: ResponseWriter) -> None:
-        await read_json_object(request, self._limits)  # a JSON body also keeps out forms of other pages
+        await self._read(request)  # a JSON body also keeps out forms of other pages
         position = self._queue.undo()
         await self._send_json(outlet, _UndoResult(position=position, queue=self._queue.overview()))
+
+    async def _read(self, request: Request) -> dict[str, Any]:
+        with self._memory.share() as share:
+            return await read_json_object(request, self._limits, share)
 
     async def _send_json(self, outlet: ResponseWriter, record: Struct) -> None:
         await send_whole(outlet, 200, {**_HEADERS, "content-type": _JSON}, msgspec.json.encode(record))

@@ -79,8 +79,10 @@ class CompletionEndpoint:
         self._gateway = gateway
         self._metrics = metrics
 
-    async def answer(self, request: ParsedRequest, slot: InFlightRequest, writer: ResponseWriter) -> None:
-        """Answer one request, as one body or as a stream.
+    async def answer(
+        self, request: ParsedRequest, slot: InFlightRequest, writer: ResponseWriter
+    ) -> CompletionResult | None:
+        """Answer one request, as one body or as a stream; return None if the stream failed after its start.
 
         Raises:
             FlowaiError: the call failed before anything was sent.
@@ -101,11 +103,12 @@ class CompletionEndpoint:
                 duration_s=time.perf_counter() - started_s,
             )
             if isinstance(error, FlowaiError) and writer.has_begun:
-                return  # the stream has ended with an error event
+                return None  # the stream has ended with an error event
             raise
         self._metrics.answered(answer)
         if not request.is_stream:
             await send_whole(writer, 200, {"content-type": "application/json", **answer_headers(answer)}, body)
+        return answer
 
     async def _stream(self, request: ParsedRequest, slot: InFlightRequest, writer: ResponseWriter) -> CompletionResult:
         """Send an answer in chunks; a stream that fails ends with an error event."""

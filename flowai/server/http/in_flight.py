@@ -1,4 +1,4 @@
-"""Running calls of a server: their limit, and their end when the caller disconnects or the server shuts down."""
+"""Requests in flight of a server, and their end when the caller disconnects or the server shuts down."""
 
 from __future__ import annotations
 
@@ -9,22 +9,27 @@ from typing import TYPE_CHECKING
 from flowai.server.errors import ClientGoneError, error_response
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from starlette.types import Receive
 
     from flowai.errors import FlowaiError
 
-_RETRY_AFTER_S = 1.0
-
 
 class InFlightRequest:
-    """A running call; `ended_by` is the reason of an early end."""
+    """A request from its head to the end of its answer; `ended_by` is the reason of an early end."""
 
-    def __init__(self, task: asyncio.Task[object]) -> None:
+    def __init__(self, requests: InFlightRequests, task: asyncio.Task[object], on_slot: Callable[[], None]) -> None:
+        self._requests = requests
+        self._on_slot = on_slot
         self._task = task
         self._disconnect_task: asyncio.Task[None] | None = None
         self.ended_by: FlowaiError | None = None
+
+    def take_slot(self) -> None:
+        """Count the request as a running call, after its body was read; `Admission` limits their number."""
+        self._requests.take_slot(self)
+        self._on_slot()
 
     def end(self, reason: FlowaiError) -> None:
         """Cancel the call; it raises the reason instead of a CancelledError."""
@@ -48,52 +53,62 @@ class InFlightRequest:
 
 
 class InFlightRequests:
-    """The running calls of one server; used within its event loop."""
+    """The requests in flight of one server; used within its event loop.
+
+    A request has a slot once its body was read: a body that trickles takes none.
+    """
 
     def __init__(self) -> None:
+        self._requests: set[InFlightRequest] = set()
         self._slots: set[InFlightRequest] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self.is_draining = False
 
     def __len__(self) -> int:
+        """Return the number of running calls."""
         return len(self._slots)
 
     @contextmanager
-    def slot(self, limit: int) -> Iterator[InFlightRequest]:
-        """Register a call while the block runs; at most `limit` at the same time.
+    def request(self, *, on_slot: Callable[[], None]) -> Iterator[InFlightRequest]:
+        """Register a request while the block runs; a drain waits for its end.
+
+        Args:
+            on_slot: called when the request takes its slot, if it does.
 
         Raises:
-            RefusedError: 503, the limit is reached or the server shuts down.
+            RefusedError: 503, the server shuts down.
             ClientGoneError: the caller disconnected.
         """
         if self.is_draining:
             raise error_response(
                 503, "the gateway is shutting down", code="shutting_down", headers={"connection": "close"}
             )
-        if len(self._slots) >= limit:
-            text = f"the gateway already answers {limit} calls, its limit"
-            raise error_response(503, text, code="overloaded", retry_after_s=_RETRY_AFTER_S)
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - for the type checker: servers run requests in tasks
-        slot = InFlightRequest(task)
-        self._slots.add(slot)
+        request = InFlightRequest(self, task, on_slot)
+        self._requests.add(request)
         self._idle.clear()
         try:
-            yield slot
+            yield request
         except asyncio.CancelledError:
-            if slot.ended_by is None:
+            if request.ended_by is None:
                 raise
             task.uncancel()
-            raise slot.ended_by from None
+            raise request.ended_by from None
         finally:
-            slot.close()
-            self._slots.discard(slot)
-            if not self._slots:
+            request.close()
+            self._slots.discard(request)
+            self._requests.discard(request)
+            if not self._requests:
                 self._idle.set()
 
+    def take_slot(self, request: InFlightRequest) -> None:
+        """See `InFlightRequest.take_slot`."""
+        self._slots.add(request)
+
     async def drain(self, timeout_s: float) -> int:
-        """Refuse new calls, wait for the running ones, and return how many were cut after `timeout_s` (>= 0)."""
+        """Refuse new requests, wait for those in flight, and return how many were cut after `timeout_s` (>= 0)."""
         self.is_draining = True
         try:
             async with asyncio.timeout(timeout_s):
@@ -103,9 +118,11 @@ class InFlightRequests:
         return 0
 
     def cut(self) -> int:
-        """End all calls with an error; return their number."""
+        """End all requests with an error; return their number."""
         self.is_draining = True
-        slots = list(self._slots)
-        for slot in slots:
-            slot.end(error_response(503, "the gateway shut down before the answer was complete", code="shutting_down"))
-        return len(slots)
+        requests = list(self._requests)
+        for request in requests:
+            request.end(
+                error_response(503, "the gateway shut down before the answer was complete", code="shutting_down")
+            )
+        return len(requests)

@@ -7,13 +7,14 @@ import errno
 import logging
 import socket
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from flowai.errors import InfrastructureError, UsageError
-from flowai.server.auth import MAX_HEADER_BYTES
 from flowai.server.http.connection import LimitedConnection
+from flowai.server.http.connection_table import ConnectionTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 _BACKLOG_CONNECTIONS = 1024
+_ACCEPTED_AT_ONCE = 32  # asyncio accepts a whole backlog before any connection counts: files could run out
 _CUT_GRACE_S = 2  # for the error responses of calls that were cut
 
 
@@ -52,6 +54,7 @@ class EmbeddedServer(uvicorn.Server):
         listener = await _listen(host, port)
         self._task = asyncio.create_task(self.serve(sockets=[listener]))
         await self._is_up.wait()
+        listener.listen(_BACKLOG_CONNECTIONS)
         return int(listener.getsockname()[1])
 
     async def stop(self) -> None:
@@ -68,10 +71,11 @@ class EmbeddedServer(uvicorn.Server):
 
 
 def quiet_server(app: Any, *, max_connections: int) -> EmbeddedServer:  # noqa: ANN401 - an ASGI application
-    """Build a server for an application: HTTP only, without logs; above `max_connections` (>= 1) it answers 503."""
+    """Build a server for an application: HTTP only, without logs; `max_connections` (>= 1) see `ConnectionTable`."""
+    connection: Any = partial(LimitedConnection, table=ConnectionTable(max_connections))  # uvicorn expects a class
     config = uvicorn.Config(
         app,
-        http=LimitedConnection,
+        http=connection,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -79,10 +83,8 @@ def quiet_server(app: Any, *, max_connections: int) -> EmbeddedServer:  # noqa: 
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
-        limit_concurrency=max_connections,
         timeout_graceful_shutdown=_CUT_GRACE_S,
-        backlog=_BACKLOG_CONNECTIONS,
+        backlog=_ACCEPTED_AT_ONCE,
     )
     return EmbeddedServer(config)
 

@@ -1,8 +1,9 @@
-"""Reads a request's body, one JSON object with limits of size and time, and converts it into a record."""
+"""Reads a request's body, one JSON object with limits of size, time and memory, and converts it into a record."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -20,17 +21,72 @@ if TYPE_CHECKING:
 Record = TypeVar("Record", bound=msgspec.Struct)
 
 MAX_DEPTH = 64  # more than any real tool schema has, less than the recursion limit
+MAX_BODY_MEMORY_BYTES = 256 << 20
+"""Bytes of all bodies of requests without a slot."""
+_RETRY_AFTER_S = 1.0
 
 
-async def read_json_object(request: Request, limits: Serve) -> dict[str, Any]:
+class BodyMemory:
+    """Bytes of the bodies of requests without a slot, which arrive or wait: only their sum is limited."""
+
+    def __init__(self, max_bytes: int = MAX_BODY_MEMORY_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._byte_count = 0
+
+    @contextmanager
+    def share(self) -> Iterator[BodyShare]:
+        """Count the body of one request, at most while the block runs."""
+        share = BodyShare(self)
+        try:
+            yield share
+        finally:
+            share.release()
+
+    def add(self, byte_count: int, *, share_bytes: int) -> None:
+        """Count bytes of a share that then has `share_bytes`, or release them if negative.
+
+        Raises:
+            RefusedError: 503, too many; a body that is alone is limited by `max_body_bytes` only.
+        """
+        self._byte_count += byte_count
+        if byte_count > 0 and self._byte_count > max(self._max_bytes, share_bytes):
+            text = f"the gateway already holds {self._byte_count - share_bytes:,} bytes of other requests"
+            raise error_response(
+                503, text, code="overloaded", retry_after_s=_RETRY_AFTER_S, headers={"connection": "close"}
+            )
+
+
+class BodyShare:
+    """The part of one request in the memory of bodies."""
+
+    def __init__(self, memory: BodyMemory) -> None:
+        self._memory = memory
+        self._byte_count = 0
+
+    def add(self, byte_count: int) -> None:
+        """Count received bytes; raises as `BodyMemory.add`."""
+        self._byte_count += byte_count
+        self._memory.add(byte_count, share_bytes=self._byte_count)
+
+    def release(self) -> None:
+        """Count them no longer; may be called twice."""
+        self._memory.add(-self._byte_count, share_bytes=0)
+        self._byte_count = 0
+
+
+async def read_json_object(request: Request, limits: Serve, share: BodyShare) -> dict[str, Any]:
     """Read the body as one JSON object.
 
     Raises:
-        RefusedError: 415 another content type, 413 too long, 408 too slow, 400 not a JSON object or too deep.
+        RefusedError: 415 another content type, 413 too long, 408 too slow, 503 too many bodies at the same time,
+            400 not a JSON object or too deep.
         ClientGoneError: the caller disconnected.
     """
     _check_type(request)
-    raw = await _read(request, limits)
+    return _parse_json_object(await _read(request, limits, share))
+
+
+def _parse_json_object(raw: bytearray) -> dict[str, Any]:
     try:
         value = msgspec.json.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -66,22 +122,24 @@ def _check_type(request: Request) -> None:
         raise error_response(415, "compressed bodies are not supported", code="unsupported_media_type")
 
 
-async def _read(request: Request, limits: Serve) -> bytes:
+async def _read(request: Request, limits: Serve, share: BodyShare) -> bytearray:
+    parts = bytearray()
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length[:20]) > limits.max_body_bytes:
         raise _too_long(limits)
-    parts = bytearray()
     try:
         async with asyncio.timeout(limits.body_timeout_s):
             while True:
                 message = await request.receive()
                 if message["type"] == "http.disconnect":
                     raise ClientGoneError
-                parts += message.get("body", b"")
+                part = message.get("body", b"")
+                parts += part
+                share.add(len(part))
                 if len(parts) > limits.max_body_bytes:
                     raise _too_long(limits)
                 if not message.get("more_body", False):
-                    return bytes(parts)
+                    return parts
     except TimeoutError:
         raise error_response(
             408,

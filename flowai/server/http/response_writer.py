@@ -18,6 +18,8 @@ SECURITY_HEADERS = {
 }
 """On every response, against caching and content sniffing."""
 
+_UNAVAILABLE = 503
+
 
 class ResponseWriter:
     """Writer of one response.
@@ -28,8 +30,10 @@ class ResponseWriter:
     """
 
     def __init__(self, send: Send, write_timeout_s: float) -> None:
-        self._send = send
-        self._write_timeout_s = write_timeout_s
+        self.send = send
+        self.write_timeout_s = write_timeout_s
+        self.headers: dict[str, str] = {}
+        """Sent with the head, whichever it is."""
         self.status: int | None = None
 
     @property
@@ -40,9 +44,13 @@ class ResponseWriter:
     async def begin(self, status: int, headers: Mapping[str, str]) -> None:
         """Send the head."""
         self.status = status
-        lines = [
-            (name.encode("ascii"), text.encode("latin-1")) for name, text in {**SECURITY_HEADERS, **headers}.items()
-        ]
+        every = {
+            **SECURITY_HEADERS,
+            **({"retry-after": "1"} if status == _UNAVAILABLE else {}),
+            **self.headers,
+            **headers,
+        }
+        lines = [(name.encode("ascii"), text.encode("latin-1")) for name, text in every.items()]
         await self._send_message({"type": "http.response.start", "status": status, "headers": lines})
 
     async def more(self, data: bytes) -> None:
@@ -59,8 +67,8 @@ class ResponseWriter:
 
     async def _send_message(self, message: Message) -> None:
         try:
-            async with asyncio.timeout(self._write_timeout_s):
-                await self._send(message)
+            async with asyncio.timeout(self.write_timeout_s):
+                await self.send(message)
         except TimeoutError:
             raise ClientGoneError from None
 

@@ -35,6 +35,16 @@ class TextBlock(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag
     """End of a cached prefix."""
 
 
+class SystemBlock(msgspec.Struct, frozen=True, kw_only=True):
+    """A text of the system message."""
+
+    type: Literal["text"]  # no tag: msgspec requires tags only within unions
+    text: str
+    """The text."""
+    cache_control: CacheControl | None = None
+    """End of a cached prefix."""
+
+
 class Base64Image(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="base64"):
     """An image in the request."""
 
@@ -150,8 +160,10 @@ class ThinkingConfig(Body, frozen=True):
     """Accepted without effect."""
 
 
-class ClearThinking(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="clear_thinking_20251015"):
+class ClearThinking(msgspec.Struct, frozen=True, kw_only=True):
     """Removal of earlier thinking blocks, of which there are none."""
+
+    type: Literal["clear_thinking_20251015"]  # no tag: msgspec requires tags only within unions
 
 
 class ContextManagement(Body, frozen=True):
@@ -175,7 +187,7 @@ class _Conversation(Body, frozen=True):
     """Name of a feature, or of a model in the registry; if both exist, the feature."""
     messages: list[MessageParam] | None = None
     """The conversation; not with `prompt_variables`."""
-    system: str | list[TextBlock] | None = None
+    system: str | list[SystemBlock] | None = None
     """The first message, of the role `system`."""
     tools: Annotated[list[ClientTool], Meta(max_length=128)] | None = None
     """Tools that the model may call; tools that run at a provider are not supported."""

@@ -19,6 +19,7 @@ from flowai.server.completion.messages.bodies import (
     CountTokensBody,
     ImageBlock,
     MessagesBody,
+    SystemBlock,
     TextBlock,
     ToolResultBlock,
     ToolUseBlock,
@@ -157,7 +158,7 @@ def _tool_message(block: ToolResultBlock) -> ChatMessage:
     return {"role": "tool", "tool_call_id": block.tool_use_id, "content": content, **_cache_control(block)}
 
 
-def _content(content: str | Sequence[TextBlock | ImageBlock]) -> str | list[dict[str, Any]]:
+def _content(content: str | Sequence[SystemBlock | TextBlock | ImageBlock]) -> str | list[dict[str, Any]]:
     """Return content in the chat protocol's parts; a single plain text as such, which more servers understand."""
     if isinstance(content, str):
         return content
@@ -167,15 +168,15 @@ def _content(content: str | Sequence[TextBlock | ImageBlock]) -> str | list[dict
     return parts[0]["text"] if len(parts) == 1 and parts[0].keys() == {"type", "text"} else parts
 
 
-def _part(block: TextBlock | ImageBlock) -> dict[str, Any]:
-    if isinstance(block, TextBlock):
+def _part(block: SystemBlock | TextBlock | ImageBlock) -> dict[str, Any]:
+    if not isinstance(block, ImageBlock):
         return {"type": "text", "text": block.text, **_cache_control(block)}
     source = block.source
     url = f"data:{source.media_type};base64,{source.data}" if isinstance(source, Base64Image) else source.url
     return {"type": "image_url", "image_url": {"url": url}, **_cache_control(block)}
 
 
-def _cache_control(owner: TextBlock | ImageBlock | ToolResultBlock | ClientTool) -> dict[str, Any]:
+def _cache_control(owner: SystemBlock | TextBlock | ImageBlock | ToolResultBlock | ClientTool) -> dict[str, Any]:
     return {} if owner.cache_control is None else {"cache_control": without_nulls(owner.cache_control)}
 
 

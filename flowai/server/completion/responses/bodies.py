@@ -91,9 +91,10 @@ class FunctionCallOutput(msgspec.Struct, frozen=True, kw_only=True, tag_field="t
 InputItem = InputMessage | FunctionCall | FunctionCallOutput
 
 
-class FunctionTool(Body, frozen=True, tag_field="type", tag="function"):
+class FunctionTool(Body, frozen=True):
     """A function that the model may call."""
 
+    type: Literal["function"]  # no tag: msgspec requires tags only within unions
     name: ToolName
     """Name of the function."""
     description: str | None = None
@@ -104,9 +105,10 @@ class FunctionTool(Body, frozen=True, tag_field="type", tag="function"):
     """Whether arguments must follow the schema."""
 
 
-class FunctionChoice(Body, frozen=True, tag_field="type", tag="function"):
+class FunctionChoice(Body, frozen=True):
     """The function that must be called."""
 
+    type: Literal["function"]  # as above
     name: ToolName
     """Name of the function."""
 
