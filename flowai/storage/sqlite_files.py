@@ -1,0 +1,109 @@
+"""Opens SQLite files that a stranger may have planted: no foreign owner, no tracked file, no code in the schema.
+
+Source: sqlite.org/security.html ("Untrusted SQLite Database Files"), sqlite.org/fileformat.html#the_rollback_journal and
+    SQLite's pager.c: a rollback journal that names a super-journal makes the next opening delete that file.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from flowai.errors import InfrastructureError, Place
+from flowai.storage.own_files import PRIVATE_FILE_MODE, check_no_link, make_private_directory
+from flowai.storage.tracked_files import is_tracked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SUFFIXES = ("", "-wal", "-shm", "-journal")
+"""Names of the files of one database, after its own."""
+_SUPER_JOURNAL_END = bytes.fromhex("d9d505f920a163d7")
+_checked: set[tuple[str, int]] = set()  # path and inode of files that git does not track, once per process
+
+
+def connect_own_database(path: Path, *, timeout_s: float, hint: str) -> sqlite3.Connection:
+    """Open a database that flowai owns; a missing one is created for the owner only, with its directories.
+
+    `hint` is the remedy of an InfrastructureError for a file that is a link, belongs to another user, is tracked by git
+    or contains triggers, views or virtual tables. Threads may share the connection. Raises sqlite3.Error and OSError
+    too.
+    """
+    _check_files(path, hint)
+    make_private_directory(path.parent)
+    with suppress(FileExistsError):  # never opened otherwise: closing it would drop SQLite's own locks
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE_MODE))
+    connection = sqlite3.connect(path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
+        _check_schema(connection, path, hint)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Write in one transaction: commit it, or roll it back after an error."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite rolls some back by itself, for example on a full disk
+            connection.execute("ROLLBACK")
+        raise
+
+
+def delete_database(path: Path) -> None:
+    """Delete the files of a database; links are deleted, not followed."""
+    for suffix in SUFFIXES:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _check_files(path: Path, hint: str) -> None:
+    place = Place(file=str(path))
+    for suffix in SUFFIXES:
+        file = path.with_name(path.name + suffix)
+        check_no_link(file)
+        try:
+            status = file.lstat()
+        except FileNotFoundError:
+            continue
+        if status.st_uid not in {os.geteuid(), 0}:
+            problem = f"`{file.name}` belongs to another user (uid {status.st_uid}), expected one of your own"
+            raise InfrastructureError(problem, place=place, hint=hint)
+        if suffix == "-journal" and _names_super_journal(file):
+            problem = f"`{file.name}` names another file to delete, which flowai never writes"
+            raise InfrastructureError(problem, place=place, hint=hint)
+        if (str(file), status.st_ino) in _checked:
+            continue
+        if is_tracked(file):
+            problem = f"git tracks `{file.name}`, so that anyone who can commit decides its content"
+            name = "/".join(path.parts[-3:])
+            raise InfrastructureError(problem, place=place, hint=f"`git rm --cached {name}*`, then delete it; {hint}")
+        _checked.add((str(file), status.st_ino))
+
+
+def _names_super_journal(file: Path) -> bool:
+    with file.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - len(_SUPER_JOURNAL_END)))
+        return stream.read() == _SUPER_JOURNAL_END
+
+
+def _check_schema(connection: sqlite3.Connection, path: Path, hint: str) -> None:
+    """Refuse triggers, views and virtual tables; SQLite stores the text of a statement with these first words."""
+    found = connection.execute(
+        "SELECT type, name FROM sqlite_schema WHERE NOT (sql IS NULL AND type = 'index') AND NOT ("
+        "sql LIKE 'CREATE TABLE %' OR sql LIKE 'CREATE INDEX %' OR sql LIKE 'CREATE UNIQUE INDEX %')"
+        " LIMIT 1"
+    ).fetchone()
+    if found is not None:
+        problem = f"contains the {found[0]} `{str(found[1])[:60]!a}`, which flowai does not write"
+        raise InfrastructureError(problem, place=Place(file=str(path)), hint=hint)
