@@ -40,7 +40,7 @@ __all__ = [
 
 _JITTER = 0.1  # answers that were stored together do not all expire together
 _COUNTS_PER_WRITE = 100
-_MAX_PENDING_WRITES = 256
+_MAX_PENDING_WRITES = 256  # of answers, and of the vectors that they wait for
 _CLOSE_LIMIT_S = 5.0
 
 
@@ -117,12 +117,11 @@ class ResponseCache:
 
     def store_soon(self, query: CacheQuery, completion: Completion) -> None:
         """Store an answer in the background; the next lookup finds it at once."""
-        if len(self._background) >= _MAX_PENDING_WRITES:  # as `_spawn`, but an operator should know
+        if len(self._unwritten) >= _MAX_PENDING_WRITES:
             self._write_error = f"{_MAX_PENDING_WRITES} answers wait to be stored; later ones are dropped"
             return
-        if self._exact is not None:
-            self._unwritten[query.key] = completion
-        self._spawn(self._store_and_forget(query, completion))
+        self._unwritten[query.key] = completion
+        self._start(self._store_and_forget(query, completion))
 
     async def store(self, query: CacheQuery, completion: Completion) -> None:
         """Store an answer in both caches; a missing vector is computed in the background."""
@@ -201,6 +200,9 @@ class ResponseCache:
         if len(self._background) >= _MAX_PENDING_WRITES:
             work.close()
             return
+        self._start(work)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
