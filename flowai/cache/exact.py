@@ -1,6 +1,7 @@
 """The exact cache: the same request to the same model is paid once.
 
-Values are JSON in the rows of one SQLite file, nothing else is read or deleted, since a stranger may have made the file.
+Values are JSON in the rows of one SQLite file; no other file is read or deleted, since its
+content may be a stranger's.
 """
 
 from __future__ import annotations

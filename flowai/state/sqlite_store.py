@@ -20,6 +20,7 @@ from flowai.state.memory_store import random_id
 from flowai.state.money import limit_nano_usd, nano_usd, oldest_kept_day, settlement_delta, usd, utc_day
 from flowai.state.store import BreakerDecision, BreakerView, Heartbeat, Overlay, Reservation, SharedState
 from flowai.storage.files import writing
+from flowai.storage.sqlite_files import connect_own_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +38,7 @@ _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _BUSY_POLL_S = (
     0.0002  # a write takes 30 us; SQLite's own waiting, in steps of milliseconds, would starve some processes
 )
+_RESET_HINT = "stop flowai's processes and delete it: this resets breakers, today's budgets and a rollback's overlay"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS store (held_by TEXT NOT NULL);
@@ -95,8 +97,9 @@ class SqliteStateStore:
                 pass  # removed: opening it explains more
             self._close()
         with writing(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self._path, timeout=0, isolation_level=None, cached_statements=32)
+            connection: sqlite3.Connection = _retry_while_busy(
+                lambda: connect_own_database(self._path, timeout_s=0, hint=_RESET_HINT, is_shared=True)
+            )
         try:
             _retry_while_busy(lambda: self._prepare(connection))
             with writing(self._path):
@@ -361,5 +364,5 @@ def _hint(error: Exception) -> str:
     if code in _BUSY:
         return "another process holds the lock; check for one that hangs"
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or isinstance(error, msgspec.MsgspecError):
-        return "stop flowai's processes and delete it: this resets breakers, today's budgets and a rollback's overlay"
+        return _RESET_HINT
     return "free some space or choose another place with `state:`"

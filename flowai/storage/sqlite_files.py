@@ -1,7 +1,8 @@
 """Opens SQLite files that a stranger may have planted: no foreign owner, no tracked file, no code in the schema.
 
-Source: sqlite.org/security.html ("Untrusted SQLite Database Files"), sqlite.org/fileformat.html#the_rollback_journal and
-    SQLite's pager.c: a rollback journal that names a super-journal makes the next opening delete that file.
+Source: sqlite.org/security.html ("Untrusted SQLite Database Files"), sqlite.org/fileformat.html ("The Rollback
+    Journal") and SQLite's pager.c: a rollback journal that names a super-journal can make the next opening delete that
+    file.
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from flowai.errors import InfrastructureError, Place
-from flowai.storage.own_files import PRIVATE_FILE_MODE, check_no_link, make_private_directory
-from flowai.storage.tracked_files import is_tracked
+from flowai.storage.own_files import PRIVATE_FILE_MODE, check_own_file, make_private_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,17 +22,16 @@ if TYPE_CHECKING:
 SUFFIXES = ("", "-wal", "-shm", "-journal")
 """Names of the files of one database, after its own."""
 _SUPER_JOURNAL_END = bytes.fromhex("d9d505f920a163d7")
-_checked: set[tuple[str, int]] = set()  # path and inode of files that git does not track, once per process
 
 
-def connect_own_database(path: Path, *, timeout_s: float, hint: str) -> sqlite3.Connection:
+def connect_own_database(path: Path, *, timeout_s: float, hint: str, is_shared: bool = False) -> sqlite3.Connection:
     """Open a database that flowai owns; a missing one is created for the owner only, with its directories.
 
-    `hint` is the remedy of an InfrastructureError for a file that is a link, belongs to another user, is tracked by git
-    or contains triggers, views or virtual tables. Threads may share the connection. Raises sqlite3.Error and OSError
-    too.
+    `hint` is the remedy of an InfrastructureError for a file that `check_own_file` refuses or that contains triggers,
+    views or virtual tables; another user may own the file if `is_shared`. Threads may share the connection. Raises
+    sqlite3.Error and OSError too.
     """
-    _check_files(path, hint)
+    _check_files(path, hint, is_shared=is_shared)
     make_private_directory(path.parent)
     with suppress(FileExistsError):  # never opened otherwise: closing it would drop SQLite's own locks
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE_MODE))
@@ -66,28 +65,13 @@ def delete_database(path: Path) -> None:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
-def _check_files(path: Path, hint: str) -> None:
-    place = Place(file=str(path))
+def _check_files(path: Path, hint: str, *, is_shared: bool) -> None:
     for suffix in SUFFIXES:
         file = path.with_name(path.name + suffix)
-        check_no_link(file)
-        try:
-            status = file.lstat()
-        except FileNotFoundError:
-            continue
-        if status.st_uid not in {os.geteuid(), 0}:
-            problem = f"`{file.name}` belongs to another user (uid {status.st_uid}), expected one of your own"
-            raise InfrastructureError(problem, place=place, hint=hint)
-        if suffix == "-journal" and _names_super_journal(file):
-            problem = f"`{file.name}` names another file to delete, which flowai never writes"
-            raise InfrastructureError(problem, place=place, hint=hint)
-        if (str(file), status.st_ino) in _checked:
-            continue
-        if is_tracked(file):
-            problem = f"git tracks `{file.name}`, so that anyone who can commit decides its content"
-            name = "/".join(path.parts[-3:])
-            raise InfrastructureError(problem, place=place, hint=f"`git rm --cached {name}*`, then delete it; {hint}")
-        _checked.add((str(file), status.st_ino))
+        check_own_file(file, hint, is_shared=is_shared)
+        if suffix == "-journal" and file.exists() and _names_super_journal(file):
+            problem = "names another file to delete, which flowai never writes"
+            raise InfrastructureError(problem, place=Place(file=str(file)), hint=hint)
 
 
 def _names_super_journal(file: Path) -> bool:
