@@ -102,18 +102,16 @@ def screen_lines(result: SmokeResult, backend: str, junit: str) -> Iterator[str]
     """Yield the screen: a line per case, the totals, and the next step."""
     from flowai.evals.reports.tables import OUTCOME_WORDS
     from flowai.rendering import formatting
-    from flowai.rendering.markdown import one_line
 
     report, totals = result.report, result.report.totals
     yield f"release {result.release} (current: {result.current})   {backend}"
     for warning in report.warnings:
         yield f"warning: {warning}"
-    names = {trial.case: one_line(trial.case) for trial in report.trials}
-    width = max(map(len, names.values()))
+    width = max(len(trial.case) for trial in report.trials)
     for trial in report.trials:
         word = OUTCOME_WORDS[trial.outcome]
         parts = [
-            f"{word:<5} {names[trial.case]:<{width}}",
+            f"{word:<5} {trial.case:<{width}}",
             f"{formatting.duration(trial.latency_ms):>7}",
             *_failure_reasons(trial),
         ]
@@ -137,12 +135,11 @@ def _failure_reasons(trial: Trial) -> Iterator[str]:
 
 def _verdict(result: SmokeResult) -> str:
     from flowai.evals.smoke.fallback_trials import CASE_PREFIX
-    from flowai.rendering.markdown import one_line
 
     verdict = result.report.decision.verdict
     if verdict == "pass":
         return "READY TO DEPLOY"
-    bad = "|".join(one_line(trial.case) for trial in result.report.trials if trial.outcome != "pass")
+    bad = "|".join(trial.case for trial in result.report.trials if trial.outcome != "pass")
     quoted = bad.replace("'", "'\\''")  # a pasted line runs nothing else
     fallbacks = " --fallbacks" if CASE_PREFIX in bad else ""
     again = f"again: flowai smoke --release {result.release}{fallbacks} --filter-pattern '{quoted}'"
