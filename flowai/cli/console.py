@@ -49,12 +49,12 @@ def command_context(env: str | None = None) -> CommandContext:
     return CommandContext(directory=Path.cwd(), user=current_user(os.environ), env=env)
 
 
-def uses_cache(context: CommandContext, wanted: bool | None) -> bool:
+def uses_cache(context: CommandContext, option: bool | None) -> bool:
     """Return whether to use cached answers; the default is no in CI, which a line on stderr says."""
-    if wanted is None and context.is_ci:
+    if option is None and context.is_ci:
         print_progress_line("cache off, because CI=true; --cache uses it")
         return False
-    return wanted is not False
+    return option is not False
 
 
 def flush() -> None:

@@ -89,7 +89,7 @@ def open_private_file(path: Path, flags: int) -> int:
 
 
 def make_private(path: Path) -> None:
-    """Take the rights of all but the owner from a file that another program wrote."""
+    """Remove the rights of all but the owner from a file that another program wrote."""
     path.chmod(path.stat().st_mode & PRIVATE_FILE_MODE)
 
 

@@ -69,7 +69,7 @@ class CommandContext:
 
     @property
     def is_ci(self) -> bool:
-        """Whether a CI system runs the command: a pull request decides the files there, a cache among them."""
+        """Return whether a CI system runs the command; a pull request decides the files there, a cache among them."""
         return self.environ.get("CI", "").lower() in {"true", "1"}
 
     def runtime_options(self) -> RuntimeOptions:
