@@ -13,7 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results.md"
-LIBRARIES = ("litellm", "typer", "msgspec")
+LIBRARIES = ("litellm", "typer", "msgspec", "diskcache")
 
 
 PARTS = (

@@ -25,6 +25,7 @@ HEAVY = {
     "jsonschema",
     "asyncio",
     "yaml",
+    "diskcache",
     "tabulate",
     "rich",
 }
@@ -72,7 +73,9 @@ def test_cache_stats_loads_the_cache_only(tmp_path: Path) -> None:
     with ScriptedProvider() as provider:
         project = make_project(tmp_path, provider.base_url)
         loaded(["eval"], project.root)
-    assert loaded(["cache", "stats"], project.root) <= {"rich", "pydantic", "yaml"}, "the registry names `state`"
+    assert loaded(["cache", "stats"], project.root) <= {"rich", "pydantic", "diskcache", "yaml"}, (
+        "the registry names `state`"
+    )
 
 
 LITELLM = {"litellm", "openai", "httpx"}
@@ -102,4 +105,4 @@ def test_a_fully_cached_eval_loads_neither_a_client_nor_an_event_loop(tmp_path: 
     with ScriptedProvider() as provider:
         project = make_project(tmp_path, provider.base_url)
         assert "aiohttp" in loaded(["eval"], project.root), "the first run calls models"
-    assert loaded(["eval"], project.root) <= {"rich", "pydantic", "yaml", "tabulate"}
+    assert loaded(["eval"], project.root) <= {"rich", "pydantic", "diskcache", "yaml", "tabulate"}

@@ -71,6 +71,7 @@ class DiskExactStore:
             await asyncio.wait({self._opening})
         if self._cache is not None:
             await asyncio.to_thread(self._cache.close)
+            self._cache.release()
             self._cache = None
 
     def _opened(self) -> ExactCache:
@@ -83,9 +84,14 @@ class DiskExactStore:
 
     async def _reopen(self) -> None:
         try:
-            await asyncio.to_thread(self._open)
+            await asyncio.to_thread(self._open_elsewhere)
         finally:
             self._opening = None
+
+    def _open_elsewhere(self) -> None:
+        self._open()
+        if self._cache is not None:
+            self._cache.release()
 
     def _open(self) -> None:
         try:

@@ -1,7 +1,7 @@
 """The exact cache: the same request to the same model is paid once.
 
-Values are JSON in the rows of one SQLite file; no other file is read or deleted, since its
-content may be a stranger's.
+Values are JSON in rows of diskcache's file; no other file is read or deleted, since its content may
+be a stranger's.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,6 @@ from flowai.cache.stats import CacheStats, CacheUsage, cache_hit_usage, stats_of
 from flowai.cache.write_queue import WriteQueue
 from flowai.errors import InfrastructureError, Place, UsageError
 from flowai.providers import Completion
-from flowai.storage.sqlite_files import SUFFIXES, connect_own_database, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,20 +32,10 @@ REFUSED_HINT = "`--no-cache` works without it; `flowai cache clear` deletes it"
 _ENTRY = "entry/"
 _USAGE = "usage/"
 
-_IN_ROW = 1  # the only mode: the value is JSON in the row
 _BUSY_LIMIT_S = 2.0  # for writers; readers wait for no writer in a write-ahead log
 _LINGER_S = 0.05  # answers that come within this time share a transaction; a killed process loses at most those
 _CLOSE_LIMIT_S = 5.0
 _MAINTENANCE_BATCHES = 64
-_EVICTED_SHARE = 0.1
-_TABLES = """
-CREATE TABLE IF NOT EXISTS cache (
-    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, mode INTEGER NOT NULL, value BLOB NOT NULL, expire_time REAL
-);
-CREATE INDEX IF NOT EXISTS cache_expire_time ON cache (expire_time) WHERE expire_time IS NOT NULL;
-"""
-_REPLACE = "INSERT OR REPLACE INTO cache (key, mode, value, expire_time) VALUES (?, ?, ?, ?)"
-_SELECT = "SELECT value FROM cache WHERE key = ? AND mode = ? AND (expire_time IS NULL OR expire_time > ?)"
 
 
 def cache_key(request: Request, *, feature: str, prompt_hash: str, tenant: str = "", repeat: int | None = 0) -> str:
@@ -107,17 +95,21 @@ class ExactCache:
         self.directory = directory
         self.write_error: str | None = None
         """Why answers were not stored; None after the next that was."""
-        self._file = directory / EXACT_FILE
-        self._size_limit_bytes = size_limit_bytes
         self._decoder = msgspec.json.Decoder(Completion)
         self._pending: dict[str, CacheUsage] = {}
         self._queued: dict[str, bytes] = {}
-        self._queue = WriteQueue("flowai-exact-cache", self._write, self._release_writer)
-        self._writer: sqlite3.Connection | None = None
         self._batch_count = 0
+        from flowai.cache.row_store import RowStore  # heavy; importers of the key do without
+
         with self._catch_disk_errors():
-            self._reader = self._connect(open_limit_s)
-            self._reader.execute(f"PRAGMA busy_timeout = {round(read_limit_s * 1000)}")
+            self._store = RowStore(
+                directory / EXACT_FILE,
+                size_limit_bytes=size_limit_bytes,
+                open_limit_s=open_limit_s,
+                busy_limit_s=read_limit_s,
+                hint=REFUSED_HINT,
+            )
+        self._queue = WriteQueue("flowai-exact-cache", self._write, self._store.close)
 
     def get(self, key: str) -> Completion | None:
         """Return a stored answer and count the hit or miss; None when it is missing, expired or unreadable."""
@@ -131,7 +123,7 @@ class ExactCache:
         data: object = self._queued.get(key)
         if data is None:
             with self._catch_disk_errors():
-                data = self._value(self._reader, _ENTRY + key)
+                data = self._store.get(_ENTRY + key)
         try:
             return self._decoder.decode(data) if isinstance(data, bytes) else None
         except msgspec.DecodeError:  # written by another version: counts as missing
@@ -145,7 +137,6 @@ class ExactCache:
     def store(self, key: str, completion: Completion, *, ttl_s: float | None, linger_s: float = 0.0) -> Future[None]:
         """Queue an answer and return the result of writing it; otherwise as `put`."""
         data = msgspec.json.encode(completion)
-        row = (_ENTRY + key, _IN_ROW, data, None if ttl_s is None else time.time() + ttl_s)
 
         def forget(_: object) -> None:
             if self._queued.get(key) is data:
@@ -153,7 +144,7 @@ class ExactCache:
 
         self._queued[key] = data
         try:
-            future = self._queue.add(lambda connection: connection.execute(_REPLACE, row), linger_s=linger_s)
+            future = self._queue.add(lambda: self._store.set(_ENTRY + key, data, expire=ttl_s), linger_s=linger_s)
         except InfrastructureError as error:
             forget(error)
             self.write_error = str(error)
@@ -172,10 +163,9 @@ class ExactCache:
     def add_usage(self, features: Mapping[str, CacheUsage]) -> Future[None]:
         """Queue what is added to each feature's usage, and return the result of writing it."""
 
-        def add(connection: sqlite3.Connection) -> None:
+        def add() -> None:
             for feature, more in features.items():
-                counts = msgspec.json.encode(self._usage(connection, feature) + more)
-                connection.execute(_REPLACE, (_USAGE + feature, _IN_ROW, counts, None))
+                self._store.set(_USAGE + feature, msgspec.json.encode(self._usage(feature) + more))
 
         return self._queue.add(add)
 
@@ -185,91 +175,59 @@ class ExactCache:
         entry_counts: dict[str, int] = {}
         features: dict[str, CacheUsage] = {}
         with self._catch_disk_errors():
-            self._delete_expired(self._reader)
-            for (key,) in self._reader.execute("SELECT key FROM cache ORDER BY key").fetchall():
+            self._store.expire()
+            for key in self._store:
                 kind, _, rest = str(key).partition("/")
                 feature = rest.partition("/")[0]
                 if kind + "/" == _USAGE:
-                    features[feature] = self._usage(self._reader, feature)
+                    features[feature] = self._usage(feature)
                 else:
                     entry_counts[feature] = entry_counts.get(feature, 0) + 1
-            paths = [self.directory / (EXACT_FILE + suffix) for suffix in SUFFIXES]
-            size_bytes = sum(path.stat().st_size for path in paths if path.is_file())
+            size_bytes = self._store.volume()
         return stats_of("exact", "disk", size_bytes=size_bytes, entry_counts=entry_counts, features=features)
 
     def clear(self) -> int:
         """Delete all answers and counts; return the number of answers."""
         entry_count = self.stats().entry_count
         with self._catch_disk_errors():
-            self._reader.execute("DELETE FROM cache")
-            self._reader.execute("VACUUM")
+            self._store.clear()
         return entry_count
 
     def close(self) -> None:
-        """Write what is queued and the counts, within some seconds, and close the store; may be called twice."""
+        """Write what is queued and the counts, within some seconds, and close the store; may be called twice.
+
+        Other threads that read call `release`.
+        """
         if self._pending:
             with suppress(InfrastructureError):  # as with answers: `write_error` has the reason
                 self.add_usage(self._pending)
             self._pending = {}
         self._queue.close(_CLOSE_LIMIT_S)
-        self._reader.close()
+        self.release()
 
-    def _connect(self, busy_limit_s: float) -> sqlite3.Connection:
-        connection = connect_own_database(self._file, timeout_s=busy_limit_s, hint=REFUSED_HINT)
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")  # readers never wait for a writer
-            connection.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last answers, never the file
-            connection.executescript(_TABLES)
-        except sqlite3.Error:
-            connection.close()
-            raise
-        return connection
+    def release(self) -> None:
+        """Close this thread's connection; its next read opens another."""
+        self._store.close()
 
-    def _write(self, operations: Sequence[Callable[[sqlite3.Connection], object]]) -> None:
+    def _write(self, operations: Sequence[Callable[[], object]]) -> None:
         """Run queued operations in one transaction, in the queue's thread."""
         try:
             with self._catch_disk_errors():
-                if self._writer is None:
-                    self._writer = self._connect(_BUSY_LIMIT_S)
-                with transaction(self._writer):
+                self._store.set_busy_limit(_BUSY_LIMIT_S)
+                if self._batch_count % _MAINTENANCE_BATCHES == 0:  # also the first: short-lived processes evict too
+                    self._store.delete_oldest(newest=_USAGE)
+                with self._store.transact():
                     for operation in operations:
-                        operation(self._writer)
-                    if self._batch_count % _MAINTENANCE_BATCHES == 0:  # also the first: short-lived processes evict too
-                        self._delete_expired(self._writer)
-                        self._evict(self._writer)
-                    self._batch_count += 1
+                        operation()
+                self._batch_count += 1
         except InfrastructureError as error:
+            self._store.close()  # ends the transaction if COMMIT failed; the next batch opens it again
             self.write_error = str(error)
             raise
         self.write_error = None
 
-    def _release_writer(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-    def _evict(self, connection: sqlite3.Connection) -> None:
-        """Delete the oldest tenth of a file that is too large."""
-        (page_count,), (free_count,), (page_bytes,) = (
-            connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "freelist_count", "page_size")
-        )
-        if (page_count - free_count) * page_bytes > self._size_limit_bytes:
-            (entry_count,) = connection.execute("SELECT COUNT(*) FROM cache").fetchone()
-            connection.execute(
-                f"DELETE FROM cache WHERE id IN (SELECT id FROM cache WHERE key GLOB '{_ENTRY}*' ORDER BY id LIMIT ?)",  # noqa: S608 - a constant
-                (max(1, int(entry_count * _EVICTED_SHARE)),),
-            )
-
-    @staticmethod
-    def _delete_expired(connection: sqlite3.Connection) -> None:
-        connection.execute("DELETE FROM cache WHERE expire_time <= ?", (time.time(),))
-
-    @staticmethod
-    def _value(connection: sqlite3.Connection, key: str) -> object:
-        row = connection.execute(_SELECT, (key, _IN_ROW, time.time())).fetchone()
-        return None if row is None else row[0]
-
-    def _usage(self, connection: sqlite3.Connection, feature: str) -> CacheUsage:
-        data = self._value(connection, _USAGE + feature)
+    def _usage(self, feature: str) -> CacheUsage:
+        data = self._store.get(_USAGE + feature)
         try:
             return msgspec.json.decode(data, type=CacheUsage) if isinstance(data, bytes) else CacheUsage()
         except msgspec.DecodeError:  # written by another version: counts start at 0
@@ -280,8 +238,10 @@ class ExactCache:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
+            # SQLite may roll back by itself; diskcache's own attempt then fails and hides the reason
+            reason = error.__context__ if isinstance(error.__context__, sqlite3.Error) else error
             raise InfrastructureError(
-                f"the cache cannot be used: {error}",
+                f"the cache cannot be used: {reason}",
                 place=Place(file=str(self.directory)),
                 hint=f"is the disk full, or the file locked? {REFUSED_HINT}",
-            ) from error
+            ) from reason

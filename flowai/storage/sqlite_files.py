@@ -21,15 +21,19 @@ if TYPE_CHECKING:
 
 SUFFIXES = ("", "-wal", "-shm", "-journal")
 """Names of the files of one database, after its own."""
+_PLAIN_STATEMENTS = ("CREATE TABLE ", "CREATE INDEX ", "CREATE UNIQUE INDEX ")
+"""First words of harmless statements, as SQLite stores them."""
 _SUPER_JOURNAL_END = bytes.fromhex("d9d505f920a163d7")
 
 
-def connect_own_database(path: Path, *, timeout_s: float, hint: str, is_shared: bool = False) -> sqlite3.Connection:
+def connect_own_database(
+    path: Path, *, timeout_s: float, hint: str, is_shared: bool = False, schema: frozenset[str] | None = None
+) -> sqlite3.Connection:
     """Open a database that flowai owns; a missing one is created for the owner only, with its directories.
 
     `hint` is the remedy of an InfrastructureError for a file that `check_own_file` refuses or that contains triggers,
-    views or virtual tables; another user may own the file if `is_shared`. Threads may share the connection. Raises
-    sqlite3.Error and OSError too.
+    views or virtual tables or, with `schema`, any other statement; another user may own the file if `is_shared`.
+    Threads may share the connection. Raises sqlite3.Error and OSError too.
     """
     _check_files(path, hint, is_shared=is_shared)
     make_private_directory(path.parent)
@@ -39,7 +43,7 @@ def connect_own_database(path: Path, *, timeout_s: float, hint: str, is_shared: 
     try:
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
-        _check_schema(connection, path, hint)
+        _check_schema(connection, path, hint, schema)
     except BaseException:
         connection.close()
         raise
@@ -81,13 +85,11 @@ def _names_super_journal(file: Path) -> bool:
         return stream.read() == _SUPER_JOURNAL_END
 
 
-def _check_schema(connection: sqlite3.Connection, path: Path, hint: str) -> None:
-    """Refuse triggers, views and virtual tables; SQLite stores the text of a statement with these first words."""
-    found = connection.execute(
-        "SELECT type, name FROM sqlite_schema WHERE NOT (sql IS NULL AND type = 'index') AND NOT ("
-        "sql LIKE 'CREATE TABLE %' OR sql LIKE 'CREATE INDEX %' OR sql LIKE 'CREATE UNIQUE INDEX %')"
-        " LIMIT 1"
-    ).fetchone()
-    if found is not None:
-        problem = f"contains the {found[0]} `{str(found[1])[:60]!a}`, which flowai does not write"
-        raise InfrastructureError(problem, place=Place(file=str(path)), hint=hint)
+def _check_schema(connection: sqlite3.Connection, path: Path, hint: str, allowed: frozenset[str] | None) -> None:
+    """Refuse all statements but those of `allowed`; if it is None, all but tables and indexes."""
+    for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_schema"):
+        is_implied = sql is None and kind == "index"  # by UNIQUE or PRIMARY KEY
+        is_allowed = str(sql).startswith(_PLAIN_STATEMENTS) if allowed is None else sql in allowed
+        if not is_implied and not is_allowed:
+            problem = f"contains the {kind} `{str(name)[:60]!a}`, which flowai does not write"
+            raise InfrastructureError(problem, place=Place(file=str(path)), hint=hint)

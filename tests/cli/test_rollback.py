@@ -288,5 +288,5 @@ def test_a_fresh_interpreter_loads_nothing_that_may_be_broken(place: Path) -> No
     )
     code, *loaded = done.stdout.rpartition("LOADED ")[2].split()
     assert code == "0", done.stdout
-    heavy = {"litellm", "openai", "httpx", "aiohttp", "pandas", "numpy", "duckdb", "jsonschema", "redis"}
+    heavy = {"litellm", "openai", "httpx", "aiohttp", "pandas", "numpy", "duckdb", "jsonschema", "diskcache", "redis"}
     assert heavy & set(loaded) == set()
