@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flowai.errors import ProjectError, UsageError
+from flowai.storage.own_files import LOCAL_DIRECTORY, REGISTRY_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-REGISTRY_FILE = "registry.yaml"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +49,7 @@ class Project:
     @property
     def local(self) -> Path:
         """Files that flowai manages; never committed."""
-        return self.root / ".flowai"
+        return self.root / LOCAL_DIRECTORY
 
     @property
     def runs(self) -> Path:

@@ -35,6 +35,7 @@ def pytest_configure() -> None:
     """Undo what a shell does to its background jobs: they ignore Ctrl-C, and so would every process a test starts."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.pop("CI", None)  # it switches the cache off; tests of that set it themselves
 
 
 @pytest.hookimpl(wrapper=True)

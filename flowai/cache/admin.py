@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flowai.cache.exact import ExactCache
+from flowai.cache.exact import EXACT_FILE, ExactCache
 from flowai.cache.redis_store import clear_redis, is_redis, redis_stats
 from flowai.cache.sqlite_vectors import SEMANTIC_FILE, clear_disk_vectors, disk_vector_stats
 from flowai.cache.stats import CacheStats
 from flowai.errors import InfrastructureError
 from flowai.registry import cache_address, environment_of, load_registry
 from flowai.state.urls import shown_address
+from flowai.storage.sqlite_files import delete_database
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from flowai.project import Project
 
@@ -49,7 +52,7 @@ def cache_stats(caches: Caches) -> tuple[CacheStats, ...]:
     """
     directory = caches.project.cache
     exact = CacheStats()
-    if (directory / "cache.db").is_file():
+    if (directory / EXACT_FILE).is_file():
         with closing(ExactCache(directory)) as cache:
             exact = cache.stats()
     stats = (exact, disk_vector_stats(directory / SEMANTIC_FILE))
@@ -69,15 +72,32 @@ def cache_stats(caches: Caches) -> tuple[CacheStats, ...]:
 def clear_caches(caches: Caches) -> int:
     """Delete all answers and counts; return the number of answers.
 
-    If a cache cannot be cleared, those before it are.
+    A damaged or refused file is deleted, and its answers do not count. If a cache cannot be cleared, those before it
+    are.
     """
     directory = caches.project.cache
-    count = clear_disk_vectors(directory / SEMANTIC_FILE)
-    if (directory / "cache.db").is_file():
-        with closing(ExactCache(directory)) as cache:
-            count += cache.clear()
+    count = _clear_file(directory / SEMANTIC_FILE, clear_disk_vectors)
+    count += _clear_file(directory / EXACT_FILE, _clear_exact)
     if caches.redis_url is not None:
         import asyncio  # as above
 
         count += asyncio.run(clear_redis(caches.redis_url))
     return count
+
+
+def _clear_exact(file: Path) -> int:
+    with closing(ExactCache(file.parent)) as cache:
+        return cache.clear()
+
+
+def _clear_file(file: Path, clear: Callable[[Path], int]) -> int:
+    if not file.is_file() and not file.is_symlink():
+        return 0
+    try:
+        return clear(file)
+    except InfrastructureError as error:
+        is_in_use = isinstance(error.__cause__, (sqlite3.OperationalError, OSError))
+        if is_in_use or file.parent.is_symlink():
+            raise
+        delete_database(file)
+        return 0

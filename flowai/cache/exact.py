@@ -1,6 +1,7 @@
-"""The exact cache: the same request to the same model is paid once. The only module that imports diskcache.
+"""The exact cache: the same request to the same model is paid once.
 
-Values are JSON bytes: nothing is pickled, and a pickled row is refused, since the file is user data.
+Values are JSON in rows of diskcache's file; no other file is read or deleted, since its content may
+be a stranger's.
 """
 
 from __future__ import annotations
@@ -8,26 +9,33 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from flowai.cache.stats import CacheStats, CacheUsage, cache_hit_usage, stats_of
+from flowai.cache.write_queue import WriteQueue
 from flowai.errors import InfrastructureError, Place, UsageError
 from flowai.providers import Completion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
-
-    import diskcache
 
     from flowai.providers import Request
 
+EXACT_FILE = "cache.db"
 DEFAULT_SIZE_LIMIT_BYTES = 2**30
+REFUSED_HINT = "`--no-cache` works without it; `flowai cache clear` deletes it"
 _ENTRY = "entry/"
 _USAGE = "usage/"
+
+_BUSY_LIMIT_S = 2.0  # for writers; readers wait for no writer in a write-ahead log
+_LINGER_S = 0.05  # answers that come within this time share a transaction; a killed process loses at most those
+_CLOSE_LIMIT_S = 5.0
+_MAINTENANCE_BATCHES = 64
 
 
 def cache_key(request: Request, *, feature: str, prompt_hash: str, tenant: str = "", repeat: int | None = 0) -> str:
@@ -71,15 +79,37 @@ def digest(parts: tuple[Any, ...]) -> str:
 class ExactCache:
     """Completions on disk, shared by processes; above `size_limit_bytes` the oldest entries are evicted.
 
-    All methods raise InfrastructureError if the disk is full or the store is damaged; stored answers stay unchanged.
+    Answers are written by a thread, many in one transaction, and read back at once. All methods but `put` and `close`
+    raise InfrastructureError if the disk is full or the store is damaged, locked or refused; stored answers stay
+    unchanged. Threads may share it.
     """
 
-    def __init__(self, directory: Path, *, size_limit_bytes: int = DEFAULT_SIZE_LIMIT_BYTES) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        size_limit_bytes: int = DEFAULT_SIZE_LIMIT_BYTES,
+        open_limit_s: float = _BUSY_LIMIT_S,
+        read_limit_s: float = _BUSY_LIMIT_S,
+    ) -> None:
         self.directory = directory
+        self.write_error: str | None = None
+        """Why answers were not stored; None after the next that was."""
         self._decoder = msgspec.json.Decoder(Completion)
         self._pending: dict[str, CacheUsage] = {}
+        self._queued: dict[str, bytes] = {}
+        self._batch_count = 0
+        from flowai.cache.row_store import RowStore  # heavy; importers of the key do without
+
         with self._catch_disk_errors():
-            self._store = _open_store(directory, size_limit_bytes)
+            self._store = RowStore(
+                directory / EXACT_FILE,
+                size_limit_bytes=size_limit_bytes,
+                open_limit_s=open_limit_s,
+                busy_limit_s=read_limit_s,
+                hint=REFUSED_HINT,
+            )
+        self._queue = WriteQueue("flowai-exact-cache", self._write, self._store.close)
 
     def get(self, key: str) -> Completion | None:
         """Return a stored answer and count the hit or miss; None when it is missing, expired or unreadable."""
@@ -90,30 +120,54 @@ class ExactCache:
 
     def read(self, key: str) -> Completion | None:
         """Return a stored answer without counting; otherwise as `get`."""
-        with self._catch_disk_errors():
-            data = self._store.get(_ENTRY + key, retry=True)
+        data: object = self._queued.get(key)
+        if data is None:
+            with self._catch_disk_errors():
+                data = self._store.get(_ENTRY + key)
         try:
             return self._decoder.decode(data) if isinstance(data, bytes) else None
         except msgspec.DecodeError:  # written by another version: counts as missing
             return None
 
     def put(self, key: str, completion: Completion, *, ttl_s: float | None = None) -> None:
-        """Store an answer for `ttl_s` > 0 seconds; None until it is evicted."""
-        with self._catch_disk_errors():
-            self._store.set(_ENTRY + key, msgspec.json.encode(completion), expire=ttl_s, retry=True)
+        """Queue an answer for `ttl_s` > 0 seconds; None until it is evicted. An answer that is lost is no error."""
+        with suppress(InfrastructureError):
+            self.store(key, completion, ttl_s=ttl_s, linger_s=_LINGER_S)
+
+    def store(self, key: str, completion: Completion, *, ttl_s: float | None, linger_s: float = 0.0) -> Future[None]:
+        """Queue an answer and return the result of writing it; otherwise as `put`."""
+        data = msgspec.json.encode(completion)
+
+        def forget(_: object) -> None:
+            if self._queued.get(key) is data:
+                self._queued.pop(key, None)
+
+        self._queued[key] = data
+        try:
+            future = self._queue.add(lambda: self._store.set(_ENTRY + key, data, expire=ttl_s), linger_s=linger_s)
+        except InfrastructureError as error:
+            forget(error)
+            self.write_error = str(error)
+            raise
+        future.add_done_callback(forget)
+        return future
 
     def flush(self) -> None:
-        """Write the counts; a killed process loses only the counts since the last flush."""
-        self.add_usage(self._pending)
-        self._pending.clear()
+        """Write the counts and what is queued; a killed process loses only what came since the last flush."""
+        counts, self._pending = self._pending, {}
+        try:
+            self.add_usage(counts).result(_CLOSE_LIMIT_S)
+        except TimeoutError:
+            raise InfrastructureError(f"the cache wrote nothing within {_CLOSE_LIMIT_S:g} s") from None
 
-    def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
-        """Add to each feature's usage, in one transaction."""
-        if not features:
-            return
-        with self._catch_disk_errors(), self._store.transact(retry=True):
+    def add_usage(self, features: Mapping[str, CacheUsage]) -> Future[None]:
+        """Queue what is added to each feature's usage, and return the result of writing it."""
+
+        def add() -> None:
             for feature, more in features.items():
                 self._store.set(_USAGE + feature, msgspec.json.encode(self._usage(feature) + more))
+
+        return self._queue.add(add)
 
     def stats(self) -> CacheStats:
         """Count entries and savings, after deleting expired entries."""
@@ -121,7 +175,7 @@ class ExactCache:
         entry_counts: dict[str, int] = {}
         features: dict[str, CacheUsage] = {}
         with self._catch_disk_errors():
-            self._store.expire(retry=True)
+            self._store.expire()
             for key in self._store:
                 kind, _, rest = str(key).partition("/")
                 feature = rest.partition("/")[0]
@@ -129,20 +183,48 @@ class ExactCache:
                     features[feature] = self._usage(feature)
                 else:
                     entry_counts[feature] = entry_counts.get(feature, 0) + 1
-            size_bytes = int(self._store.volume())
+            size_bytes = self._store.volume()
         return stats_of("exact", "disk", size_bytes=size_bytes, entry_counts=entry_counts, features=features)
 
     def clear(self) -> int:
         """Delete all answers and counts; return the number of answers."""
         entry_count = self.stats().entry_count
         with self._catch_disk_errors():
-            self._store.clear(retry=True)
+            self._store.clear()
         return entry_count
 
     def close(self) -> None:
-        """Flush the counts and close the store."""
-        self.flush()
+        """Write what is queued and the counts, within some seconds, and close the store; may be called twice.
+
+        Other threads that read call `release`.
+        """
+        if self._pending:
+            with suppress(InfrastructureError):  # as with answers: `write_error` has the reason
+                self.add_usage(self._pending)
+            self._pending = {}
+        self._queue.close(_CLOSE_LIMIT_S)
+        self.release()
+
+    def release(self) -> None:
+        """Close this thread's connection; its next read opens another."""
         self._store.close()
+
+    def _write(self, operations: Sequence[Callable[[], object]]) -> None:
+        """Run queued operations in one transaction, in the queue's thread."""
+        try:
+            with self._catch_disk_errors():
+                self._store.set_busy_limit(_BUSY_LIMIT_S)
+                if self._batch_count % _MAINTENANCE_BATCHES == 0:  # also the first: short-lived processes evict too
+                    self._store.delete_oldest(newest=_USAGE)
+                with self._store.transact():
+                    for operation in operations:
+                        operation()
+                self._batch_count += 1
+        except InfrastructureError as error:
+            self._store.close()  # ends the transaction if COMMIT failed; the next batch opens it again
+            self.write_error = str(error)
+            raise
+        self.write_error = None
 
     def _usage(self, feature: str) -> CacheUsage:
         data = self._store.get(_USAGE + feature)
@@ -156,32 +238,10 @@ class ExactCache:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
+            # SQLite may roll back by itself; diskcache's own attempt then fails and hides the reason
+            reason = error.__context__ if isinstance(error.__context__, sqlite3.Error) else error
             raise InfrastructureError(
-                f"the cache cannot be used: {error}",
+                f"the cache cannot be used: {reason}",
                 place=Place(file=str(self.directory)),
-                hint="is the disk full? `--no-cache` works without it; `flowai cache clear` deletes it",
-            ) from error
-
-
-def _open_store(directory: Path, size_limit_bytes: int) -> diskcache.Cache:
-    import diskcache
-
-    class BytesDisk(diskcache.Disk):  # type: ignore[misc] # diskcache ships no types
-        """Stores text keys and byte values unchanged; refuses values that need unpickling."""
-
-        def store(self, value: object, read: bool, key: object = diskcache.UNKNOWN) -> Any:  # noqa: ANN401, FBT001 - diskcache's signature
-            if not isinstance(value, bytes):
-                raise TypeError("the exact cache stores bytes")
-            return super().store(value, read, key=key)
-
-        def fetch(self, mode: int, filename: str | None, value: object, read: bool) -> Any:  # noqa: ANN401, FBT001 - as above
-            if mode == diskcache.core.MODE_PICKLE:
-                return None  # not written by this cache: counts as missing
-            return super().fetch(mode, filename, value, read)
-
-        def get(self, key: object, raw: bool) -> Any:  # noqa: ANN401, FBT001 - as above
-            return super().get(key, raw) if raw else ""
-
-    return diskcache.Cache(
-        str(directory), disk=BytesDisk, size_limit=size_limit_bytes, eviction_policy="least-recently-stored"
-    )
+                hint=f"is the disk full, or the file locked? {REFUSED_HINT}",
+            ) from reason

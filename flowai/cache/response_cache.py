@@ -40,7 +40,7 @@ __all__ = [
 
 _JITTER = 0.1  # answers that were stored together do not all expire together
 _COUNTS_PER_WRITE = 100
-_MAX_PENDING_WRITES = 64
+_MAX_PENDING_WRITES = 256  # of answers, and of the vectors that they wait for
 _CLOSE_LIMIT_S = 5.0
 _NO_KEY = "warm-up"  # keys of answers are hexadecimal
 
@@ -79,19 +79,27 @@ class ResponseCache:
         self._counts: dict[CacheKind, dict[str, CacheUsage]] = {"exact": {}, "semantic": {}}
         self._lookup_count = 0
         self._background: set[asyncio.Task[None]] = set()
-        self.error = error
+        self._unwritten: dict[str, Completion] = {}
+        self._read_error = error
+        self._write_error: str | None = None
         self.semantic_error = semantic_error
+
+    @property
+    def error(self) -> str | None:
+        """Why the exact cache cannot be read or written; None while it can."""
+        return self._read_error or self._write_error
 
     async def find_exact(self, query: CacheQuery) -> CacheHit | None:
         """Return the stored answer to the same request."""
         if self._exact is None:
             return None
-        completion = None
-        try:
-            completion = await self._exact.get(query.key)
-            self.error = None
-        except FlowaiError as error:
-            self.error = str(error)
+        completion = self._unwritten.get(query.key)
+        if completion is None:
+            try:
+                completion = await self._exact.get(query.key)
+                self._read_error = None
+            except FlowaiError as error:
+                self._read_error = str(error)
         self._count("exact", query.feature, completion)
         return None if completion is None else CacheHit(completion=completion, cache="exact", similarity=None)
 
@@ -108,6 +116,14 @@ class ResponseCache:
         self._count("semantic", query.feature, None if hit is None else hit.completion)
         return hit
 
+    def store_soon(self, query: CacheQuery, completion: Completion) -> None:
+        """Store an answer in the background; the next lookup finds it at once."""
+        if len(self._unwritten) >= _MAX_PENDING_WRITES:
+            self._write_error = f"{_MAX_PENDING_WRITES} answers wait to be stored; later ones are dropped"
+            return
+        self._unwritten[query.key] = completion
+        self._start(self._store_and_forget(query, completion))
+
     async def store(self, query: CacheQuery, completion: Completion) -> None:
         """Store an answer in both caches; a missing vector is computed in the background."""
         ttl_s = query.ttl_s * self._rng.uniform(1 - _JITTER, 1 + _JITTER)
@@ -120,17 +136,25 @@ class ResponseCache:
         if self._exact is not None:
             try:
                 await self._exact.put(query.key, completion, ttl_s=ttl_s)
-                self.error = None
+                self._write_error = None
             except FlowaiError as error:
-                self.error = str(error)
+                self._write_error = str(error)
+
+    async def _store_and_forget(self, query: CacheQuery, completion: Completion) -> None:
+        try:
+            await self.store(query, completion)
+        finally:
+            if self._unwritten.get(query.key) is completion:
+                del self._unwritten[query.key]
 
     async def warm_up(self) -> None:
         """Open now what the first call would wait for; `error` and `semantic_error` report a failure."""
         try:
             if self._exact is not None:
                 await self._exact.get(_NO_KEY)
+                self._read_error = None
         except FlowaiError as error:
-            self.error = str(error)
+            self._read_error = str(error)
         try:
             if self._semantic is not None:
                 await self._semantic.warm_up()
@@ -179,7 +203,7 @@ class ResponseCache:
         except (
             FlowaiError
         ) as error:  # the counts are lost: they matter less than memory that grows while a disk is full
-            self.error = str(error)
+            self._write_error = str(error)
         try:
             if counts["semantic"] and self._semantic is not None:
                 await self._semantic.add_usage(counts["semantic"])
@@ -191,6 +215,9 @@ class ResponseCache:
         if len(self._background) >= _MAX_PENDING_WRITES:
             work.close()
             return
+        self._start(work)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
@@ -213,7 +240,8 @@ def open_response_cache(
             exact, vectors = RedisExactStore(connection), RedisVectors(connection)
         else:
             vectors = DiskVectorStore(directory / SEMANTIC_FILE)
-            exact = DiskExactStore(directory)
+            disk = DiskExactStore(directory)
+            exact, error = disk, None if disk.error is None else str(disk.error)
     except InfrastructureError as failure:
         error = str(failure)
     return ResponseCache(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _MAX_REMEMBERED_VECTORS = 512
 _EMBED_TIMEOUT_S = 2.0
+_SEARCH_TIMEOUT_S = 0.5  # the disk or Redis may be locked; the call has other work to do
 
 
 class SemanticCache:
@@ -53,7 +54,12 @@ class SemanticCache:
             ) from None
         if vector is None:
             return None
-        for neighbour in await self._store.nearest(self._partition(query), vector, above=query.threshold):
+        try:
+            search = self._store.nearest(self._partition(query), vector, above=query.threshold)
+            neighbours = await asyncio.wait_for(search, _SEARCH_TIMEOUT_S)
+        except TimeoutError:
+            raise InfrastructureError(f"the semantic cache found nothing within {_SEARCH_TIMEOUT_S:g} s") from None
+        for neighbour in neighbours:
             if find_mismatch(query.text, neighbour.text) is None:
                 return CacheHit(completion=neighbour.completion, cache="semantic", similarity=neighbour.similarity)
         return None

@@ -19,9 +19,10 @@ from flowai.cache.stats import CacheStats, CacheUsage, stats_of
 from flowai.cache.vector_store import MAX_ENTRIES, MAX_NEIGHBOURS, CacheEntry, Neighbour
 from flowai.errors import InfrastructureError, Place
 from flowai.providers import Completion
+from flowai.storage.sqlite_files import SUFFIXES, connect_own_database, transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from flowai.cache.vector_math import VectorTable
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 SEMANTIC_FILE = "semantic-1.db"
 """File name, next to the exact cache; the number is the format's."""
 
-_BUSY_LIMIT_S = 5.0
+_BUSY_LIMIT_S = 2.0
+_REFUSED_HINT = "`flowai cache clear` deletes it: it contains only cached answers"
 _EVICT_EVERY = 64
 _TABLES = """
 CREATE TABLE IF NOT EXISTS entry (
@@ -51,7 +53,14 @@ class DiskVectors:
     file is damaged; stored answers stay unchanged.
     """
 
-    def __init__(self, file: Path, *, max_entries: int = MAX_ENTRIES, now_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        file: Path,
+        *,
+        max_entries: int = MAX_ENTRIES,
+        now_s: Callable[[], float] = time.time,
+        busy_limit_s: float = _BUSY_LIMIT_S,
+    ) -> None:
         self._file = file
         self._max_entries = max_entries
         self._now_s = now_s
@@ -59,8 +68,7 @@ class DiskVectors:
         self._loaded: OrderedDict[str, _LoadedPartition] = OrderedDict()
         self._added_count = 0
         with _guarded(self._file):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = _connect(file)
+            self._connection = _connect(file, busy_limit_s)
 
     def nearest(self, partition: str, vector: bytes, *, above: float) -> list[Neighbour]:
         """Return unexpired answers that are more similar than a limit, most similar first."""
@@ -77,36 +85,42 @@ class DiskVectors:
                 table.drop(expired)  # expired, replaced, or written by another version: search again without them
         return []
 
-    def add(self, entry: CacheEntry) -> None:
-        """Store an answer; it replaces one to the same text in the same partition."""
-        text = entry.text.encode("utf-8", "replace")  # SQLite refuses half a surrogate pair
-        with _guarded(self._file), self._connection:  # one transaction
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.execute(
-                "INSERT OR REPLACE INTO entry (partition, feature, text_hash, text, vector, completion, expires_at_s)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    entry.partition,
-                    entry.feature,
-                    hashlib.sha256(text).digest(),
-                    text.decode(),
-                    entry.vector,
-                    msgspec.json.encode(entry.completion),
-                    self._now_s() + entry.ttl_s,
-                ),
-            )
-            self._added_count += 1
-            if self._added_count % _EVICT_EVERY == 1:  # also after the first entry: short-lived processes evict too
-                self._evict()
+    def add(self, *entries: CacheEntry) -> None:
+        """Store answers in one transaction; an answer replaces one to the same text in the same partition."""
+        self.write(entries, ())
 
-    def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
-        """Add to each feature's usage."""
-        with _guarded(self._file), self._connection:
-            self._connection.execute("BEGIN IMMEDIATE")
-            before = _usage(self._connection)
-            for feature, more in features.items():
-                counts = msgspec.json.encode(before.get(feature, CacheUsage()) + more)
-                self._connection.execute("INSERT OR REPLACE INTO usage VALUES (?, ?)", (feature, counts))
+    def write(self, entries: Sequence[CacheEntry], usages: Sequence[Mapping[str, CacheUsage]]) -> None:
+        """Store answers and add to each feature's usage, in one transaction."""
+        with _guarded(self._file), transaction(self._connection):
+            for entry in entries:
+                self._insert(entry)
+            for features in usages:
+                self._add_usage(features)
+
+    def _insert(self, entry: CacheEntry) -> None:
+        text = entry.text.encode("utf-8", "replace")  # SQLite refuses half a surrogate pair
+        self._connection.execute(
+            "INSERT OR REPLACE INTO entry (partition, feature, text_hash, text, vector, completion, expires_at_s)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                entry.partition,
+                entry.feature,
+                hashlib.sha256(text).digest(),
+                text.decode(),
+                entry.vector,
+                msgspec.json.encode(entry.completion),
+                self._now_s() + entry.ttl_s,
+            ),
+        )
+        self._added_count += 1
+        if self._added_count % _EVICT_EVERY == 1:  # also after the first entry: short-lived processes evict too
+            self._evict()
+
+    def _add_usage(self, features: Mapping[str, CacheUsage]) -> None:
+        before = _usage(self._connection)
+        for feature, more in features.items():
+            counts = msgspec.json.encode(before.get(feature, CacheUsage()) + more)
+            self._connection.execute("INSERT OR REPLACE INTO usage VALUES (?, ?)", (feature, counts))
 
     def close(self) -> None:
         """Close the file."""
@@ -175,7 +189,9 @@ def disk_vector_stats(file: Path, *, now_s: Callable[[], float] = time.time) -> 
         return stats_of(
             "semantic",
             "disk",
-            size_bytes=sum(part.stat().st_size for part in file.parent.glob(file.name + "*")),
+            size_bytes=sum(
+                part.stat().st_size for suffix in SUFFIXES if (part := file.with_name(file.name + suffix)).is_file()
+            ),
             entry_counts=dict(counts.fetchall()),
             features=_usage(connection),
         )
@@ -192,8 +208,8 @@ def clear_disk_vectors(file: Path) -> int:
         return int(count)
 
 
-def _connect(file: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(file, timeout=_BUSY_LIMIT_S, isolation_level=None)
+def _connect(file: Path, busy_limit_s: float = _BUSY_LIMIT_S) -> sqlite3.Connection:
+    connection = connect_own_database(file, timeout_s=busy_limit_s, hint=_REFUSED_HINT)
     try:
         connection.execute("PRAGMA journal_mode = WAL")  # readers never wait for a writer
         connection.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last answers, never the file
@@ -222,5 +238,5 @@ def _guarded(file: Path) -> Iterator[None]:
         raise InfrastructureError(
             f"the semantic cache cannot be used: {error}",
             place=Place(file=str(file)),
-            hint="is the disk full? delete the file to start over: it contains only cached answers",
+            hint=f"is the disk full, or the file locked? {_REFUSED_HINT}",
         ) from error

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowai.project import find_project
 from flowai.rendering.formatting import aligned
+from flowai.rendering.markdown import visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from flowai.errors import FlowaiError
     from flowai.project import Project
     from flowai.workspace.workspace import CommandContext
+
+_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 
 def project() -> Project:
@@ -45,6 +49,14 @@ def command_context(env: str | None = None) -> CommandContext:
     return CommandContext(directory=Path.cwd(), user=current_user(os.environ), env=env)
 
 
+def uses_cache(context: CommandContext, option: bool | None) -> bool:
+    """Return whether to use cached answers; the default is no in CI, which a line on stderr says."""
+    if option is None and context.is_ci:
+        print_progress_line("cache off, because CI=true; --cache uses it")
+        return False
+    return option is not False
+
+
 def flush() -> None:
     """Flush stdout."""
     sys.stdout.flush()
@@ -56,8 +68,8 @@ def discard_stdout() -> None:
 
 
 def print_line(text: str = "") -> None:
-    """Print a line to stdout."""
-    sys.stdout.write(f"{text}\n")
+    """Print a line to stdout, control characters escaped."""
+    sys.stdout.write(f"{visible(text)}\n")
 
 
 def print_json(document: object) -> None:
@@ -65,7 +77,12 @@ def print_json(document: object) -> None:
     import msgspec
 
     raw = document if isinstance(document, bytes) else msgspec.json.encode(document, order="deterministic")
-    sys.stdout.write(msgspec.json.format(raw, indent=1).decode() + "\n")
+    sys.stdout.write(escape_json(msgspec.json.format(raw, indent=1).decode()) + "\n")
+
+
+def escape_json(text: str) -> str:
+    """Return the same JSON with characters that JSON allows but that move a cursor or reverse a line as escapes."""
+    return _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -94,8 +111,8 @@ def stderr() -> Console:
 
 
 def print_progress_line(text: str) -> None:
-    """Print a line to stderr."""
-    sys.stderr.write(f"{text}\n")
+    """Print a line to stderr, control characters escaped."""
+    sys.stderr.write(f"{visible(text)}\n")
     sys.stderr.flush()
 
 
@@ -141,17 +158,18 @@ def print_styled(line: str) -> None:
     if mark is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ:
         from typer import style
 
-        line = style(mark, fg=_COLOURS[mark], bold=True) + line[len(mark) :]
-    print_line(line)
+        sys.stdout.write(f"{style(mark, fg=_COLOURS[mark], bold=True)}{visible(line[len(mark) :])}\n")
+    else:
+        print_line(line)
 
 
 def print_error(error: FlowaiError) -> None:
     """Print an error and its hint to stderr, secrets redacted."""
     from flowai.redaction import redact
 
-    sys.stderr.write(f"error: {redact(str(error))}\n")
+    sys.stderr.write(f"error: {visible(redact(str(error)))}\n")
     if error.hint:
-        sys.stderr.write(f"hint: {redact(error.hint)}\n")
+        sys.stderr.write(f"hint: {visible(redact(error.hint))}\n")
     sys.stderr.flush()
 
 
@@ -161,5 +179,5 @@ def print_traceback(error: BaseException) -> None:
 
     from flowai.redaction import redact
 
-    sys.stderr.write(redact("".join(traceback.format_exception(error))))
+    sys.stderr.write(visible(redact("".join(traceback.format_exception(error)))))
     sys.stderr.flush()

@@ -45,6 +45,14 @@ Until = Annotated[
     typer.Option("--until", metavar="TIME", help="End of the time range, written like --since; default now."),
 ]
 OnlyFeature = Annotated[str | None, typer.Option("--feature", metavar="NAME", help="Report only this feature.")]
+UseCache = Annotated[
+    bool | None,
+    typer.Option(
+        "--cache/--no-cache",
+        show_default=False,
+        help="Use cached answers, or call the models in any case; default --cache, with CI=true --no-cache.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done and change nothing.")]
 Reason = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Reason, recorded in the ledger.")]
 

@@ -27,6 +27,7 @@ from flowai.providers.tokens import count_text, load_encoding
 from flowai.registry import secret_values
 from flowai.storage.files import writing
 from flowai.storage.jsonl import read_lines
+from flowai.storage.own_files import check_own_file, open_private_file
 from flowai.timestamps import parse_moment
 from flowai.workspace.event_source import open_event_source
 from flowai.workspace.workspace import open_workspace
@@ -132,6 +133,7 @@ def _key(project: Project, feature: str, environ: Mapping[str, str]) -> bytes:
     if value:
         return value.encode()
     path = project.local / "finetune" / f"{feature}.key"
+    check_own_file(path, f"or set {KEY_VARIABLE}")
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -143,9 +145,8 @@ def _key(project: Project, feature: str, environ: Mapping[str, str]) -> bytes:
 def _new_key(path: Path) -> bytes:
     """Create a key; if two processes do it at once, the first key is kept."""
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        descriptor = open_private_file(temporary, os.O_WRONLY | os.O_TRUNC)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(os.urandom(_KEY_BYTES).hex().encode())
         try:

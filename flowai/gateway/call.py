@@ -93,7 +93,7 @@ class CallRunner:
                         has_started = True
                     elif isinstance(item, AttemptSuccess):
                         paid_usd = item.completion.cost_usd
-                        outcome = await self._store_in_cache(item)
+                        outcome = self._store_in_cache(item)
                     else:
                         yield TextChunk(text=item.text, tool_calls=item.tool_calls)
         except (asyncio.CancelledError, GeneratorExit):
@@ -119,7 +119,7 @@ class CallRunner:
             raise
         finally:
             await self.runtime.budgets.settle(reserved, self.fallback.cost_usd(paid_usd))
-        return await self._store_in_cache(success)
+        return self._store_in_cache(success)
 
     async def _warm_up(self) -> None:
         """Exclude the warm-up of the first model from the call's latency."""
@@ -136,7 +136,7 @@ class CallRunner:
             resolved.account, resolved.feature.budget.usd_per_day, self.plan.model_request, endpoints
         )
 
-    async def _store_in_cache(self, success: AttemptSuccess) -> CallOutcome:
+    def _store_in_cache(self, success: AttemptSuccess) -> CallOutcome:
         """Store a complete, valid answer of the first model, if it contains no secret."""
         outcome = CallOutcome(
             completion=success.completion,
@@ -153,7 +153,7 @@ class CallRunner:
             and outcome.json_valid is not False
             and not self._contains_secret(query, success)
         ):
-            await self.runtime.cache.store(query, success.completion)
+            self.runtime.cache.store_soon(query, success.completion)
         return outcome
 
     def _contains_secret(self, query: CacheQuery, success: AttemptSuccess) -> bool:

@@ -65,7 +65,7 @@ def _markdown(report: PostmortemReport) -> Iterator[str]:
             "",
             f"### {escape_markdown(name)}",
             "",
-            code_block(visible(text), max_chars=MAX_BLOCK_CHARS, language="diff"),
+            code_block(text, max_chars=MAX_BLOCK_CHARS, language="diff"),
         )
     yield from ("", "## Follow-ups", "", *(f"- [ ] {escape_markdown(one)}" for one in report.follow_ups))
     if report.added is not None:
@@ -79,7 +79,7 @@ def _markdown_findings(findings: Sequence[Finding]) -> Iterator[str]:
         yield from (f"- {escape_markdown(note)}" for note in wording.finding_notes(finding))
         for example in finding.examples:
             yield from ("", f"Call {escape_markdown(example.call_id, 80)}, {example.at}:", "")
-            yield code_block(visible(_example_text(example)), max_chars=MAX_BLOCK_CHARS)
+            yield code_block(_example_text(example), max_chars=MAX_BLOCK_CHARS)
 
 
 def _title(finding: Finding) -> str:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from flowai.errors import FlowaiError, InfrastructureError, ProjectError, RegistryError, UsageError
-from flowai.project import REGISTRY_FILE, Project, find_project
+from flowai.project import Project, find_project
 from flowai.redaction import Redactor
 from flowai.registry import environment_file, environment_of, environments, load_registry, secret_values
 from flowai.registry.environment import fill
 from flowai.registry.loader import ENVIRONMENT_VARIABLE
 from flowai.storage.files import parse_yaml, writing
+from flowai.storage.own_files import REGISTRY_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _MAX_CELL_CHARS = 300
+_KEPT = frozenset("\n\t\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000")
+"""White space that Python counts as not printable, and Unicode as spaces (category Zs)."""
 _MARK = re.compile(r"[\\`*\[\]|~#]|(?<![^\W_])_|_(?![^\W_])")  # an underscore within a word needs no escape
 
 
@@ -26,9 +28,11 @@ def one_line(text: str, max_chars: int = 100) -> str:
 def visible(text: str) -> str:
     """Return a text with control characters escaped, so that nothing moves a cursor or reverses a line.
 
-    Line feeds and tabs are kept.
+    Line feeds, tabs and spaces of every width are kept.
     """
-    return "".join(char if char in "\n\t" or char.isprintable() else repr(char)[1:-1] for char in text)
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in _KEPT else repr(char)[1:-1] for char in text)
 
 
 def escape_markdown(text: str, max_chars: int = _MAX_CELL_CHARS) -> str:
@@ -43,11 +47,14 @@ def inline_code(text: str) -> str:
 
 
 def code_block(text: str, *, max_chars: int, language: str = "text") -> str:
-    """Return a text as a code block of Markdown with a fence that it cannot close; cut at `max_chars`."""
-    cut = text[:max_chars]
+    """Return a text as a code block of Markdown with a fence that it cannot close; cut at `max_chars`.
+
+    Control characters are escaped.
+    """
+    cut = visible(text[:max_chars])
     ticks = max((len(run) for run in re.findall(r"`+", cut)), default=0)
     fence = "`" * max(3, ticks + 1)
-    more = f"\n... {len(text) - len(cut):,} more characters" if len(text) > len(cut) else ""
+    more = f"\n... {len(text) - max_chars:,} more characters" if len(text) > max_chars else ""
     return f"{fence}{language}\n{cut}{more}\n{fence}"
 
 

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from flowai.errors import FlowaiError
+from flowai.errors import FlowaiError, InfrastructureError
 from flowai.state.store import Overlay
 from flowai.storage.files import write_atomic
+from flowai.storage.own_files import check_own_file, make_private_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 DEFAULT_NAME = "default"
 """File name of the environment without a name, as in the ledger."""
+_RESET_HINT = "remove it from git (`git rm --cached`) and delete it; the shared state still holds the rollback"
 
 
 class RememberedOverlay(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,19 +62,25 @@ class OverlayMemory:
         return None if self._directory is None else self._directory / f"{environment or DEFAULT_NAME}.json"
 
     def _load(self, environment: str) -> RememberedOverlay:
-        """Read a file; a missing or damaged one is nothing."""
+        """Read a file; a missing, damaged or planted one is nothing."""
         path = self._path(environment)
         try:
-            return NOTHING if path is None else msgspec.json.decode(path.read_bytes(), type=RememberedOverlay)
+            if path is None:
+                return NOTHING
+            check_own_file(path, _RESET_HINT, is_shared=True)
+            return msgspec.json.decode(path.read_bytes(), type=RememberedOverlay)
+        except InfrastructureError as error:
+            self.error = f"a remembered overlay is not read: {error}"
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-            return NOTHING
+            pass
+        return NOTHING
 
     def _save(self, environment: str, holds: RememberedOverlay) -> None:
         path = self._path(environment)
         if path is None:
             return
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_private_directory(path.parent)
             write_atomic(path, msgspec.json.encode(combine(self._load(environment), holds)))  # others write it too
             self.error = None
         except (OSError, FlowaiError) as error:

@@ -36,6 +36,7 @@ from flowai.state.store import (
     StateRefusedError,
 )
 from flowai.storage.files import writing
+from flowai.storage.sqlite_files import connect_own_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -52,6 +53,7 @@ _REFUSALS = (*_BUSY, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLIT
 _BUSY_POLL_S = (
     0.0002  # a write takes 30 us; SQLite's own waiting, in steps of milliseconds, would starve some processes
 )
+_RESET_HINT = "stop flowai's processes and delete it: this resets breakers and budgets, not a rollback"
 
 _SELECT_WINDOW = "SELECT record FROM breaker WHERE provider = ?"
 
@@ -105,8 +107,9 @@ class SqliteStateStore:
                 pass  # removed: opening it explains more
             self._close()
         with writing(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self._path, timeout=0, isolation_level=None, cached_statements=32)
+            connection: sqlite3.Connection = _retry_while_busy(
+                lambda: connect_own_database(self._path, timeout_s=0, hint=_RESET_HINT, is_shared=True)
+            )
         try:
             _retry_while_busy(lambda: prepare(connection, boot=boot_id()))
             with writing(self._path):
@@ -373,5 +376,5 @@ def _hint(error: Exception) -> str:
     if code in _BUSY:
         return "another process holds the lock; check for one that hangs"
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or isinstance(error, msgspec.MsgspecError):
-        return "stop flowai's processes and delete it: this resets breakers and budgets, not a rollback"
+        return _RESET_HINT
     return "free some space or choose another place with `state:`"

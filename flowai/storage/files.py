@@ -6,13 +6,13 @@ import fcntl
 import json
 import os
 import re
-import tempfile
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from flowai.errors import InfrastructureError, Place, ProjectError
+from flowai.storage.own_files import PRIVATE_FILE_MODE, check_no_link, make_private_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -213,26 +213,33 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
+def write_atomic(path: Path, content: str | bytes, *, is_private: bool = False) -> None:
     """Replace a file in one step: a reader sees the old content or the new, never half. Creates parent directories.
 
-    If it raises InfrastructureError, the old file is unchanged.
+    An existing file keeps its rights, a new one has those of the umask, or only its owner's if `is_private`. If it
+    raises InfrastructureError, for example for a symbolic link, the old file is unchanged.
     """
     data = content.encode() if isinstance(content, str) else content
+    check_no_link(path)
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        mode = path.stat().st_mode & 0o7777 if path.exists() else 0o644
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        if is_private:
+            make_private_directory(path.parent)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
+        mode = PRIVATE_FILE_MODE if is_private else 0o666
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
         try:
             with os.fdopen(descriptor, "wb") as stream:
+                if path.exists():
+                    old_mode = path.stat().st_mode & 0o7777
+                    os.fchmod(stream.fileno(), old_mode & PRIVATE_FILE_MODE if is_private else old_mode)
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.chmod(temporary, mode)  # noqa: PTH101 - mkstemp gives a name, not a Path
-            os.replace(temporary, path)  # noqa: PTH105 - as above
+            temporary.replace(path)
         except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)  # noqa: PTH108 - as above
+            temporary.unlink(missing_ok=True)
             raise
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from flowai.errors import Place, ProjectError
 from flowai.storage.files import check_encodable, unreadable_json, writing
+from flowai.storage.own_files import open_private_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,15 +86,15 @@ class AppendLog:
     """An append-only JSONL file: one record, one line, one write.
 
     The kernel has the bytes when `append` returns, so that kill -9 loses no line. A torn last line (a machine crash, a
-    full disk) is ended by a newline at the next opening; readers skip it and may count it. Creates parent directories.
+    full disk) is ended by a newline at the next opening; readers skip it and may count it. File and directories are
+    created for their owner only; a symbolic link is refused.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._encoder = msgspec.json.Encoder()
         with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._descriptor = open_private_file(path, os.O_RDWR | os.O_APPEND)
             size = os.fstat(self._descriptor).st_size
             if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
                 os.write(self._descriptor, b"\n")

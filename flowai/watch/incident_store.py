@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from flowai.storage.files import take_lock, write_atomic, writing
+from flowai.storage.own_files import TRACKED_HINT, check_own_file, open_private_file
 from flowai.watch.incidents import Incident
 
 if TYPE_CHECKING:
@@ -55,8 +57,7 @@ class IncidentStore:
         """
         lock = self._path.with_suffix(".lock")
         with writing(lock):
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            stream = lock.open("ab")
+            stream = os.fdopen(open_private_file(lock, os.O_RDWR | os.O_APPEND), "ab")
         with stream:
             with writing(lock):
                 is_alone = take_lock(stream, limit_s=LOCK_TIMEOUT_S, clock_s=self._clock_s)
@@ -66,6 +67,7 @@ class IncidentStore:
         """Return the state, or the unsaved one after a failed save, and a warning about an invalid file."""
         if self._unsaved is not None:
             return self._unsaved, None
+        check_own_file(self._path, TRACKED_HINT, is_shared=True)
         try:
             state = msgspec.json.decode(self._path.read_bytes(), type=IncidentState)
         except FileNotFoundError:
@@ -87,5 +89,5 @@ class IncidentStore:
         if not self._path.exists() and state == IncidentState():
             self._unsaved = None
             return
-        write_atomic(self._path, data + b"\n")
+        write_atomic(self._path, data + b"\n", is_private=True)
         self._unsaved = None

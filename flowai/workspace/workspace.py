@@ -67,6 +67,11 @@ class CommandContext:
         """
         return self.found_project or find_project(self.directory, self.environ)
 
+    @property
+    def is_ci(self) -> bool:
+        """Return whether a CI system runs the command; a pull request decides the files there, a cache among them."""
+        return self.environ.get("CI", "").lower() in {"true", "1"}
+
     def runtime_options(self) -> RuntimeOptions:
         """Return gateway options with the same variables, clocks and ids."""
         from flowai.gateway.runtime import RuntimeOptions  # slow to import

@@ -96,7 +96,7 @@ def test_nothing_in_the_store_is_a_pickle_and_none_is_ever_read(tmp_path: Path) 
             return (pytest.fail, ("a pickle was executed",))
 
     with closing(sqlite3.connect(tmp_path / "cache.db")) as store:
-        assert {mode for (mode,) in store.execute("SELECT mode FROM Cache")} == {1}, "diskcache's raw mode"
+        assert {mode for (mode,) in store.execute("SELECT mode FROM Cache")} == {1}, "a value in the row"
         store.execute("UPDATE Cache SET mode = 4, value = ? WHERE key LIKE 'entry/%'", (pickle.dumps(Bomb()),))
         store.commit()
     with closing(ExactCache(tmp_path)) as cache:

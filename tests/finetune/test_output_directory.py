@@ -74,3 +74,20 @@ def test_two_exports_to_one_directory_do_not_mix(tmp_path: Path) -> None:
         export(tmp_path / "out", "new")
     os.close(other)
     export(tmp_path / "out", "new")
+
+
+@pytest.mark.parametrize("link", ["out", ".out.partial"])
+def test_a_planted_link_is_not_emptied(link: str, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letter").write_text("mine")
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "sets" / link).symlink_to(tmp_path / "home")
+    with pytest.raises(InfrastructureError, match="is a symbolic link"):
+        export(tmp_path / "sets" / "out", "one", replace=True)
+    assert (tmp_path / "home" / "letter").read_text() == "mine"
+
+
+def test_a_training_set_is_its_owner_s(tmp_path: Path) -> None:
+    export(tmp_path / "sets" / "out", "one")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    assert modes == {"sets": 0o700, "out": 0o700, MANIFEST: 0o600, "train.jsonl": 0o600}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowai.cli.help_format import examples
-from flowai.cli.options import Env, JsonOption
+from flowai.cli.options import Env, JsonOption, UseCache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,7 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
         str | None,
         typer.Option("--user", metavar="NAME", help="User; decides a rollout's variant. Only a hash is stored."),
     ] = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Call a model in any case.")] = False,
+    cache: UseCache = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show release, attempts, cache, tokens, TTFT and cost on stderr.")
     ] = False,
@@ -78,7 +78,7 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
         variables=None if message is not None or feature is None else _variables(var or []),
         messages=None if message is None else ({"role": "user", "content": _read_value(message, "--message")},),
         user=user,
-        use_cache=not no_cache,
+        use_cache=console.uses_cache(console.command_context(env), cache),
     )
     if var and request.variables is None:
         raise UsageError("--var needs FEATURE, and excludes --message")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flowai.cli.help_format import examples
-from flowai.cli.options import Env, JsonOption, Outputs
+from flowai.cli.options import Env, JsonOption, Outputs, UseCache
 
 if TYPE_CHECKING:
     from flowai.evals.runs.eval import EvalOptions, EvalResult
@@ -54,7 +54,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
             "--max-concurrency", "-j", metavar="N", min=1, max=1000, help="Maximum number of concurrent calls."
         ),
     ] = 8,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Call the models even if an answer is cached.")] = False,
+    cache: UseCache = None,
     replay: Annotated[
         Path | None,
         typer.Option(
@@ -100,7 +100,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
         selection=Selection(first_n=filter_first_n, pattern=filter_pattern, repeats=repeat),
         failing_only=filter_failing,
         concurrency=max_concurrency,
-        cached=not no_cache,
+        cached=cache,
         replay=replay,
         record=record,
         call_on_miss=on_miss == "call",
@@ -115,12 +115,16 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
 
 
 def _run(options: EvalOptions, env: str | None, *, json: bool) -> int:
+    from dataclasses import replace
+
     from flowai.cli import console
     from flowai.cli.progress import RunProgress
     from flowai.evals.gate import exit_code
     from flowai.evals.runs.eval import run_eval
 
     context = console.command_context(env)
+    if options.replay is None and options.record is None:
+        options = replace(options, cached=console.uses_cache(context, options.cached))
     with RunProgress() as progress:
         result = run_eval(context, options, progress)
     if json:

@@ -140,8 +140,9 @@ def _verdict(result: SmokeResult) -> str:
     if verdict == "pass":
         return "READY TO DEPLOY"
     bad = "|".join(trial.case for trial in result.report.trials if trial.outcome != "pass")
+    quoted = bad.replace("'", "'\\''")  # a pasted line runs nothing else
     fallbacks = " --fallbacks" if CASE_PREFIX in bad else ""
-    again = f"again: flowai smoke --release {result.release}{fallbacks} --filter-pattern '{bad}'"
+    again = f"again: flowai smoke --release {result.release}{fallbacks} --filter-pattern '{quoted}'"
     return f"{'DEPLOY BLOCKED' if verdict == 'fail' else 'NOT CHECKED, DEPLOY BLOCKED'}   {again}"
 
 

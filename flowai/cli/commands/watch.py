@@ -111,7 +111,9 @@ class _WatchScreen:
         if self._json:
             import msgspec
 
-            sys.stdout.write(msgspec.json.encode(tick).decode() + "\n")
+            from flowai.cli import console
+
+            sys.stdout.write(console.escape_json(msgspec.json.encode(tick).decode()) + "\n")
             sys.stdout.flush()
             return
         for warning in tick.warnings:
@@ -136,8 +138,10 @@ class _WatchScreen:
         if self._shows_line:
             import shutil
 
+            from flowai.rendering.markdown import visible
+
             width = shutil.get_terminal_size().columns - 1
-            sys.stderr.write(f"\r\x1b[2K{status_line(tick)[:width]}")
+            sys.stderr.write(f"\r\x1b[2K{visible(status_line(tick))[:width]}")
             sys.stderr.flush()
             self._has_line = True
 

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from flowai.rendering.markdown import one_line
+from flowai.rendering.markdown import one_line, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,4 +103,4 @@ def _add_testcase(parent: ET.Element, trial: Trial) -> None:
 
 
 def _xml_text(text: str) -> str:
-    return _FORBIDDEN.sub("\ufffd", text)
+    return _FORBIDDEN.sub("\ufffd", visible(text))

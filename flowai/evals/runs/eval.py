@@ -54,7 +54,8 @@ class EvalOptions:
     """Run only cases that failed or had an error in the last run on this target."""
     concurrency: int = DEFAULT_CONCURRENCY
     """Maximum number of calls in flight, >= 1."""
-    cached: bool = True
+    cached: bool | None = None
+    """Whether to use the exact cache; None for "not in CI"."""
     replay: Path | None = None
     """Recording, or directory of recordings, to use instead of models."""
     record: Path | None = None
@@ -160,6 +161,8 @@ class _EvalRun:
         self.stopped = False
         self.in_flight_s = 0.0
         self.elapsed_s = 0.0
+        self.cache_error: str | None = None
+        """Why answers of this run are missing in the cache."""
         self.observer = observer
         self._log = log
         self._fail_fast = fail_fast
@@ -229,7 +232,8 @@ def _run_trials(
 ) -> float:
     """Finish the trials that are not finished; return the seconds during which models were called."""
     waiting = [trial for trial in prepared if trial.planned.key not in run.trials]
-    uses_cache = options.cached and options.replay is None and options.record is None
+    is_cached = not workspace.context.is_ci if options.cached is None else options.cached
+    uses_cache = is_cached and options.replay is None and options.record is None
     try:
         with closing(ExactCache(workspace.project.cache)) if uses_cache else nullcontext() as cache:
             callbacks = preparer.callbacks(run.add)
@@ -243,7 +247,12 @@ def _run_trials(
             )
             if not missed:
                 return 0.0
-            return _call_models(workspace, preparer, missed, run, options, cache)
+            try:
+                return _call_models(workspace, preparer, missed, run, options, cache)
+            finally:
+                if cache is not None:
+                    cache.close()
+                    run.cache_error = cache.write_error
     except RunAbortedError:
         return 0.0
     except KeyboardInterrupt:
@@ -295,6 +304,8 @@ def _build_report(
     against_baseline, warnings = _against_baseline(workspace, planned, run)
     if run.stopped:
         warnings.append(f"stopped at the first failure: {len(trials)} of {len(planned)} trials were run")
+    if run.cache_error is not None:
+        warnings.append(f"answers were not cached: {run.cache_error}")
     changes: Changes | None = None
     if options.replay is None:
         last = _last_finished(workspace, options, before=run.run_id)

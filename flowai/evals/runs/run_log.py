@@ -13,6 +13,14 @@ from flowai.errors import InfrastructureError, Place
 from flowai.evals.reports import Trial
 from flowai.storage.files import writing
 from flowai.storage.jsonl import AppendLog
+from flowai.storage.own_files import (
+    PRIVATE_DIRECTORY_MODE,
+    TRACKED_HINT,
+    check_no_link,
+    check_own_file,
+    make_private_directory,
+    open_private_file,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,8 +77,7 @@ class RunLog:
         self.run_id = directory.name
         self._path = directory / _FILE
         with writing(self._path):
-            directory.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._lock = open_private_file(self._path, os.O_RDWR)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -105,14 +112,15 @@ class RunLog:
 def new_run(runs: Path) -> RunLog:
     """Start a run with the next free number; two processes at once get different numbers."""
     with writing(runs):
-        runs.mkdir(parents=True, exist_ok=True)
+        check_no_link(runs)
+        make_private_directory(runs)
     number = max((int(path.name) for path in _run_directories(runs)), default=0)
     while True:
         number += 1
         directory = runs / f"{number:04d}"
         with writing(directory):
             try:
-                directory.mkdir()
+                directory.mkdir(mode=PRIVATE_DIRECTORY_MODE)
             except FileExistsError:
                 continue
         return RunLog(directory)
@@ -136,6 +144,7 @@ def _read_run(directory: Path, is_match: Callable[[RunStarted], bool]) -> PastRu
     started: RunStarted | None = None
     finished = False
     trials: dict[str, Trial] = {}
+    check_own_file(directory / _FILE, TRACKED_HINT, is_shared=True)  # its trials can make a gate pass
     try:
         stream = (directory / _FILE).open("rb")
     except OSError:

@@ -31,6 +31,7 @@ from flowai.events.lake.manifest import (
 from flowai.events.lake.parquet import open_parquet
 from flowai.events.lake.staging import StagedFile, Staging
 from flowai.storage.files import open_directory, take_lock, write_atomic, writing
+from flowai.storage.own_files import PRIVATE_DIRECTORY_MODE, check_no_link, make_private, open_private_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -126,7 +127,7 @@ def _compact_lock(directory: Path, clock_s: Callable[[], float]) -> Iterator[Non
     """Hold the lock of the log's only compaction, with an empty staging directory."""
     path, stage = directory / LOCK_NAME, directory / STAGE_NAME
     with writing(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = open_private_file(path, os.O_RDWR)
     try:
         if not take_lock(descriptor, limit_s=0, clock_s=clock_s):
             raise InfrastructureError(
@@ -207,7 +208,7 @@ class _Compactor:
         directory = self._directory / STAGE_NAME
         with writing(directory):
             shutil.rmtree(directory, ignore_errors=True)
-            directory.mkdir()
+            directory.mkdir(mode=PRIVATE_DIRECTORY_MODE)
         stage = Staging(directory, self._rows)
         for path in batch:
             stage.add_file(path)
@@ -231,7 +232,7 @@ class _Compactor:
                 return changed
             _put_in_place(day, stage.staged)
             data = manifest_bytes(manifest)
-            write_atomic(day / manifest_name(data), data)
+            write_atomic(day / manifest_name(data), data, is_private=True)
             _sync(day)
         self._remove_leftovers(day, manifest.sources)
         return manifest, {str(problem): count for problem, count in stage.problems.items()}
@@ -253,7 +254,8 @@ class _Compactor:
         with writing(path):
             if self._settings.should_back_up:
                 backup = path.parent / BACKUP_NAME
-                backup.mkdir(exist_ok=True)
+                check_no_link(backup)
+                backup.mkdir(mode=PRIVATE_DIRECTORY_MODE, exist_ok=True)
                 path.replace(backup / path.name)
                 self._backed_up_count += 1
             else:
@@ -300,7 +302,9 @@ def _put_in_place(day: Path, staged: list[StagedFile]) -> None:
     with writing(day):
         for file in staged:
             target = day / file.entry.path
-            target.parent.mkdir(exist_ok=True)
+            check_no_link(target)
+            target.parent.mkdir(mode=PRIVATE_DIRECTORY_MODE, exist_ok=True)
+            make_private(file.path)
             file.path.replace(target)
         for directory in {(day / file.entry.path).parent for file in staged} | {day}:
             _sync(directory)

@@ -13,6 +13,7 @@ from flowai.errors import InfrastructureError, Place
 from flowai.events.lake.catalog import date_of, hold_read_lock
 from flowai.events.lake.manifest import parse_manifest
 from flowai.storage.files import open_directory, take_lock, write_atomic, writing
+from flowai.storage.own_files import check_no_link, make_private_directory, open_private_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -59,7 +60,8 @@ def local_copy(store: ObjectStore, directory: Path, options: DownloadOptions) ->
             hint="request fewer days, or set FLOWAI_LAKE_CACHE_GB",
         )
     with writing(directory):
-        directory.mkdir(parents=True, exist_ok=True)
+        check_no_link(directory)
+        make_private_directory(directory)
     _evict(directory, set(days), options.max_bytes - needed_bytes, options.clock_s)
     with hold_read_lock([directory]):
         for name, objects in listed.items():
@@ -102,7 +104,7 @@ class _DayDownload:
                 )
             self._fetch(file.path, file.sha256)
         if not target.is_file():
-            write_atomic(target, data)
+            write_atomic(target, data, is_private=True)
 
     def _download_other(self, inside: str, stored: ObjectInfo) -> None:
         """Download a file that no manifest names; it is unchanged while its size and time are."""
@@ -119,9 +121,8 @@ class _DayDownload:
         # a name of this process alone: two readers may fetch the same file
         temporary = target.with_name(f".{target.name}.{os.getpid()}")
         with writing(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                with temporary.open("wb") as stream:
+                with os.fdopen(open_private_file(temporary, os.O_WRONLY | os.O_TRUNC), "wb") as stream:
                     for block in self._store.blocks(f"{self._name}/{inside}"):
                         digest.update(block)
                         stream.write(block)

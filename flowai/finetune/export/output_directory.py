@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from flowai.errors import InfrastructureError, Place, UsageError
 from flowai.storage.files import take_lock, writing
+from flowai.storage.own_files import check_no_link, make_private, make_private_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,10 +28,12 @@ def open_output_directory(path: Path, *, name: str, replace: bool) -> Iterator[P
     UsageError for another directory that is not empty, InfrastructureError if another export writes to it. `name` is
     the path as messages show it.
     """
+    check_no_link(path)
     _check(path, Place(file=name), replace=replace)
     temporary = path.with_name(f".{path.name}.partial")
     with writing(path):
-        temporary.mkdir(parents=True, exist_ok=True)
+        check_no_link(temporary)  # it will be emptied
+        make_private_directory(temporary)
         handle = os.open(temporary, os.O_RDONLY)
     try:
         if not take_lock(handle, limit_s=0.0, clock_s=time.monotonic):
@@ -67,6 +70,7 @@ def _empty(directory: Path) -> None:
 def _publish(temporary: Path, path: Path) -> None:
     with writing(path):
         for file in sorted(temporary.iterdir()):
+            make_private(file)
             descriptor = os.open(file, os.O_RDONLY)
             try:
                 os.fsync(descriptor)
