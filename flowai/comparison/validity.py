@@ -63,7 +63,12 @@ def validity_problems(counts: Counts, spec: ComparisonSpec) -> tuple[str, ...]:
 
 def comparison_problems(counts: Counts, spec: ComparisonSpec) -> tuple[str, ...]:
     """Return the reasons that rollouts and experiments share: all but the shares."""
-    return (*_mixed_versions(counts, spec), *_lost_lines(counts, spec), *_single_arm(counts, spec))
+    return (
+        *_mixed_versions(counts, spec),
+        *_lost_lines(counts, spec),
+        *_unsent_calls(counts, spec),
+        *_single_arm(counts, spec),
+    )
 
 
 def problems_of(counts: Counts) -> tuple[DataProblem, ...]:
@@ -210,6 +215,22 @@ def _lost_lines(counts: Counts, spec: ComparisonSpec) -> Iterator[str]:
     calls = sum(sums.call_count for (side, *_), sums in counts.calls.items() if side in compared)
     if lost > MAX_LOST_RATE * (lost + calls) and lost + calls >= MIN_COUNT:
         yield f"{lost:,} lines of the log are lost, and {calls:,} calls of both arms are left"
+
+
+def _unsent_calls(counts: Counts, spec: ComparisonSpec) -> Iterator[str]:
+    """Yield an arm of which many calls asked no provider, and few of the control's: its parameters may be refused."""
+    calls: Counter[str] = Counter()
+    unsent: Counter[str] = Counter()
+    for (side, *_), sums in counts.calls.items():
+        calls[side] += sums.call_count - sums.cached_count
+        unsent[side] += sums.unsent_count
+    control = spec.sides.control
+    for side in () if is_common(unsent[control], calls[control]) else spec.sides.candidates:
+        if is_common(unsent[side], calls[side]):
+            text = (
+                f"{unsent[side]:,} of {calls[side]:,} calls of {_join_names([side])} failed before a provider was asked"
+            )
+            yield f"{text}: its parameters may be refused"
 
 
 def _single_arm(counts: Counts, spec: ComparisonSpec) -> Iterator[str]:

@@ -165,7 +165,8 @@ def test_calls_that_asked_no_provider_are_left_out_and_counted_apart(tmp_path: P
         )
     ]
     report = judged(tmp_path / "poisoned", poisoned)
-    assert report.verdict != "rollback"
+    assert report.verdict == "invalid", "neither blamed nor promoted"
+    assert any("120 of " in one and "its parameters may be refused" in one for one in report.reasons)
     assert report.arms["candidate"].shares.unsent == 120
     assert report.arms["candidate"].shares.failed == judged(tmp_path / "good").arms["candidate"].shares.failed
     assert "InvalidRequestError" not in report.error_classes
