@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _MAX_MESSAGE_CHARACTERS = 2000
 _SERVER = 500
 CLIENT_GONE = 499  # nginx's status for a caller that disconnected; only in metrics
+OVERLOAD_RETRY_AFTER_S = 1.0
+"""Wait that a caller is asked for when something is busy for a moment."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

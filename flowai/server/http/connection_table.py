@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from flowai.server.errors import ErrorResponse
+from flowai.server.errors import OVERLOAD_RETRY_AFTER_S, ErrorResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
 HEALTH_CONNECTIONS = 64
 """Connections beyond the limit, for health checks."""
-_RETRY_AFTER_S = 1.0
 _YOUNG_S = 1.0  # time in which an honest caller has sent its request
 
 Phase = Literal["idle", "receiving", "busy"]
@@ -30,7 +29,7 @@ OVERLOADED = ErrorResponse(
     message="the gateway has as many connections as it can serve",
     type="server_error",
     code="overloaded",
-    retry_after_s=_RETRY_AFTER_S,
+    retry_after_s=OVERLOAD_RETRY_AFTER_S,
     headers={"connection": "close"},
 )
 

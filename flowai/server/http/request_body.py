@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from flowai.server.errors import ClientGoneError, RefusedError, error_response
+from flowai.server.errors import OVERLOAD_RETRY_AFTER_S, ClientGoneError, RefusedError, error_response
 from flowai.storage.record_errors import record_problem
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 MAX_DEPTH = 64  # more than any real tool schema has, less than the recursion limit
 MAX_BODY_MEMORY_BYTES = 256 << 20
 """Bytes of all bodies of requests without a slot."""
-_RETRY_AFTER_S = 1.0
 
 
 class BodyMemory:
@@ -52,7 +51,7 @@ class BodyMemory:
         if byte_count > 0 and self._byte_count > max(self._max_bytes, share_bytes):
             text = f"the gateway already holds {self._byte_count - share_bytes:,} bytes of other requests"
             raise error_response(
-                503, text, code="overloaded", retry_after_s=_RETRY_AFTER_S, headers={"connection": "close"}
+                503, text, code="overloaded", retry_after_s=OVERLOAD_RETRY_AFTER_S, headers={"connection": "close"}
             )
 
 

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flowai.server.errors import ClientGoneError, error_response
+from flowai.server.errors import OVERLOAD_RETRY_AFTER_S, ClientGoneError, error_response
 from flowai.server.http.response_writer import send_whole
 from flowai.server.limits.fair_queue import FairQueue
 from flowai.server.limits.idempotency import HEADER, REPLAY_HEADERS, RecordingWriter, idempotent_request
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 IS_KEPT = "flowai.is_kept"
 """Key of a scope whose request goes on when its caller disconnects."""
 _NO_TENANT = ""
-_RETRY_AFTER_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +162,9 @@ class Admission:
         if self._queue.is_at_own_limit(tenant, serve):
             limit = serve.tenants[tenant].max_concurrency
             text = f"`{tenant}` already has {limit} calls under way, its limit"
-            return error_response(429, text, code="rate_limit_exceeded", retry_after_s=_RETRY_AFTER_S)
+            return error_response(429, text, code="rate_limit_exceeded", retry_after_s=OVERLOAD_RETRY_AFTER_S)
         text = f"the gateway already answers {serve.max_concurrency} calls, its limit"
-        return error_response(503, text, code="overloaded", retry_after_s=_RETRY_AFTER_S)
+        return error_response(503, text, code="overloaded", retry_after_s=OVERLOAD_RETRY_AFTER_S)
 
 
 async def _until_gone(request: Request) -> None:

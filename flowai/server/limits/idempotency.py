@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from flowai.errors import InfrastructureError
-from flowai.server.errors import ClientGoneError, error_response
+from flowai.server.errors import OVERLOAD_RETRY_AFTER_S, ClientGoneError, error_response
 from flowai.server.http.response_writer import ResponseWriter
 from flowai.state.requests.store import MAX_ANSWER_BYTES
 
@@ -32,7 +32,6 @@ REPLAY_HEADERS = {"x-flowai-idempotent-replay": "true"}
 ANSWER_LIFETIME_S = 24 * 3600.0
 LEASE_S = 60.0
 """A request that runs extends its claim; after a crash the key is free again after this time."""
-_RETRY_AFTER_S = 1.0
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _OMITTED = re.compile("content-length|x-ratelimit-.*")
 
@@ -128,7 +127,7 @@ class IdempotentRequest:
             return _decoder.decode(claim.answer)
         if claim.status == "running":
             text = "a request with this `Idempotency-Key` is still running; send it again to get its answer"
-            raise error_response(409, text, code="idempotency_key_in_use", retry_after_s=_RETRY_AFTER_S)
+            raise error_response(409, text, code="idempotency_key_in_use", retry_after_s=OVERLOAD_RETRY_AFTER_S)
         if claim.status == "mismatch":
             text = "this `Idempotency-Key` was used with another body; send each new request with a new key"
             raise error_response(422, text, code="idempotency_key_reused")

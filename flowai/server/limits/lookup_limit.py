@@ -7,7 +7,7 @@ from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from flowai.server.errors import error_response
+from flowai.server.errors import OVERLOAD_RETRY_AFTER_S, error_response
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -17,7 +17,6 @@ MAX_LOOKUPS = 256
 MAX_LOOKUPS_PER_TENANT = 64
 LOOKUP_TIMEOUT_S = 10.0
 """Time for finding a call."""
-_RETRY_AFTER_S = 1.0
 
 
 class LookupLimit:
@@ -37,10 +36,10 @@ class LookupLimit:
         """
         if self._counts[tenant] >= MAX_LOOKUPS_PER_TENANT:
             text = f"{MAX_LOOKUPS_PER_TENANT} feedbacks and scores of this caller are already being recorded"
-            raise error_response(429, text, code="too_many_lookups", retry_after_s=_RETRY_AFTER_S)
+            raise error_response(429, text, code="too_many_lookups", retry_after_s=OVERLOAD_RETRY_AFTER_S)
         if self._counts.total() >= MAX_LOOKUPS:
             text = f"the gateway already records {MAX_LOOKUPS} feedbacks and scores, its limit"
-            raise error_response(503, text, code="overloaded", retry_after_s=_RETRY_AFTER_S)
+            raise error_response(503, text, code="overloaded", retry_after_s=OVERLOAD_RETRY_AFTER_S)
         self._counts[tenant] += 1
         try:
             async with asyncio.timeout(self.lookup_timeout_s):
