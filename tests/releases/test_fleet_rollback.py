@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 PROCESS_COUNT = 4
 CALLER_COUNT = 2
 PAUSE_S = 0.02
+ATTEMPT_COUNT = 20
 
 
 @pytest.fixture(params=["file", pytest.param("redis", marks=pytest.mark.service)])
@@ -97,6 +98,29 @@ def test_no_process_serves_the_bad_release_after_confirmation(project: Sample, m
     late = [call.at for call in calls if call.release == "v2" and call.at.timestamp() > at["processes"]]
     assert late == []
     assert [call for call in calls if call.at.timestamp() > at["processes"]], "they went on"
+
+
+@pytest.mark.service
+def test_a_store_that_has_just_come_back_empty_confirms_nothing_before_its_processes_are_known(tmp_path: Path) -> None:
+    with sample(tmp_path) as project, RedisServer() as server:
+        project.registry["releases"]["v2"] = {"chat": {"prompt": "prompts/hello_v2", "model": "main"}}
+        project.registry |= {"rollout": {"candidate": "v2", "stage": 50}, "state": server.url}
+        write(project)
+        done = fleet(serve, project.root, range(PROCESS_COUNT))
+        try:
+            asyncio.run(served_everywhere(project))
+            server.kill()
+            server.start()
+            context = CommandContext(directory=project.root, user="test", environ={**os.environ, "LOOPBACK_KEY": KEY})
+            results = [run_rollback(context, RollbackOptions(), lambda _: None)]
+            while not results[-1].is_confirmed:
+                assert len(results) < ATTEMPT_COUNT, results[-1]
+                results.append(run_rollback(context, RollbackOptions(), lambda _: None))
+            assert results[-1].process_count == PROCESS_COUNT, "no process was overlooked"
+            wait_for_calls(project, time.time())
+        finally:
+            (project.root / "stop").touch()
+            done.result(PATIENCE_S)
 
 
 def wait_for_calls(project: Sample, since_s: float) -> None:
