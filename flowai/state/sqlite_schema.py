@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from flowai.state.sqlite_budget import BUDGET_SCHEMA, return_all
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from flowai.storage.sqlite_files import transaction
 
 _FORMAT = 3
 _OLDER_FORMATS = (1, 2)
@@ -46,15 +42,13 @@ def prepare(connection: sqlite3.Connection, *, boot: str) -> None:
         raise sqlite3.OperationalError(f"expected a write-ahead log, found journal mode `{mode}`")
     connection.execute("PRAGMA synchronous = NORMAL")
     if _version(connection) in (0, *_OLDER_FORMATS):
-        connection.execute("BEGIN IMMEDIATE")
-        with committing(connection):
+        with transaction(connection):
             _create_tables(connection)
     version = _version(connection)
     if version != _FORMAT:
         raise sqlite3.DatabaseError(f"its format is {version}; expected {_FORMAT}")
     if connection.execute("SELECT boot FROM store").fetchone()[0] != boot:
-        connection.execute("BEGIN IMMEDIATE")
-        with committing(connection):
+        with transaction(connection):
             _forget_boot(connection, boot)
 
 
@@ -82,15 +76,3 @@ def _forget_boot(connection: sqlite3.Connection, boot: str) -> None:
         connection.execute("DELETE FROM process")
         return_all(connection)
         connection.execute("UPDATE store SET boot = ?", (boot,))
-
-
-@contextmanager
-def committing(connection: sqlite3.Connection) -> Iterator[None]:
-    """Commit, or roll back on an error."""
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # SQLite rolls some back by itself, for example on a full disk
-            connection.execute("ROLLBACK")
-        raise

@@ -20,7 +20,7 @@ from flowai.state import circuit, sqlite_budget
 from flowai.state.machine import boot_id
 from flowai.state.memory_store import random_id
 from flowai.state.money import limit_nano_usd, nano_usd, oldest_kept_day, oldest_settled_day, utc_day
-from flowai.state.sqlite_schema import committing, prepare
+from flowai.state.sqlite_schema import prepare
 from flowai.state.store import (
     MAX_LEASE_S,
     NO_CALLS,
@@ -36,7 +36,7 @@ from flowai.state.store import (
     StateRefusedError,
 )
 from flowai.storage.files import writing
-from flowai.storage.sqlite_files import connect_own_database
+from flowai.storage.sqlite_files import committing, connect_own_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -51,9 +51,16 @@ def connect_own_database(
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """Write in one transaction: commit it, or roll it back after an error."""
     connection.execute("BEGIN IMMEDIATE")
+    with committing(connection):
+        yield connection
+
+
+@contextmanager
+def committing(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit the transaction that has begun, or roll it back after an error."""
     try:
         yield
         connection.execute("COMMIT")

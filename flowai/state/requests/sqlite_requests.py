@@ -5,7 +5,6 @@ Operations run inline: each takes microseconds. After a power cut the newest ans
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from flowai.errors import InfrastructureError, Place
 from flowai.state.requests.rates import TenantUsage, add_usage, admit, drained
 from flowai.state.requests.store import MAX_STORED_ANSWERS, MAX_STORED_BYTES, Claim
 from flowai.storage.files import writing
+from flowai.storage.sqlite_files import connect_own_database, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS request (
 );
 CREATE INDEX IF NOT EXISTS request_by_end ON request (until_s, size_bytes);
 """
+_RESET_HINT = "delete it: this resets the minute's limits and idempotency keys"
 _INSERT = "INSERT OR REPLACE INTO request VALUES (?, ?, ?, ?, ?, ?)"
 
 _usage_decoder = msgspec.msgpack.Decoder(TenantUsage)
@@ -58,34 +59,19 @@ class SqliteRequestStore:
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """Hold the file's only write lock; convert errors."""
         try:
-            connection = self._connection or self._open()
-            connection.execute("BEGIN IMMEDIATE")
-            try:
+            with transaction(self._connection or self._open()) as connection:
                 yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
         except (sqlite3.Error, msgspec.MsgspecError) as error:
             self._close()
             raise InfrastructureError(
                 f"the store of requests cannot be used: {error}",
                 place=Place(file=str(self._path)),
-                hint="free some space, or delete it: this resets the minute's limits and idempotency keys",
+                hint=f"free some space, or {_RESET_HINT}",
             ) from error
 
     def _open(self) -> sqlite3.Connection:
         with writing(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            # SQLite creates its other files with the rights of this one
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(self._path, flags, 0o600)
-            try:
-                os.fchmod(descriptor, 0o600)
-            finally:
-                os.close(descriptor)
-        connection = sqlite3.connect(self._path, timeout=_BUSY_LIMIT_S, isolation_level=None)
+            connection = connect_own_database(self._path, timeout_s=_BUSY_LIMIT_S, hint=_RESET_HINT, is_shared=True)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
