@@ -125,6 +125,18 @@ def test_dollars_count_until_midnight_utc(opening: Opening) -> None:
     with_store(opening, act)
 
 
+@pytest.mark.parametrize("ahead_s", [24 * HOUR_S, -24 * HOUR_S])
+def test_a_clock_that_is_wrong_for_a_while_erases_no_spending(opening: Opening, ahead_s: float) -> None:
+    async def act(store: RequestStore, clock: Clock) -> None:
+        await store.add_usage("acme", RULE, tokens=0, cost_usd=1.0)
+        clock.now_s += ahead_s
+        assert await exceeded(store) is None
+        clock.now_s -= ahead_s
+        assert await exceeded(store) == "usd"
+
+    with_store(opening, act)
+
+
 def test_a_tenant_without_a_limit_is_not_counted(opening: Opening) -> None:
     async def act(store: RequestStore, _: Clock) -> None:
         rule = RateRule(usd_per_day=1.0)

@@ -38,6 +38,10 @@ class TenantUsage(msgspec.Struct, frozen=True, array_like=True):
     """UTC day of `spent_nano`, since the epoch."""
     spent_nano: int = 0
     """Cost of the day, nano-dollars."""
+    other_day: int = 0
+    """The day that was counted before; a clock that was wrong for a while comes back to it."""
+    other_nano: int = 0
+    """Cost of that day, nano-dollars."""
 
 
 class RateDecision(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,12 +65,17 @@ def drained(usage: TenantUsage, rule: RateRule, *, now_s: float) -> TenantUsage:
     """Return the usage at a time; a clock that is set back drains nothing."""
     minutes = max(0.0, now_s - usage.at_s) / MINUTE_S
     day = int(now_s // DAY_S)
+    spent_nano, other_day, other_nano = usage.spent_nano, usage.other_day, usage.other_nano
+    if day != usage.day:
+        spent_nano, other_day, other_nano = other_nano if day == other_day else 0, usage.day, spent_nano
     return TenantUsage(
         requests=max(0.0, usage.requests - minutes * (rule.requests_per_minute or 0)),
         tokens=max(0.0, usage.tokens - minutes * (rule.tokens_per_minute or 0)),
         at_s=now_s,
         day=day,
-        spent_nano=usage.spent_nano if usage.day == day else 0,
+        spent_nano=spent_nano,
+        other_day=other_day,
+        other_nano=other_nano,
     )
 
 
