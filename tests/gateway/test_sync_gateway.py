@@ -56,7 +56,7 @@ def test_results_equal_those_of_the_async_gateway(project: Sample) -> None:
         with pytest.raises(PromptError):
             gateway.complete("chat", {})
     assert len(project.calls) == 2
-    assert own_threads() == []
+    until(lambda: own_threads() == [])
 
 
 def test_it_streams(project: Sample) -> None:
@@ -115,26 +115,26 @@ def test_it_may_be_closed_twice_and_raises_when_used_afterwards(project: Sample)
     ):
         with pytest.raises(UsageError, match="closed"):
             use()
-    assert own_threads() == []
+    until(lambda: own_threads() == [])
 
 
 def test_an_unused_gateway_can_be_closed(project: Sample) -> None:
     opened(project).close()
-    assert own_threads() == []
+    until(lambda: own_threads() == [])
 
 
 def test_a_project_that_cannot_be_opened_leaves_nothing(project: Sample) -> None:
     project.write("registry.yaml", "models: 7")
     with pytest.raises(ProjectError), opened(project):
         pass
-    assert own_threads() == []
+    until(lambda: own_threads() == [])
 
 
 def test_an_error_in_the_with_block_closes_it(project: Sample) -> None:
     project.providers["main"].default = Reply(status=400)
     with pytest.raises(CallError), opened(project) as gateway:
         gateway.complete("chat", HELLO)
-    assert own_threads() == []
+    until(lambda: own_threads() == [])
     assert len(project.calls) == 1
 
 
@@ -171,7 +171,7 @@ def test_a_close_ends_calls_of_other_threads(project: Sample) -> None:
             with pytest.raises(UsageError, match="closed"):
                 call.result(PATIENCE_S)
     assert {event.error_class for event in project.calls} == {"UsageError"}
-    assert own_threads() == []
+    until(lambda: own_threads() == [])
 
 
 def test_an_unclosed_gateway_closes_when_garbage_collected(project: Sample) -> None:
@@ -181,7 +181,7 @@ def test_an_unclosed_gateway_closes_when_garbage_collected(project: Sample) -> N
     for _ in range(3):
         opened(project).complete("chat", HELLO)
         gc.collect()
-    assert own_threads() == []
+    until(lambda: own_threads() == [])
     assert open_descriptors() == before
 
 

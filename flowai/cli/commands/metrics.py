@@ -140,6 +140,7 @@ class _MetricsScreen:
         from flowai.cli import console
         from flowai.errors import FlowaiError
         from flowai.redaction import redact
+        from flowai.rendering.markdown import visible
 
         foot = self._foot
         if isinstance(found, FlowaiError):  # the last figures stay
@@ -150,6 +151,6 @@ class _MetricsScreen:
         room = max(1, height - 2)
         body = self._shown if len(self._shown) <= room else [*self._shown[: room - 1], "..."]
         # home, each line up to its end, and nothing below: no flicker
-        drawn = "\n".join(f"{line[:width]}\x1b[K" for line in (*body, foot))
-        console.print_line(f"\x1b[H{drawn}\x1b[J")
+        drawn = "\n".join(f"{visible(line)[:width]}\x1b[K" for line in (*body, foot))
+        sys.stdout.write(f"\x1b[H{drawn}\x1b[J\n")
         console.flush()
