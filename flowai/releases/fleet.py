@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from flowai.errors import InfrastructureError
@@ -69,12 +70,21 @@ class Fleet:
         named: address or directory of the state store, as typed; None for the registry's `state`.
         start: base directory of `named`.
         now: clock, UTC.
+        clock_s: monotonic clock, seconds.
     """
 
-    def __init__(self, named: str | None, start: Path, *, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        named: str | None,
+        start: Path,
+        *,
+        now: Callable[[], datetime],
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._named = named
         self._start = start
         self._now = now
+        self._clock_s = clock_s
         self._runner = asyncio.Runner()
         self._state: StateStore | None = None
         self._environment = ""
@@ -119,7 +129,7 @@ class Fleet:
         """
         self._runner.run(_within(self._opened().write_overlay(self._environment, overlay)))
 
-    def confirm(self, overlay: Overlay, *, clock_s: Callable[[], float], ignored: Collection[str] = ()) -> Confirmation:
+    def confirm(self, overlay: Overlay, *, ignored: Collection[str] = ()) -> Confirmation:
         """Wait until every live process follows an overlay, at most `CONFIRM_TIMEOUT_S`.
 
         Processes of this machine that are dead, and silent ones in `ignored`, are forgotten.
@@ -127,24 +137,28 @@ class Fleet:
         Raises:
             InfrastructureError: the store is unreachable.
         """
-
-        async def confirm(state: StateStore) -> Confirmation:
-            end_s = clock_s() + CONFIRM_TIMEOUT_S
-            while True:
-                result = await self._check(state, lambda heartbeat: has_applied(heartbeat, overlay), ignored)
-                if (result.are_known and not result.unconfirmed) or clock_s() >= end_s:
-                    return result
-                await asyncio.sleep(POLL_INTERVAL_S)
-
-        return self._runner.run(confirm(self._opened()))
+        return self._runner.run(
+            self._wait(lambda heartbeat: has_applied(heartbeat, overlay), ignored, waits_for_all=True)
+        )
 
     def check(self, follows: Callable[[Heartbeat], bool], *, ignored: Collection[str] = ()) -> Confirmation:
-        """Check without waiting that every process follows a decision.
+        """Check that every process follows a decision; wait only for a store that may not know all of them yet.
 
         Raises:
             InfrastructureError: the store is unreachable.
         """
-        return self._runner.run(self._check(self._opened(), follows, ignored))
+        return self._runner.run(self._wait(follows, ignored, waits_for_all=False))
+
+    async def _wait(
+        self, follows: Callable[[Heartbeat], bool], ignored: Collection[str], *, waits_for_all: bool
+    ) -> Confirmation:
+        end_s, dismissed = self._clock_s() + CONFIRM_TIMEOUT_S, dict[str, None]()
+        while True:
+            result = await self._check(self._opened(), follows, ignored)
+            dismissed |= dict.fromkeys(result.ignored)  # they are forgotten: the next look does not list them
+            if (result.are_known and not (waits_for_all and result.unconfirmed)) or self._clock_s() >= end_s:
+                return replace(result, ignored=tuple(dismissed))
+            await asyncio.sleep(POLL_INTERVAL_S)
 
     async def _check(
         self, state: StateStore, is_confirmed: Callable[[Heartbeat], bool], ignored: Collection[str]

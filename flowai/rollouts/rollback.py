@@ -69,7 +69,7 @@ def run_rollback(
     """
     with (
         open_source(context.directory, named=options.registry, env=options.env, environ=context.environ) as source,
-        closing(Fleet(options.state, context.directory, now=context.now)) as fleet,
+        closing(Fleet(options.state, context.directory, now=context.now, clock_s=context.clock_s)) as fleet,
     ):
         return _Rollback(context, options, source, fleet, on_step).run(on_plan)
 
@@ -243,8 +243,7 @@ class _Rollback:
             now, _ = self._fleet.read()
             if now is not None and now != overlay and now.epoch >= overlay.epoch:
                 plan, overlay = self._adopt(plan, now), now
-            ignored = self._options.ignored_processes
-            confirmation = self._fleet.confirm(overlay, clock_s=self._context.clock_s, ignored=ignored)
+            confirmation = self._fleet.confirm(overlay, ignored=self._options.ignored_processes)
         except Exception as error:  # noqa: BLE001 - as in `_activate_overlay`
             self._step("processes", "failed", describe_error(error), start_s)
             self._mark_state_unreachable(error)

@@ -29,6 +29,7 @@ DONE, INFRASTRUCTURE = 0, 4
 @pytest.fixture(params=["files", pytest.param("redis", marks=pytest.mark.service)])
 def project(request: pytest.FixtureRequest, place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReleaseProject]:
     monkeypatch.setattr("flowai.releases.fleet.CONFIRM_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("flowai.releases.fleet.ANNOUNCE_LIMIT_S", 0.0)  # each test's store is new
     if request.param == "files":
         yield release_project(place)
         return
