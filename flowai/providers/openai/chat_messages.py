@@ -223,6 +223,8 @@ _TRANSLATED = {
     "function_call_output": "tool",
 }
 """Types of OpenAI's Responses API and of Anthropic's Messages API, and what they are called in a chat."""
+_PLAIN_KEYS = {"role", "content"}
+_PLAIN_ROLES = ("system", "developer", "user", "assistant")
 _ELSEWHERE = {
     "tool": "in a chat, the result of a tool is a message of its own, with the role `tool`",
     "tool_calls": "in a chat, calls of tools are in the assistant's `tool_calls`",
@@ -239,6 +241,8 @@ def check_messages(messages: Sequence[Any], *, path: str = "messages") -> None:
     Raises:
         InvalidMessagesError: a message cannot be sent; with its place (`messages.0.content.1.type`).
     """
+    if all(map(_is_plain, messages)):
+        return
     try:
         msgspec.convert(messages, tuple[ChatMessageRecord, ...])
     except msgspec.ValidationError as error:
@@ -253,6 +257,16 @@ def check_messages(messages: Sequence[Any], *, path: str = "messages") -> None:
         raise InvalidMessagesError(text, param=place) from None
     except (RecursionError, ValueError) as error:  # values of Python that are no JSON
         raise InvalidMessagesError(f"`{path}`: {type(error).__name__}: {error}", param=path) from None
+
+
+def _is_plain(message: object) -> bool:
+    """Return whether a message is a text and its author: most are, and a look is enough."""
+    return (
+        type(message) is dict
+        and message.keys() == _PLAIN_KEYS
+        and type(message["content"]) is str
+        and message["role"] in _PLAIN_ROLES
+    )
 
 
 def _raise_wrong_type(messages: Sequence[Any], path: str) -> None:
