@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from flowai.gateway.records import CompletionOptions, OnStreamBreak, StreamEvent
     from flowai.providers import Embeddings
 
-
 T = TypeVar("T")
 
 CLOSE_TIMEOUT_S = 2.0
@@ -276,7 +275,7 @@ class Gateway:
             return msgspec.structs.replace(
                 explanation, event=redact_event(explanation.event, runtime.reloader.snapshot.redactor)
             )
-        event = await self._find_call(call_id)
+        event = await self._find_call(call_id, must_exist=False, tenant=None)
         if event is None:
             raise call_not_found(call_id)
         return Explanation(event=event)
@@ -387,9 +386,7 @@ class Gateway:
         for alert in call_alerts(plan, result, call.fallback.alerts):
             runtime.alert(alert)
 
-    async def _find_call(
-        self, call_id: str, *, must_exist: bool = False, tenant: str | None = None
-    ) -> CallEvent | None:
+    async def _find_call(self, call_id: str, *, must_exist: bool, tenant: str | None) -> CallEvent | None:
         explanation = self._recent_calls.get(call_id)
         if explanation is not None and (explanation.event.tenant == tenant or not must_exist):
             return explanation.event

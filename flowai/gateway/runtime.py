@@ -167,7 +167,7 @@ class GatewayRuntime:
             self.supervisor.start(name, tick, interval_s=MAINTENANCE_INTERVAL_S)
 
     async def refresh(self) -> None:
-        """Check for changed files and a new overlay; send a heartbeat after a change or when one is due."""
+        """Check for changed files and a new overlay; report answered calls; send a heartbeat if one is due."""
         await self.breakers.report_answers()
         await self.reloader.refresh()
         await self._send_heartbeat()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from flowai.audit import AuditLog, AuditRecord, audit_directory
-from flowai.errors import FlowaiError
+from flowai.rollouts.bounded_write import write_copy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,12 +17,9 @@ if TYPE_CHECKING:
     from flowai.rollouts.records import RollbackStep
     from flowai.workspace.workspace import CommandContext
 
-WRITE_TIMEOUT_S = 0.5
-"""A write to a hanging disk is abandoned after this time."""
-
 
 def audit_step(source: RegistrySource, entry: LedgerEntry, *, failure: str | None = None) -> tuple[str, ...]:
-    """Record a step and whether it failed, within `WRITE_TIMEOUT_S`; return warnings if that was not possible.
+    """Record a step and whether it failed, as `write_copy` does; return its warnings.
 
     A fetched registry has no audit log on this machine: nothing is written.
     """
@@ -40,20 +36,7 @@ def audit_step(source: RegistrySource, entry: LedgerEntry, *, failure: str | Non
         experiment=entry.experiment,
         reason=entry.reason if failure is None else source.redactor.text(failure),
     )
-    problems: list[str] = []
-
-    def write() -> None:
-        try:
-            AuditLog(audit_directory(source.project)).append(record)
-        except FlowaiError as error:
-            problems.append(str(error))
-
-    writer = threading.Thread(target=write, name="flowai-audit", daemon=True)
-    writer.start()
-    writer.join(WRITE_TIMEOUT_S)
-    if writer.is_alive():
-        problems.append(f"not written within {WRITE_TIMEOUT_S} s")
-    return tuple(f"the audit log lacks this step: {problem}" for problem in problems)
+    return write_copy(lambda: AuditLog(audit_directory(source.project)).append(record), log="audit log")
 
 
 def audit_rollback(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
-from flowai.errors import FlowaiError
 from flowai.events import EventLog, ReleaseEvent
 from flowai.registry import events_directory
+from flowai.rollouts.bounded_write import write_copy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,32 +14,16 @@ if TYPE_CHECKING:
     from flowai.releases.ledger import LedgerEntry
     from flowai.releases.registry_source import RegistrySource
 
-WRITE_TIMEOUT_S = 0.5
-"""A write to a hanging disk is abandoned after this time."""
-
 
 def log_step(source: RegistrySource, entry: LedgerEntry) -> tuple[str, ...]:
-    """Write the event of a step, within `WRITE_TIMEOUT_S`; return warnings if that failed.
+    """Write the event of a step, as `write_copy` does; return its warnings.
 
     A fetched registry has no event log on this machine: nothing is written.
     """
     registry = source.registry
     if registry is None or source.is_remote:
         return ()
-    problems: list[str] = []
-
-    def write() -> None:
-        try:
-            _write(events_directory(registry, source.project), source, entry)
-        except FlowaiError as error:
-            problems.append(str(error))
-
-    writer = threading.Thread(target=write, name="flowai-release-event", daemon=True)
-    writer.start()
-    writer.join(WRITE_TIMEOUT_S)
-    if writer.is_alive():
-        problems.append(f"not written within {WRITE_TIMEOUT_S} s")
-    return tuple(f"the event log lacks this step: {problem}" for problem in problems)
+    return write_copy(lambda: _write(events_directory(registry, source.project), source, entry), log="event log")
 
 
 def _write(directory: Path, source: RegistrySource, entry: LedgerEntry) -> None:

@@ -121,6 +121,11 @@ class AppendLog:
                 os.ftruncate(self._descriptor, size - written)
                 raise OSError(28, "No space left on device")
 
+    def sync(self) -> None:
+        """Wait until all records are on the disk."""
+        with writing(self.path):
+            os.fsync(self._descriptor)
+
     def close(self) -> None:
         """Close the file; the log can be opened again."""
         if self._descriptor >= 0:

@@ -85,7 +85,7 @@ def test_a_hanging_log_disk_does_not_block_the_command(
 ) -> None:
     project = release_project(place)
     answers = threading.Event()
-    monkeypatch.setattr("flowai.rollouts.release_event.WRITE_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("flowai.rollouts.bounded_write.WRITE_TIMEOUT_S", 0.01)
     monkeypatch.setattr(EventLog, "append", lambda *_: answers.wait())
     ran = rollback()
     answers.set()
