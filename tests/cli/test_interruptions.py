@@ -52,6 +52,16 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def lines_until(process: subprocess.Popen[str], last: str) -> Iterator[str]:
+    """Read lines of the process's error output up to a line that must come."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        yield line
+        if line == last:
+            return
+    raise AssertionError(f"the process ended without {last!r}")
+
+
 def log_lines(project: SampleProject, run_id: str = "0001") -> list[dict[str, Any]]:
     file = project.root / ".flowai" / "runs" / run_id / "run.jsonl"
     return [json.loads(line) for line in file.read_bytes().splitlines()] if file.exists() else []
@@ -178,14 +188,17 @@ def test_a_run_in_use_by_another_process_is_not_resumed(
 
 def test_watch_runs_again_when_a_prompt_is_saved(project: SampleProject) -> None:
     with started(project, "eval", "--watch", start_new_session=True) as process:
-        wait_until((project.root / "reports/0001/junit.xml").exists)
-        project.write("prompts/echo_v1.prompt", PROMPT.replace("Repeat", "Say"))
-        wait_until((project.root / "reports/0002/junit.xml").exists)
+        shown: list[str] = []
+        for run_id in ("0001", "0002"):  # a report is written before its result is shown
+            shown += lines_until(process, "watching prompts/, evals/ and datasets/; Ctrl-C stops\n")
+            assert (project.root / "reports" / run_id / "junit.xml").exists()
+            if run_id == "0001":
+                project.write("prompts/echo_v1.prompt", PROMPT.replace("Repeat", "Say"))
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130
     assert out.count("GATE MET") == 2
-    assert "Traceback" not in err
+    assert "Traceback" not in "".join([*shown, err])
 
 
 def test_a_closed_pipe_is_no_error(project: SampleProject) -> None:
