@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from flowai.cache.exact import ExactCache
 from flowai.errors import InconclusiveError, InterruptedRunError, UsageError
-from flowai.evals.reports import STANDARD_NAMES, WRITERS, changes_between
+from flowai.evals.reports import STANDARD_NAMES, WRITERS, changes_between, earlier_trials
 from flowai.evals.runs.plan import Selection, case_key, plan_trials
 from flowai.evals.runs.run_log import PastRun, RunLog, RunStarted, new_run, past_runs
 from flowai.evals.runs.run_report import RunFacts, build_report
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from flowai.evals.reports import Changes, Report, Trial
+    from flowai.evals.reports import Changes, EarlierTrial, Report, Trial
     from flowai.evals.runs.plan import PlannedTrial
     from flowai.evals.runs.runner import AnswerSource, PreparedTrial
     from flowai.evals.runs.trials import Observer
@@ -301,7 +301,7 @@ def _build_report(
     workspace: Workspace, planned: Sequence[PlannedTrial], run: _EvalRun, options: EvalOptions, calls_wall_s: float
 ) -> Report:
     trials = [run.trials[trial.key] for trial in planned if trial.key in run.trials]
-    against_baseline, warnings = _against_baseline(workspace, planned, run)
+    against_baseline, earlier, warnings = _against_baseline(workspace, planned, run)
     if run.stopped:
         warnings.append(f"stopped at the first failure: {len(trials)} of {len(planned)} trials were run")
     if run.cache_error is not None:
@@ -309,7 +309,10 @@ def _build_report(
     changes: Changes | None = None
     if options.replay is None:
         last = _last_finished(workspace, options, before=run.run_id)
-        changes = changes_between(last.run_id, last.trials, trials) if last else None
+        if last is not None:
+            changes = changes_between(last.run_id, last.trials, trials)
+            rest = [trial for trial in trials if trial.key not in earlier]
+            earlier |= {item.key: item for item in earlier_trials(last.run_id, last.trials, rest)}
     facts = RunFacts(
         kind="eval",
         run_id=run.run_id,
@@ -321,6 +324,7 @@ def _build_report(
         concurrency_limit=options.concurrency,
         changes=changes,
         against_baseline=against_baseline,
+        earlier=tuple(earlier.values()),
         warnings=tuple(warnings),
     )
     gates = {trial.suite.path: trial.suite.gate for trial in planned}
@@ -329,9 +333,10 @@ def _build_report(
 
 def _against_baseline(
     workspace: Workspace, planned: Sequence[PlannedTrial], run: _EvalRun
-) -> tuple[tuple[Changes, ...], list[str]]:
+) -> tuple[tuple[Changes, ...], dict[str, EarlierTrial], list[str]]:
     """Compare with the suites' baseline prompts, as tried in this run, else in the newest run that tried them."""
     changes: list[Changes] = []
+    earlier: dict[str, EarlierTrial] = {}
     warnings: list[str] = []
     for baseline in dict.fromkeys(trial.suite.baseline for trial in planned if trial.suite.baseline):
         baseline_keys = {
@@ -350,7 +355,9 @@ def _against_baseline(
         compared = changes_between(run_id, before, run.trials.values(), baseline=baseline)
         if compared is not None:
             changes.append(compared)
-    return tuple(changes), warnings
+        found = earlier_trials(run_id, before, run.trials.values(), baseline=baseline)
+        earlier |= {item.key: item for item in found}
+    return tuple(changes), earlier, warnings
 
 
 def _last_run_with(workspace: Workspace, run: _EvalRun, keys: frozenset[str]) -> tuple[str, dict[str, Trial]] | None:
