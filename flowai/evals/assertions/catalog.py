@@ -35,7 +35,7 @@ class AssertionFunction:
 
     @property
     def is_async(self) -> bool:
-        """Whether the assertion calls a program or a model, so that it must be awaited."""
+        """True if the assertion calls a program or a model, so that it must be awaited."""
         return isinstance(self.check, AsyncCheck)
 
     def __call__(self, answer: Answer) -> AssertionResult:

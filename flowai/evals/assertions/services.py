@@ -72,7 +72,7 @@ class WebhookCaller(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckServices:
-    """What checks may call; None for a service that this run does not have."""
+    """Services of a run's checks; None for one that this run does not have."""
 
     schemas: Schemas = field(default_factory=Schemas)
     code: CodeRunner | None = None

@@ -85,7 +85,7 @@ class SuiteProvider(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CaseOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How one case is rendered, transformed and graded."""
+    """Settings for rendering, transforming and grading one case."""
 
     prefix: str = ""
     """Text before the rendered prompt."""
