@@ -100,6 +100,10 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """The text that the case expects (`equals`, `contains`, `similar` ...), redacted and clipped; None without one."""
     metadata: dict[str, Any] = {}
     """The case's metadata, redacted, long texts clipped."""
+    tags: tuple[str, ...] = ()
+    """Names of the slices that the case belongs to."""
+    is_critical: bool = False
+    """Whether the gate requires the case to pass."""
 
 
 class EarlierTrial(msgspec.Struct, frozen=True, kw_only=True):

@@ -34,6 +34,8 @@ class TrialInputs(NamedTuple):
     prompt_text: str
     expected: str | None
     metadata: dict[str, Any]
+    tags: tuple[str, ...]
+    is_critical: bool
 
 
 def trial_inputs(
@@ -47,6 +49,8 @@ def trial_inputs(
         prompt_text=clip(redact("\n\n".join(_message_texts(messages))), MAX_PROMPT_CHARS),
         expected=None if expected is None else clip(redact(expected), MAX_VALUE_CHARS),
         metadata=_clipped(redact_value(case.metadata), MAX_DEPTH),
+        tags=tuple(clip(redact(tag), MAX_VALUE_CHARS) for tag in case.tags),
+        is_critical=case.is_critical,
     )
 
 
