@@ -33,7 +33,12 @@ DatasetRow = tuple[dict[str, Any], YamlNode]
 
 
 def read_tests(path: Path, project: Project) -> list[DatasetRow]:
-    """Read a table of cases; its suffix is the format: `.jsonl`, `.csv`, `.json` (a list) or `.yaml` (a list).
+    """Return the rows of a table of cases; as `iterate_tests`."""
+    return list(iterate_tests(path, project))
+
+
+def iterate_tests(path: Path, project: Project) -> Iterator[DatasetRow]:
+    """Yield the rows of a table of cases; its suffix is the format: `.jsonl`, `.csv`, `.json` or `.yaml` (a list).
 
     There is at least one row, in the file's order; a row without `vars` and `assert` is a row of variables.
     """
@@ -49,14 +54,21 @@ def read_tests(path: Path, project: Project) -> list[DatasetRow]:
         found = "is a directory" if path.is_dir() else "no such file"
         raise DatasetError(found, place=Place(file=name), hint="the path is relative to the suite that names it")
     is_table = reader is not _read_yaml
+    rows = reader(SuiteFile(project=project, path=path, name=name, kind=DatasetError, is_table=is_table))
+    is_empty = True
+    while (row := _next_row(rows, name)) is not None:
+        is_empty = False
+        yield row
+    if is_empty:
+        raise DatasetError("no rows", place=Place(file=name), hint="a table needs at least one case")
+
+
+def _next_row(rows: Iterator[DatasetRow], name: str) -> DatasetRow | None:
     try:
-        rows = list(reader(SuiteFile(project=project, path=path, name=name, kind=DatasetError, is_table=is_table)))
+        return next(rows, None)
     except (RecursionError, ValueError) as error:  # beyond the limits of Python's JSON parser
         found = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise DatasetError(found, place=Place(file=name)) from None
-    if not rows:
-        raise DatasetError("no rows", place=Place(file=name), hint="a table needs at least one case")
-    return rows
 
 
 def _read_jsonl(file: SuiteFile) -> Iterator[DatasetRow]:

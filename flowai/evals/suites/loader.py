@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from flowai.errors import Place, SuiteError
 from flowai.evals.reports.records import Gate
+from flowai.evals.suites.case_store import hold_cases
 from flowai.evals.suites.cases import Defaults, read_cases, read_defaults
-from flowai.evals.suites.datasets import read_tests
+from flowai.evals.suites.datasets import iterate_tests
 from flowai.evals.suites.records import Suite
 from flowai.evals.suites.references import dataset_paths, model_names, prompt_ids
 from flowai.evals.suites.yaml_reader import (
@@ -85,7 +86,7 @@ def load_suite(path: Path, project: Project) -> Suite:
         description=expect_text(suite["description"], node.at("description")) if "description" in suite else None,
         prompts=prompt_ids(suite["prompts"], node.at("prompts")) if "prompts" in suite else (),
         models=model_names(suite["providers"], node.at("providers")) if "providers" in suite else (),
-        cases=_cases(suite, node),
+        cases=hold_cases(_cases(suite, node)),
         feature=expect_text(settings["feature"], settings_node.at("feature")) if "feature" in settings else None,
         repeats=_repeats(settings, settings_node),
         gate=_gate(settings["gate"], settings_node.at("gate")) if "gate" in settings else None,
@@ -93,18 +94,18 @@ def load_suite(path: Path, project: Project) -> Suite:
     )
 
 
-def _cases(suite: dict[str, Any], node: YamlNode) -> tuple[Case, ...]:
+def _cases(suite: dict[str, Any], node: YamlNode) -> Iterator[Case]:
     defaults = _defaults(suite["defaultTest"], node.at("defaultTest")) if "defaultTest" in suite else Defaults()
-    seen: dict[str, Case] = {}
+    places: dict[str, str] = {}
     for test, test_node, name in _tests(suite, node):
         for case in read_cases(test, test_node, defaults, name=name):
-            first = seen.setdefault(case.id, case)
-            if first is not case:
+            if case.id in places:
                 raise test_node.error(
-                    f"two cases have the id `{case.id}`: {first.place} and {case.place}",
+                    f"two cases have the id `{case.id}`: {places[case.id]} and {case.place}",
                     hint="set a different `id`; without `id` it is made from the description",
                 )
-    return tuple(seen.values())
+            places[case.id] = case.place
+            yield case
 
 
 def _defaults(value: object, node: YamlNode) -> Defaults:
@@ -141,7 +142,7 @@ def _tests(suite: dict[str, Any], node: YamlNode) -> Iterator[tuple[object, Yaml
 
 def _table(text: str, node: YamlNode) -> Iterator[tuple[object, YamlNode, str]]:
     for path in dataset_paths(expect_text(text, node), node):
-        for number, (test, test_node) in enumerate(read_tests(path, node.file.project), start=1):
+        for number, (test, test_node) in enumerate(iterate_tests(path, node.file.project), start=1):
             yield test, test_node, f"{path.stem}-{number}"
 
 

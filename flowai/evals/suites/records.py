@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -207,7 +208,8 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True):
 
     path: str
     """From the project's root (`evals/summary.yaml`)."""
-    cases: tuple[Case, ...]
+    cases: Sequence[Case]
+    """In order; those of a large suite are on disk."""
     description: str | None = None
     prompts: tuple[str, ...] = ()
     """Prompt ids (`prompts/summary_v2`), in order, each once; empty if the file names none."""
