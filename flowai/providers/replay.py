@@ -271,9 +271,8 @@ class _Recording:
 
     def next(self, key: str) -> RecordedResponse | None:
         """Return the next answer of a key; None after the last."""
-        used, numbers = self._used.get(key, 0), self._numbers.get(key, ())
-        if isinstance(numbers, int):
-            numbers = (numbers,)
+        used, found = self._used.get(key, 0), self._numbers.get(key, [])
+        numbers = [found] if isinstance(found, int) else found
         if used >= len(numbers):
             return None
         self._used[key] = used + 1
