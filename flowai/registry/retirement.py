@@ -34,7 +34,7 @@ class Retirement(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        """One line for people."""
+        """Return one line for people."""
         when = f"in {self.days_left} days" if self.days_left > 0 else "today" if not self.days_left else "already"
         return (
             f"model `{self.model}` ({self.litellm_model}) is retired on {self.end_date.isoformat()}, {when}; "
