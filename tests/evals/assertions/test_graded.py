@@ -98,7 +98,7 @@ def test_a_rubric_s_verdict_is_read(
 ) -> None:
     replies(provider, reply)
     result = grade(provider, Assertion(type="llm-rubric", value="names the capital", threshold=threshold))
-    assert (result.passed, result.score) == (passed, pytest.approx(score))
+    assert [result.passed, result.score] == [passed, pytest.approx(score)]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_criterion_is_met_or_not(provider: ScriptedProvider, reply: object, pa
 def test_g_eval_plans_steps_and_scores_each_criterion(provider: ScriptedProvider) -> None:
     replies(provider, {"steps": ["read", "score"]}, {"score": 9}, {"steps": ["read"]}, {"score": 6})
     result = grade(provider, Assertion(type="g-eval", value=["coherent", "fluent"]))
-    assert (result.passed, result.score) == (True, pytest.approx(0.75))
+    assert [result.passed, result.score] == [True, pytest.approx(0.75)]
     assert "- read\n- score" in sent(provider)[1]["messages"][1]["content"]
 
 
@@ -186,7 +186,7 @@ def test_g_eval_needs_a_score_in_its_range(provider: ScriptedProvider) -> None:
 def test_relevance_is_the_similarity_of_the_questions_an_answer_answers(provider: ScriptedProvider) -> None:
     replies(provider, *({"question": "What is the capital of France?", "noncommittal": False} for _ in range(3)))
     result = grade(provider, Assertion(type="answer-relevance", threshold=0.9))
-    assert (result.passed, result.score) == (True, pytest.approx(1.0))
+    assert [result.passed, result.score] == [True, pytest.approx(1.0)]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_recall_is_the_share_of_supported_sentences(
 ) -> None:
     replies(provider, reply)
     result = grade(provider, Assertion(type="context-recall", value="Paris is the capital. It is big."))
-    assert (result.passed, result.score) == ((None, None) if score is None else (True, pytest.approx(score)))
+    assert [result.passed, result.score] == ([None, None] if score is None else [True, pytest.approx(score)])
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_relevance_of_a_context_is_the_share_of_needed_sentences(
 def test_faithfulness_is_the_share_of_supported_statements(provider: ScriptedProvider) -> None:
     replies(provider, {"statements": ["Paris is a capital", "It is in France"]}, {"verdicts": [True, False]})
     result = grade(provider, Assertion(type="context-faithfulness", threshold=0.6))
-    assert (result.passed, result.score) == (False, pytest.approx(0.5))
+    assert [result.passed, result.score] == [False, pytest.approx(0.5)]
 
 
 def test_faithfulness_needs_a_verdict_for_each_statement(provider: ScriptedProvider) -> None:
@@ -246,7 +246,7 @@ def test_a_conversation_is_read_in_windows(provider: ScriptedProvider) -> None:
         text="Bananas.", prompt="And Spain?", variables={"_conversation": [{"input": "Hi", "output": "Hello"}]}
     )
     result = grade(provider, Assertion(type="conversation-relevance", threshold=0.8), answer)
-    assert (result.passed, result.score) == (False, pytest.approx(0.5))
+    assert [result.passed, result.score] == [False, pytest.approx(0.5)]
 
 
 def test_the_suite_s_own_prompt_is_rendered_message_by_message(provider: ScriptedProvider) -> None:

@@ -1,4 +1,4 @@
-"""One call of a grader: its prompt, its reply, and the errors that leave an assertion unjudged."""
+"""Calls a grader: prompt, reply, and the errors that leave an assertion unjudged."""
 
 from __future__ import annotations
 

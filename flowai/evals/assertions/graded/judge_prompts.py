@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowai.prompts import openai_messages, parse_prompt
+from flowai.prompts import load_package_prompt, openai_messages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flowai.prompts import Prompt
-    from flowai.prompts.template.parser import PartialSource
     from flowai.providers.client import ChatMessage
 
 FOLDER = "prompts"
-
-
-class _NoPartials:
-    def get(self, name: str) -> PartialSource | None:  # noqa: ARG002 - the protocol's
-        return None
-
-    def names(self) -> list[str]:
-        return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +25,7 @@ class JudgePrompts:
     def load(self, name: str) -> Prompt:
         """Return a prompt by its file's name without suffix."""
         if name not in self._parsed:
-            file = f"{FOLDER}/{name}.prompt"
-            text = resources.files(__package__).joinpath(file).read_text(encoding="utf-8")
-            self._parsed[name] = parse_prompt(text, id=name, path=Path(file), file=file, partials=_NoPartials())
+            self._parsed[name] = load_package_prompt(__package__, f"{FOLDER}/{name}.prompt")
         return self._parsed[name]
 
     def messages(self, name: str, values: Mapping[str, Any]) -> tuple[ChatMessage, ...]:
