@@ -25,7 +25,7 @@ def registry(root: Path, text: str = "") -> Registry:
     if text:
         project.write("registry.yaml", text)
         project.write("prompts/judge_v1.prompt", "{{output}}")
-    return load_registry(find_project(project.root, {}), environ={"SCRIPTED_KEY": "k"})
+    return load_registry(find_project(project.root, {}), env=None, environ={"SCRIPTED_KEY": "k"})
 
 
 @pytest.mark.parametrize(
