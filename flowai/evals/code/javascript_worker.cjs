@@ -215,31 +215,29 @@ function send(head, body) {
   socket.write(payload);
 }
 
-function sendError(request, error, isLoad) {
-  send(request.id, `,"error":${JSON.stringify({ ...describe(error, request), is_load: isLoad })}`);
+function sendError(request, error, isLast) {
+  send(request.id, `,"error":${JSON.stringify(describe(error, request))},"is_last":${isLast}`);
 }
 
 async function handle(request) {
   current = request;
-  let isLoaded = false;
   try {
     if (request.op === 'load') {
       if (request.file !== null) await loadFile(request.file);
       send(request.id, '');
     } else {
       const found = await functionOf(request);
-      isLoaded = true;
       send(request.id, `,"value":${encode(await found(...request.arguments))}`);
     }
   } catch (error) {
-    sendError(request, error, !isLoaded);
+    sendError(request, error, false);
   }
   current = null;
 }
 
 process.on('uncaughtException', (error) => {
   console.error(error);
-  if (current !== null) sendError(current, error, false);
+  if (current !== null) sendError(current, error, true);
   current = null;
   socket.end(() => process.exit(1));
 });

@@ -49,21 +49,17 @@ class CodeHost:
         """Run a request and return its reply; every exception of the code is in it."""
         head = {"id": request["id"], "cpu_s": 0.0}
         body = b""
-        is_loaded = False
         try:
             if request["op"] == "load":
                 self._load(request)
             else:
                 function = self._load(request)
-                is_loaded = True
                 value = function(*request["arguments"])
                 if inspect.isawaitable(value):
                     value = asyncio.run(_result_of(value))
                 body = b', "value": ' + self._encode(value)
         except BaseException as error:  # noqa: BLE001 - also SystemExit: a suite must not end its worker
-            failure = _describe(error, request.get("file"))
-            failure["is_load"] = not is_loaded
-            body = b', "error": ' + json.dumps(failure).encode()
+            body = b', "error": ' + json.dumps(_describe(error, request.get("file"))).encode()
         head["cpu_s"] = time.process_time()
         return json.dumps(head).encode()[:-1] + body + b"}"
 

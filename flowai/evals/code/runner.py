@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flowai.evals.assertions.services import DEFAULT_CODE_TIMEOUT_S, CodeError
 from flowai.evals.code.environment import worker_command
 from flowai.evals.code.process_tree import kill_marked
+from flowai.evals.code.program import run_program
 from flowai.evals.code.records import LOAD_LIMIT_S, CodeCall, CodeLimits
 from flowai.evals.code.worker import start_worker
 
@@ -95,6 +97,34 @@ class SubprocessCodeRunner:
                 else:
                     await worker.kill()
         return self._value(reply, code)
+
+    async def run_program(self, code: CodeRef, argument: Any, *, timeout_s: float) -> str:  # noqa: ANN401 - any JSON value
+        """Run a Python file as a program with one JSON argument; return what it wrote to stdout.
+
+        Raises:
+            CodeError: it failed.
+        """
+        if _is_missing(code):
+            raise self._error(f"no such file `{code.file}`", code, kind="missing")
+        try:
+            command = await worker_command(code, self._environment, python=self._python, memory_bytes=None)
+            outcome = await run_program(
+                [command[0], str(code.file), json.dumps(argument)],
+                folder=self._folder,
+                environment=self._environment,
+                limits=self._limits,
+                timeout_s=timeout_s,
+            )
+        except CodeError as error:
+            raise self._error(error.what, code, kind=error.kind) from None
+        if outcome.status != 0:
+            what = f"exit status {outcome.status}: {outcome.errors.strip()[-_MAX_WHAT_CHARS:]}"
+            raise self._error(what, code, kind="raised")
+        return outcome.output.removesuffix("\n")
+
+    def redacted(self, text: str) -> str:
+        """Return a text of the code without secrets."""
+        return self._redactor.text(text)
 
     async def aclose(self) -> None:
         """End all processes and what they left behind; may be called twice."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from flowai.evals.code.records import CodeLimits
 
-_LAUNCH = Path(__file__).with_name("launch.py")
+LAUNCH = Path(__file__).with_name("launch.py")
 _KEPT_BYTES = 4_000
 """Of the printed text, at its start and at its end."""
 _WATCH_S = 0.1
@@ -141,8 +141,8 @@ class Worker:
             is_own = False
         if not is_own:
             raise FrameError(is_closed=False)
-        if fields.get("error", {}).get("is_out_of_memory"):
-            self._connection.close()  # its memory may be full of remains
+        if fields.get("is_last") or fields.get("error", {}).get("is_out_of_memory"):
+            self._connection.close()  # it ends, or its memory may be full of remains
         return fields
 
     async def _watch(self) -> None:
@@ -242,7 +242,7 @@ async def start_worker(
         try:
             await loop.subprocess_exec(
                 lambda: worker.process,
-                sys.executable, "-I", "-S", str(_LAUNCH), json.dumps(_resource_limits(limits, command[0])), *command,
+                sys.executable, "-I", "-S", str(LAUNCH), json.dumps(resource_limits(limits, command[0])), *command,
                 str(its_end.fileno()), str(MAX_RESULT_BYTES),
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
                 pass_fds=(its_end.fileno(),), start_new_session=True, cwd=folder,
@@ -255,7 +255,7 @@ async def start_worker(
     return worker
 
 
-def _resource_limits(limits: CodeLimits, program: str) -> dict[str, int]:
+def resource_limits(limits: CodeLimits, program: str) -> dict[str, int]:
     """Return limits by names of `resource`; node reserves far more addresses than memory, so that it has none of them.
 
     The limit of processes counts all of the user's, so that it is only the last one: the watch counts the code's own.
