@@ -13,7 +13,7 @@ from flowai.evals.runs.plan import Selection, case_key, plan_trials
 from flowai.evals.runs.run_log import PastRun, RunLog, RunStarted, new_run, past_runs
 from flowai.evals.runs.run_report import RunFacts, build_report
 from flowai.evals.runs.runner import RunAbortedError, finish_cached
-from flowai.evals.runs.targets import TargetResolver
+from flowai.evals.runs.resolver import TargetResolver, endpoint_models
 from flowai.evals.runs.trials import (
     CallOptions,
     TrialPreparer,
@@ -22,6 +22,7 @@ from flowai.evals.runs.trials import (
     resolve_endpoints,
     run_trials,
 )
+from flowai.evals.suites.yaml_reader import LoadContext
 from flowai.providers import create_client
 from flowai.rendering import formatting
 from flowai.rendering.report_files import check_endings, write_reports
@@ -80,6 +81,7 @@ class EvalResult:
 def run_eval(context: CommandContext, options: EvalOptions, observer: Observer) -> EvalResult:
     """Run an evaluation; InterruptedRunError means that the user interrupted it and it can be resumed."""
     started_s = context.clock_s()
+    context = context.for_suite(options.target)
     _check_options(options)
     workspace, planned = _plan(context, options)
     preparer = TrialPreparer(workspace)
@@ -121,10 +123,15 @@ def _check_options(options: EvalOptions) -> None:
 def _plan(context: CommandContext, options: EvalOptions) -> tuple[Workspace, list[PlannedTrial]]:
     workspace = open_workspace(context, models=options.models)
     resolver = TargetResolver(
-        workspace.project, workspace.registry, workspace.library, release=workspace.release, models=options.models
+        workspace.project,
+        workspace.registry,
+        workspace.library,
+        release=workspace.release,
+        models=options.models,
+        loading=LoadContext(environ=workspace.environ),
     )
     suite_targets = resolver.resolve(options.target)
-    workspace = workspace.with_models({target.model for item in suite_targets for target in item.targets})
+    workspace = workspace.with_models(endpoint_models(suite_targets))
     selection = options.selection
     if options.failing_only:
         selection = replace(selection, case_keys=_failing_cases(workspace, options))
