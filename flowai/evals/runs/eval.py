@@ -14,11 +14,11 @@ from flowai.evals.runs.eval_options import EvalOptions, check_options, concurren
 from flowai.evals.runs.eval_run import last_finished, start_or_resume
 from flowai.evals.runs.plan import case_key, plan_trials
 from flowai.evals.runs.prepared import PreparedPlan, TrialPreparer
+from flowai.evals.runs.resolver import TargetResolver, endpoint_models
 from flowai.evals.runs.run_limits import CallLimits, ConnectionErrors, CostLimit, RunStoppedError
 from flowai.evals.runs.run_report import RunFacts, build_report
 from flowai.evals.runs.run_trials import trials_of
 from flowai.evals.runs.runner import CachedTrials, finish_cached
-from flowai.evals.runs.targets import TargetResolver
 from flowai.evals.runs.trials import (
     CallOptions,
     EndpointResolver,
@@ -26,6 +26,7 @@ from flowai.evals.runs.trials import (
     run_trials,
     trial_callbacks,
 )
+from flowai.evals.suites.yaml_reader import LoadContext
 from flowai.providers import create_client
 from flowai.rendering import formatting
 from flowai.rendering.report_files import write_reports
@@ -58,6 +59,7 @@ def run_eval(
 ) -> EvalResult:
     """Run an evaluation; InterruptedRunError means that the user interrupted it and it can be resumed."""
     started_s = context.clock_s()
+    context = context.for_suite(options.target)
     check_options(options)
     workspace, plan = _plan(context, options)
     prepared = PreparedPlan(plan, TrialPreparer(workspace))
@@ -82,10 +84,15 @@ def watched_files(context: CommandContext) -> list[Path]:
 def _plan(context: CommandContext, options: EvalOptions) -> tuple[Workspace, TrialPlan]:
     workspace = open_workspace(context, models=options.models)
     resolver = TargetResolver(
-        workspace.project, workspace.registry, workspace.library, release=workspace.release, models=options.models
+        workspace.project,
+        workspace.registry,
+        workspace.library,
+        release=workspace.release,
+        models=options.models,
+        loading=LoadContext(environ=workspace.environ),
     )
     suite_targets = resolver.resolve(options.target)
-    workspace = workspace.with_models({target.model for item in suite_targets for target in item.targets})
+    workspace = workspace.with_models(endpoint_models(suite_targets))
     selection = options.selection
     if options.failing_only:
         selection = replace(selection, case_keys=_failing_cases(workspace, options))

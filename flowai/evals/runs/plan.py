@@ -30,6 +30,11 @@ class TrialTarget:
     provider: SuiteProvider | None = None
     """The suite's own target; None for a model of the registry."""
 
+    @property
+    def endpoint_model(self) -> str | None:
+        """Name of the model in the registry, or LiteLLM's; None if the target is a program or an address."""
+        return self.model if self.provider is None else self.provider.model
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SuiteTarget:
@@ -91,7 +96,7 @@ class TrialPlan:
                     own = _target_of(case, target, item)
                     if own is None:
                         continue
-                    for repeat in range(self.repeats(item.suite)):
+                    for repeat in range(self._selection.repeats or case.options.repeats or self.repeats(item.suite)):
                         yield PlannedTrial(suite=item.suite, case=case, target=own, repeat=repeat)
 
     def __len__(self) -> int:
@@ -145,7 +150,7 @@ def _filter(selection: Selection) -> Callable[[str, Case], bool]:
 
 def _target_of(case: Case, target: TrialTarget, item: SuiteTarget) -> TrialTarget | None:
     """Return the target to try a case on, which may be the case's own; None if the case does not use this one."""
-    if case.prompts is not None and case.prompts and not _names_prompt(case.prompts, target):
+    if case.prompts is not None and case.prompts and not names_prompt(case.prompts, target):
         return None
     if case.provider is not None:  # instead of the suite's: once per prompt
         first = next(other for other in item.targets if other.prompt == target.prompt)
@@ -153,11 +158,18 @@ def _target_of(case: Case, target: TrialTarget, item: SuiteTarget) -> TrialTarge
     if case.providers is not None:
         provider = target.provider
         names = {target.model} if provider is None else {target.model, provider.id, provider.name}
-        return target if names.intersection(case.providers) else None
+        return target if _is_named(case.providers, names) else None
     return target
 
 
-def _names_prompt(names: Sequence[str], target: TrialTarget) -> bool:
-    own = {target.prompt} if target.source is None else {target.prompt, target.source.id, target.source.label}
-    prefixes = tuple(name[:-1] for name in names if name.endswith("*"))
+def names_prompt(names: Sequence[str], target: TrialTarget) -> bool:
+    """Return whether a name is a target's prompt: its id, label, text or file, `GROUP*`, or `GROUP` of `GROUP:...`."""
+    own = {target.prompt}
+    if target.source is not None:
+        own |= {target.source.id, target.source.label, target.source.template, target.source.file or target.prompt}
+    return _is_named(names, own)
+
+
+def _is_named(names: Sequence[str], own: set[str]) -> bool:
+    prefixes = tuple(name[:-1] if name.endswith("*") else f"{name}:" for name in names)
     return not own.isdisjoint(names) or any(item.startswith(prefixes) for item in own)

@@ -110,6 +110,10 @@ class CaseOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Scores of the categories of `factuality`: `subset`, `superset`, `agree`, `disagree`, `differButFactual`."""
     rubric_prompt: Any = None
     """Template of graded assertions, a text or a list of messages; None for the type's own."""
+    repeats: int | None = None
+    """Trials of this case; None for the suite's number."""
+    config: dict[str, Any] = {}
+    """Parameters that override those of the prompt and the provider."""
 
 
 class Assertion(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,14 +140,16 @@ class Assertion(msgspec.Struct, frozen=True, kw_only=True):
     """Changes the answer before this assertion checks it."""
     config: dict[str, Any] = {}
     """The type's own settings."""
+    context_transform: CodeRef | None = None
+    """Finds the context in the answer, for types that compare with it."""
     grader: SuiteProvider | None = None
     """Model of a graded assertion; None for the case's."""
     embedder: SuiteProvider | None = None
     """Model that embeds texts; None for the case's."""
     rubric_prompt: Any = None
     """Template of a graded assertion; None for the case's."""
-    context_transform: CodeRef | None = None
-    """Computes the context of a graded assertion from the answer; None for the variable `context`."""
+    is_template: bool = False
+    """Whether value, metric and code have references to variables that are only known when the case is run."""
 
     @property
     def spelling(self) -> str:
@@ -158,6 +164,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """Unique within its suite, stable across runs."""
     vars: dict[str, Any]
     """Values for the prompt's variables; plain JSON values."""
+    dynamic_vars: dict[str, CodeRef] = {}
+    """Code that computes a variable when the prompt is rendered; in `vars` is the name of its file."""
     assertions: tuple[Assertion, ...]
     """In order; those of `defaultTest` come first."""
     threshold: float | None = None
@@ -246,6 +254,10 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
     folder: str = ""
     """Absolute path of the folder in which the suite's code runs."""
+    grader: SuiteProvider | None = None
+    """Default model of graded assertions; None for the project's."""
+    renders_variables: bool = True
+    """Whether templates inside variables are rendered."""
     warnings: tuple[str, ...] = ()
     """Keys that are ignored, each with its place and the reason."""
 
