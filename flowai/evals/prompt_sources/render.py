@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import Place, PromptError
+from flowai.evals.code.sources import call_prompt_function
 from flowai.evals.prompt_sources.records import RenderedSuitePrompt
 from flowai.evals.templates import TemplateError, protect_partial, render, root_names, to_json
 from flowai.storage.files import parse_yaml
@@ -17,7 +18,7 @@ from flowai.storage.files import parse_yaml
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flowai.evals.assertions.services import CodeRunner
+    from flowai.evals.code.runner import SubprocessCodeRunner
     from flowai.evals.suites.records import SuitePrompt, SuiteProvider
     from flowai.providers.client import ChatMessage
 
@@ -31,7 +32,7 @@ async def render_prompt(  # noqa: PLR0913 - parts of one rendering
     *,
     provider: SuiteProvider | None,
     env: Mapping[str, str],
-    code: CodeRunner | None,
+    code: SubprocessCodeRunner | None,
     prefix: str = "",
     suffix: str = "",
     renders: bool = True,
@@ -56,9 +57,7 @@ async def render_prompt(  # noqa: PLR0913 - parts of one rendering
         return render_prompt_now(prompt, variables, env=env, prefix=prefix, suffix=suffix, renders=renders)
     if code is None or prompt.code is None:
         raise _error(prompt, "the prompt is a function", hint="run it without --no-code")
-    named = {} if provider is None else {"id": provider.id, "label": provider.name}
-    context = {"vars": dict(variables), "provider": named, "config": prompt.config}
-    result = await code.call(prompt.code, [context])
+    result = await call_prompt_function(code, prompt, variables, provider)
     config = dict(prompt.config)
     if isinstance(result, dict) and "prompt" in result:
         config |= result.get("config") or {}

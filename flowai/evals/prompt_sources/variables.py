@@ -5,18 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import Place, SuiteError
-from flowai.evals.assertions.services import CodeError
+from flowai.evals.code.sources import call_variable_function
 from flowai.evals.templates import resolve_references
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flowai.evals.assertions.services import CodeRunner
-    from flowai.evals.suites.records import Case, CodeRef, SuitePrompt
-
-_FUNCTIONS = {"python": "get_var", "javascript": None}
-"""Function of a file that computes a variable."""
-
+    from flowai.evals.code.runner import SubprocessCodeRunner
+    from flowai.evals.suites.records import Case, SuitePrompt
 
 def resolve_variables_now(variables: Mapping[str, Any], *, renders: bool = True) -> dict[str, Any]:
     """Return the variables of a case without code of its own.
@@ -33,7 +29,7 @@ async def resolve_variables(
     variables: Mapping[str, Any],
     *,
     prompt: SuitePrompt | None = None,
-    code: CodeRunner | None = None,
+    code: SubprocessCodeRunner | None = None,
     renders: bool = True,
 ) -> dict[str, Any]:
     """Return the variables of a case, those that code computes included.
@@ -54,27 +50,8 @@ async def resolve_variables(
     for name, reference in case.dynamic_vars.items():
         if code is None:
             raise case_error(case, f"variable `{name}` is computed by code", hint="run it without --no-code")
-        called = _with_function(reference)
-        result = await code.call(called, [name, template, found])
-        found[name] = _output(result, name, reference)
+        found[name] = await call_variable_function(code, reference, name, template, found)
     return resolve_variables_now(found, renders=renders)
-
-
-def _with_function(reference: CodeRef) -> CodeRef:
-    import msgspec
-
-    function = reference.function or _FUNCTIONS[reference.language]
-    return msgspec.structs.replace(reference, function=function)
-
-
-def _output(result: object, name: str, reference: CodeRef) -> str:
-    """Return `output` of what the code returned."""
-    if isinstance(result, dict) and result.get("error"):
-        raise CodeError(f"{reference.place}: variable `{name}`: {str(result['error'])[:200]}")
-    output = result.get("output") if isinstance(result, dict) else None
-    if not isinstance(output, str):
-        raise CodeError(f"{reference.place}: variable `{name}`: expected an object with a text as `output`")
-    return output.strip() if reference.language == "python" else output
 
 
 def case_error(case: Case, what: str, *, hint: str | None = None) -> SuiteError:

@@ -151,7 +151,14 @@ def _names(value: object, node: YamlNode) -> tuple[str, ...]:
 
 def _providers(value: object, node: YamlNode) -> tuple[str, ...]:
     names = _names(value, node)
-    return tuple(dict.fromkeys([*names, *map(model_name, names)]))
+    return tuple(dict.fromkeys([*names, *filter(None, map(_model_name, names))]))
+
+
+def _model_name(text: str) -> str | None:
+    try:
+        return model_name(text)
+    except ValueError:  # a target's label
+        return None
 
 
 def _name(value: object, node: YamlNode) -> str:

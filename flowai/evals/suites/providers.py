@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowai.evals.suites.code_refs import code, is_code_file
-from flowai.evals.suites.provider_names import model_name, provider_of
+from flowai.evals.suites.code_refs import code
+from flowai.evals.suites.config_files import read_config_files
+from flowai.evals.suites.provider_names import provider_of
 from flowai.evals.suites.yaml_reader import (
     FILE_PREFIX,
     YamlNode,
@@ -37,7 +38,6 @@ _IGNORED_KEYS = {
     "cost": "prices are in the registry",
 }
 _FILE_SUFFIXES = (".yaml", ".yml", ".json")
-_PREFIXES_OF_TARGETS = ("echo", "exec:", "python:", "http:", "https:", FILE_PREFIX)
 
 
 def read_providers(value: object, node: YamlNode) -> tuple[tuple[str, ...], tuple[SuiteProvider, ...]]:
@@ -45,10 +45,10 @@ def read_providers(value: object, node: YamlNode) -> tuple[tuple[str, ...], tupl
     names: dict[str, None] = {}
     targets: dict[str, SuiteProvider] = {}
     for entry, child in _entries(value, node):
-        if _is_plain(entry):
-            names[model_name(entry["id"])] = None
-            continue
         provider = _provider(entry, child)
+        if entry.keys() == {"id"} and provider.model is not None and not _has_settings(provider):
+            names[provider.model] = None
+            continue
         name, number = provider.name, 1
         while name in names:
             if targets.get(name) == provider:
@@ -77,9 +77,9 @@ def read_grader(value: object, node: YamlNode) -> SuiteProvider | None:
     return None if value is None else read_provider(value, node)
 
 
-def _is_plain(entry: dict[str, Any]) -> bool:
-    """Return whether an entry is only the name of a model."""
-    return entry.keys() == {"id"} and not entry["id"].startswith(_PREFIXES_OF_TARGETS) and not is_code_file(entry["id"])
+def _has_settings(provider: SuiteProvider) -> bool:
+    """Return whether a provider is more than the name of a model."""
+    return bool(provider.params or provider.api_base or provider.api_key)
 
 
 def _entries(value: object, node: YamlNode) -> Iterator[tuple[dict[str, Any], YamlNode]]:
@@ -128,11 +128,12 @@ def _file_entries(text: str, node: YamlNode) -> Iterator[tuple[dict[str, Any], Y
 def _provider(entry: dict[str, Any], node: YamlNode) -> SuiteProvider:
     entry = warn_ignored(entry, _IGNORED_KEYS, node)
     check_keys(entry, PROVIDER_KEYS, node, unsupported={})
-    config = entry.get("config")
-    if config is not None:
-        expect_mapping(config, node.at("config"))
+    if entry.get("config") is not None:
+        config = expect_mapping(entry["config"], node.at("config"))
+        entry = {**entry, "config": read_config_files(config, node.at("config"))}
+    environ = node.file.context.environ
     try:
-        provider = provider_of(entry, folder=node.file.path.parent, place=node.location)
+        provider = provider_of(entry, folder=node.file.path.parent, place=node.location, environ=environ)
     except ValueError as error:
         raise node.at("id").error(str(error)) from None
     return msgspec.structs.replace(
