@@ -67,6 +67,7 @@ def request_key(request: Request | EmbedRequest) -> str:
         parts = ("chat", model, request.messages, request.params, request.response_schema)
         if request.response_format is not None:  # keeps older recordings valid
             parts += (request.response_format,)
+        parts += request.own_parts()
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
 
 

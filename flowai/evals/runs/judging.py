@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from flowai.evals.assertions.scoring import Score
     from flowai.evals.reports import AssertionResult
-    from flowai.evals.runs.prepared import PreparedTrial
+    from flowai.evals.runs.records import PreparedTrial
     from flowai.providers import Completion
 
 

@@ -15,7 +15,7 @@ from flowai.rendering import formatting
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from flowai.evals.runs.prepared import PreparedTrial
+    from flowai.evals.runs.records import PreparedTrial
     from flowai.evals.runs.run_limits import CallLimits, CostLimit
     from flowai.evals.runs.runner import AnswerSource, TrialCache, TrialCallbacks
     from flowai.providers import Client, Completion, Request

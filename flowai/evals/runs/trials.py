@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from flowai.evals.reports import Trial
-    from flowai.evals.runs.prepared import PreparedTrial
+    from flowai.evals.runs.records import PreparedTrial
     from flowai.evals.runs.run_limits import CallLimits
     from flowai.evals.runs.runner import AnswerSource, TrialCache
     from flowai.providers import Client, Completion, Endpoint, Request

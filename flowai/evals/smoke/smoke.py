@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from flowai.evals.reports import Report, Trial
     from flowai.evals.runs.plan import SuiteTarget
-    from flowai.evals.runs.prepared import PreparedTrial
+    from flowai.evals.runs.records import PreparedTrial
     from flowai.evals.runs.trials import Observer
     from flowai.evals.suites.records import Case
     from flowai.providers import Client
