@@ -53,13 +53,14 @@ class AssertionFunction:
     def _finish(self, result: CheckResult) -> AssertionResult:
         negated = self.assertion.negated
         passed = None if result.passed is None else result.passed != negated
-        if passed and result.score is None:
+        if passed and result.score is None and not result.metrics:
             return self.passing
         return msgspec.structs.replace(
             self.passing,
             passed=passed,
             score=_score(result, passed=passed, negated=negated),
             reason="" if passed else f"{self.passing.type}{result.detail}",
+            metrics=result.metrics or {},
         )
 
 

@@ -8,7 +8,9 @@ import re
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from flowai.evals.suites.records import DerivedMetric
 
 MAX_EXPRESSION_CHARS = 2_000
 MAX_DEPTH = 50
@@ -25,28 +27,6 @@ _PRODUCTS = {"*": operator.mul, "/": operator.truediv, "%": math.fmod}
 
 class ExpressionError(ValueError):
     """An expression that cannot be read or has no value."""
-
-
-def names_of(expression: str) -> frozenset[str]:
-    """Return the names that an expression reads.
-
-    Raises:
-        ExpressionError: it cannot be read.
-    """
-    names: set[str] = set()
-
-    class Names(dict[str, float]):
-        def __missing__(self, name: str) -> float:
-            names.add(name)
-            return 1.0
-
-    try:
-        _Parser(expression, Names()).evaluate()
-    except ExpressionError as error:
-        if str(error).startswith("has no value"):  # with these values
-            return frozenset(names)
-        raise
-    return frozenset(names)
 
 
 def evaluate(expression: str, values: Mapping[str, float]) -> float:
@@ -100,9 +80,9 @@ class _Parser:
 
     def _signed(self) -> float:
         sign = 1.0
-        while (token := self._peek()) in _SUMS:
+        while (sign_text := self._peek()) in _SUMS:
             self._position += 1
-            sign = -sign if token == "-" else sign
+            sign = -sign if sign_text == "-" else sign
         return sign * self._power()
 
     def _power(self) -> float:
@@ -113,21 +93,21 @@ class _Parser:
         return value
 
     def _atom(self) -> float:
-        token = self._next()
-        if token == "(":
+        part = self._next()
+        if part == "(":
             return self._nested()
-        if token[0].isdigit() or token[0] == ".":
-            return float(token)
-        if not (token[0].isalpha() or token[0] == "_"):
+        if part[0].isdigit() or part[0] == ".":
+            return float(part)
+        if not (part[0].isalpha() or part[0] == "_"):
             self._position -= 1
             self._unexpected()
-        if token in _FUNCTIONS and self._peek() == "(":
+        if part in _FUNCTIONS and self._peek() == "(":
             self._position += 1
-            return self._call(token)
+            return self._call(part)
         try:
-            return self._values[token]
+            return self._values[part]
         except KeyError:
-            raise ExpressionError(f"reads `{token}`, which is no metric") from None
+            raise ExpressionError(f"reads `{part}`, which is no metric") from None
 
     def _nested(self) -> float:
         self._depth += 1
@@ -180,3 +160,25 @@ def _tokens(expression: str) -> Iterator[str]:
             raise ExpressionError(f"found `{text[position:].strip()[:20]}`, which is no number, name or sign")
         yield match[match.lastindex or 0]
         position = match.end()
+
+
+def derive(metrics: Sequence[DerivedMetric], sums: Mapping[str, float]) -> tuple[dict[str, float], list[str]]:
+    """Compute the arithmetic metrics of a suite, in order; a later one may read an earlier one.
+
+    Args:
+        metrics: the suite's; those that are code are left out.
+        sums: sums of the scores by metric name, and `__count`.
+
+    Returns:
+        The values by name, and a line for each metric without a value.
+    """
+    values, problems = dict(sums), []
+    found: dict[str, float] = {}
+    for metric in metrics:
+        if not isinstance(metric.value, str):
+            continue
+        try:
+            found[metric.name] = values[metric.name] = evaluate(metric.value, values)
+        except ExpressionError as error:
+            problems.append(f"derived metric `{metric.name}`: `{metric.value}` {error}")
+    return found, problems

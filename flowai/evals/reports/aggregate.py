@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from flowai.evals.reports.records import Changes, Distribution, EarlierTrial, Group, Totals
 from flowai.statistics import quantile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from flowai.evals.reports.records import Trial
 
@@ -43,8 +44,11 @@ class TotalsBuilder:
         counts[trial.outcome] += 1
         for check in trial.checks:
             if check.metric is not None and check.passed is not None:
-                total, count = self._scores.get(check.metric, (0.0, 0))
-                self._scores[check.metric] = (total + check.score, count + 1)
+                self._add_score(check.metric, check.score)
+            for name, value in check.metrics.items():
+                self._add_score(name, value)
+        for name, value in trial.metrics.items():
+            self._add_score(name, value)
         if trial.failure is not None:
             return
         counts["answered"] += 1
@@ -61,8 +65,17 @@ class TotalsBuilder:
             self._output_tokens += trial.output_tokens or 0
             self._cost_usd += trial.cost_usd or 0.0
 
-    def build(self) -> Totals:
-        """Return the totals."""
+    @property
+    def sums(self) -> dict[str, float]:
+        """Sum of the scores by metric name, and the number of trials as `__count`: what derived metrics read."""
+        return {name: total for name, (total, _) in self._scores.items()} | {"__count": float(self._counts["trial"])}
+
+    def _add_score(self, name: str, value: float) -> None:
+        total, count = self._scores.get(name, (0.0, 0))
+        self._scores[name] = (total + value, count + 1)
+
+    def build(self, derived: Mapping[str, float] | None = None) -> Totals:
+        """Return the totals, with the metrics that are derived from the others."""
         counts = self._counts
         judged_count = counts["pass"] + counts["fail"]
         return Totals(
@@ -82,14 +95,20 @@ class TotalsBuilder:
             unpriced_count=counts["unpriced"],
             latency=distribution(self._latency_ms),
             ttft=distribution(self._ttft_ms),
-            metrics={name: total / count for name, (total, count) in sorted(self._scores.items())},
+            metrics={name: total / count for name, (total, count) in sorted(self._scores.items())}
+            | dict(derived or {}),
         )
+
+
+Derive = Callable[[str, Mapping[str, float]], Mapping[str, float]]
+"""Compute the derived metrics of a suite from the sums of its scores."""
 
 
 class RunTotals:
     """Computes the totals of a run: of all trials, by suite, and by suite, prompt and model."""
 
-    def __init__(self) -> None:
+    def __init__(self, derive: Derive = lambda _suite, _sums: {}) -> None:
+        self._derive = derive
         self._all = TotalsBuilder()
         self._suites: dict[str, TotalsBuilder] = defaultdict(TotalsBuilder)
         self._groups: dict[tuple[str, str, str], TotalsBuilder] = defaultdict(TotalsBuilder)
@@ -101,17 +120,18 @@ class RunTotals:
         self._groups[trial.suite, trial.prompt, trial.model].add(trial)
 
     def all(self) -> Totals:
-        """Return the totals of all trials."""
-        return self._all.build()
+        """Return the totals of all trials; metrics are derived if all are of one suite."""
+        only = next(iter(self._suites), "") if len(self._suites) == 1 else ""
+        return self._all.build(self._derive(only, self._all.sums) if only else None)
 
     def by_suite(self) -> dict[str, Totals]:
         """Return the totals by suite, in order of appearance."""
-        return {suite: builder.build() for suite, builder in self._suites.items()}
+        return {suite: builder.build(self._derive(suite, builder.sums)) for suite, builder in self._suites.items()}
 
     def groups(self) -> tuple[Group, ...]:
         """Return the totals by suite, prompt and model, in order of appearance."""
         return tuple(
-            Group(suite=suite, prompt=prompt, model=model, totals=builder.build())
+            Group(suite=suite, prompt=prompt, model=model, totals=builder.build(self._derive(suite, builder.sums)))
             for (suite, prompt, model), builder in self._groups.items()
         )
 

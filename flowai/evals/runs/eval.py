@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from flowai.cache.exact import ExactCache
-from flowai.errors import InconclusiveError, InterruptedRunError
+from flowai.errors import InconclusiveError
 from flowai.evals.reports import STANDARD_NAMES, WRITERS
 from flowai.evals.runs.earlier_runs import compare_with_earlier
 from flowai.evals.runs.eval_options import EvalOptions, check_options, concurrency_of
 from flowai.evals.runs.eval_run import last_finished, start_or_resume
+from flowai.evals.runs.eval_session import EvalSession
 from flowai.evals.runs.plan import case_key, plan_trials
-from flowai.evals.runs.prepared import PreparedPlan, TrialPreparer
+from flowai.evals.runs.prepared import PreparedPlan
+from flowai.evals.runs.recorded_answers import RecordedPlan, RecordedPreparer, open_outputs, open_run
 from flowai.evals.runs.resolver import TargetResolver, endpoint_models
-from flowai.evals.runs.run_limits import CallLimits, ConnectionErrors, CostLimit, RunStoppedError
 from flowai.evals.runs.run_report import RunFacts, build_report
 from flowai.evals.runs.run_trials import trials_of
-from flowai.evals.runs.runner import CachedTrials, finish_cached
-from flowai.evals.runs.trials import (
-    CallOptions,
-    EndpointResolver,
-    ForecastBuilder,
-    run_trials,
-    trial_callbacks,
-)
 from flowai.evals.suites.yaml_reader import LoadContext
-from flowai.providers import create_client
-from flowai.rendering import formatting
 from flowai.rendering.report_files import write_reports
 from flowai.workspace.workspace import open_workspace
 
@@ -36,13 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from flowai.evals.execution.limits import StopRule
     from flowai.evals.reports import Report
     from flowai.evals.runs.eval_run import EvalRun
     from flowai.evals.runs.plan import TrialPlan
-    from flowai.evals.runs.run_limits import StopRule
-    from flowai.evals.runs.runner import AnswerSource
+    from flowai.evals.runs.prepared import Plan
+    from flowai.evals.runs.recorded_answers import RecordedAnswers
     from flowai.evals.runs.trials import Observer
-    from flowai.providers import Request
     from flowai.workspace.workspace import CommandContext, Workspace
 
 
@@ -61,13 +51,25 @@ def run_eval(
     started_s = context.clock_s()
     context = context.for_suite(options.target)
     check_options(options)
-    workspace, plan = _plan(context, options)
-    prepared = PreparedPlan(plan, TrialPreparer(workspace))
+    workspace = open_workspace(context, models=options.models)
+    plan: Plan
+    if options.from_outputs is not None or options.rescore is not None:
+        answers = _recorded_answers(workspace, options)
+        plan = recorded = RecordedPlan(answers, options.selection)
+        if not plan:
+            raise InconclusiveError(f"no recorded answer belongs to a case: {'; '.join(recorded.warnings)}")
+        session = EvalSession(workspace, options, observer)
+        session.steps.warnings.extend(recorded.warnings)
+        prepared = PreparedPlan(plan, RecordedPreparer(session.preparer, answers))
+    else:
+        workspace, plan = _plan(workspace, options)
+        session = EvalSession(workspace, options, observer)
+        prepared = PreparedPlan(plan, session.preparer)
     run = start_or_resume(workspace, options, prepared.digest, observer, stop_rules)
     with closing(run):
-        calls_wall_s = _Session(workspace, prepared, run, options).run()
+        calls_wall_s = session.run(prepared, run)
         run.finish(context.clock_s() - started_s)
-    report = _build_report(workspace, plan, run, options, calls_wall_s)
+    report = _build_report(workspace, plan, run, options, calls_wall_s, session.warnings)
     directory = workspace.project.reports / run.run_id
     write_reports(report, [*(directory / name for name in STANDARD_NAMES), *options.outputs], WRITERS)
     return EvalResult(report=report, directory=directory)
@@ -81,15 +83,25 @@ def watched_files(context: CommandContext) -> list[Path]:
     return sorted([project.registry, *files])
 
 
-def _plan(context: CommandContext, options: EvalOptions) -> tuple[Workspace, TrialPlan]:
-    workspace = open_workspace(context, models=options.models)
+def _recorded_answers(workspace: Workspace, options: EvalOptions) -> RecordedAnswers:
+    loading = _load_context(workspace, options)
+    if options.from_outputs is not None:
+        return open_outputs(workspace, options.from_outputs, options.target, loading)
+    return open_run(workspace, str(options.rescore), options.target, loading)
+
+
+def _load_context(workspace: Workspace, options: EvalOptions) -> LoadContext:  # noqa: ARG001 - tests from code and the network
+    return LoadContext(environ=workspace.environ)
+
+
+def _plan(workspace: Workspace, options: EvalOptions) -> tuple[Workspace, TrialPlan]:
     resolver = TargetResolver(
         workspace.project,
         workspace.registry,
         workspace.library,
         release=workspace.release,
         models=options.models,
-        loading=LoadContext(environ=workspace.environ),
+        loading=_load_context(workspace, options),
     )
     suite_targets = resolver.resolve(options.target)
     workspace = workspace.with_models(endpoint_models(suite_targets))
@@ -112,122 +124,17 @@ def _failing_cases(workspace: Workspace, options: EvalOptions) -> frozenset[str]
     return frozenset(case_key(trial.suite, trial.case) for trial in failing)
 
 
-class _Session:
-    """Finishes the trials of a run that are not finished."""
-
-    def __init__(self, workspace: Workspace, prepared: PreparedPlan, run: EvalRun, options: EvalOptions) -> None:
-        self._workspace = workspace
-        self._prepared = prepared
-        self._run = run
-        self._options = options
-        self._forecast = ForecastBuilder()
-
-    def run(self) -> float:
-        """Finish the trials; return the seconds during which models were called."""
-        run, options = self._run, self._options
-        try:
-            run.begin()
-            with closing(ExactCache(self._workspace.project.cache)) if self._uses_cache() else nullcontext() as cache:
-                try:
-                    return self._finish(cache)
-                finally:
-                    if cache is not None:
-                        cache.close()
-                        run.cache_error = cache.write_error
-        except RunStoppedError as stopped:
-            run.stopped = stopped.reason
-            return 0.0
-        except KeyboardInterrupt:
-            kept = formatting.count(len(run.trials), "finished trial")
-            if options.calls_no_model or options.record is not None:  # these always start over
-                raise InterruptedRunError(f"interrupted after {kept}") from None
-            raise InterruptedRunError(
-                f"interrupted; run {run.run_id} keeps {kept}", hint="continue with the same command and --resume"
-            ) from None
-
-    def _uses_cache(self) -> bool:
-        options = self._options
-        if options.calls_no_model or options.record is not None:
-            return False
-        if options.cached is not None:
-            return options.cached
-        suites = self._prepared.plan.suites
-        return not self._workspace.context.is_ci and all(suite.evaluate.uses_cache is not False for suite in suites)
-
-    def _finish(self, cache: ExactCache | None) -> float:
-        run = self._run
-        total_count, kept_count = len(self._prepared), len(run.trials)
-        waiting = self._prepared.waiting(run.trials.__contains__)
-        cached = CachedTrials(0, 0)
-        if cache is not None:
-            callbacks = trial_callbacks(self._workspace, run.add)
-            cached = finish_cached(waiting, cache, callbacks, self._forecast.add)
-        elif not self._options.calls_no_model:
-            for trial in waiting:
-                self._forecast.add(trial)
-        cached_count = cached.finished_count + cached.waiting_count
-        run.observer.forecast(self._forecast.build(trial_count=total_count, cached_count=cached_count))
-        if kept_count + cached.finished_count == total_count:
-            return 0.0
-        return self._call(cache)
-
-    def _call(self, cache: ExactCache | None) -> float:
-        workspace, run, options = self._workspace, self._run, self._options
-        replaying = options.replay is not None
-        called: set[int] = set()  # requests that the replay did not have, by identity: of equal ones it may have some
-        client = create_client(
-            redactor=workspace.redactor,
-            replay=options.replay,
-            record=options.record,
-            call_on_miss=options.call_on_miss,
-            on_called=lambda request: called.add(id(request)),
-            on_ready=run.observer.ready,
-        )
-
-        def source_of(request: Request) -> AnswerSource:
-            if replaying and id(request) not in called:
-                return "replay"
-            called.discard(id(request))  # a later request may get its identity
-            return "miss"
-
-        resolver = EndpointResolver(workspace)
-        if not replaying or options.call_on_miss:
-            resolver.resolve_names(self._forecast.models)
-        call_options = CallOptions(
-            origin="eval",
-            limits=self._limits(),
-            cache=cache,
-            resolve=resolver.resolve if not replaying or options.call_on_miss else lambda request: request,
-            source_of=source_of,
-        )
-        waiting = self._prepared.waiting(run.trials.__contains__)
-        return run_trials(workspace, waiting, client, call_options, run.add)
-
-    def _limits(self) -> CallLimits:
-        options, suites = self._options, self._prepared.plan.suites
-        concurrency = concurrency_of(options, suites)
-        cost = None if options.max_cost_usd is None else self._cost_limit(options.max_cost_usd)
-        durations = [suite.evaluate.max_duration_s for suite in suites if suite.evaluate.max_duration_s is not None]
-        timeouts = [suite.evaluate.timeout_s for suite in suites if suite.evaluate.timeout_s is not None]
-        return CallLimits(
-            # recorded answers need no waiting; one at a time keeps their order, and so the report's bytes
-            concurrency=1 if options.calls_no_model else concurrency,
-            cost=cost,
-            connection_errors=ConnectionErrors(concurrency),
-            max_duration_s=options.max_duration_s or max(durations, default=None),
-            case_timeout_s=options.case_timeout_s or max(timeouts, default=None),
-        )
-
-    def _cost_limit(self, max_usd: float) -> CostLimit:
-        return CostLimit(max_usd, self._forecast.checked_estimate("--max-cost"))
-
-
 def _build_report(
-    workspace: Workspace, plan: TrialPlan, run: EvalRun, options: EvalOptions, calls_wall_s: float
+    workspace: Workspace,
+    plan: Plan,
+    run: EvalRun,
+    options: EvalOptions,
+    calls_wall_s: float,
+    run_warnings: Sequence[str],
 ) -> Report:
     trials = trials_of(plan, run.trials)
     comparison = compare_with_earlier(workspace, plan, run, trials, options)
-    warnings = list(comparison.warnings)
+    warnings = [*(text for suite in plan.suites for text in suite.warnings), *comparison.warnings, *run_warnings]
     if run.stopped is not None:
         warnings.append(f"stopped {run.stopped.what}: {len(trials):,} of {len(plan):,} trials were run")
     if run.cache_error is not None:
@@ -245,6 +152,7 @@ def _build_report(
         changes=comparison.changes,
         against_baseline=comparison.against_baseline,
         earlier=comparison.earlier,
+        derived_metrics={suite.path: suite.derived_metrics for suite in plan.suites},
         warnings=tuple(warnings),
     )
     return build_report(workspace, trials, {suite.path: suite.gate for suite in plan.suites}, facts)

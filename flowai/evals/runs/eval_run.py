@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flowai.errors import InconclusiveError
-from flowai.evals.runs.run_limits import RunStoppedError, StopReason
+from flowai.evals.execution.limits import RunStoppedError, StopReason
 from flowai.evals.runs.run_log import RunLog, RunStarted, TemporaryLog, new_run, past_runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from flowai.evals.execution.limits import StopRule
     from flowai.evals.reports import Trial
     from flowai.evals.runs.eval_options import EvalOptions
-    from flowai.evals.runs.run_limits import StopRule
     from flowai.evals.runs.run_log import LoggedTrials, PastRun, TrialLog
     from flowai.evals.runs.trials import Observer
     from flowai.workspace.workspace import Workspace

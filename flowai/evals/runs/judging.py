@@ -8,14 +8,15 @@ import msgspec
 
 from flowai.evals.assertions import Answer
 from flowai.evals.assertions.scoring import apply_checks, apply_checks_async, score_results
+from flowai.evals.targets.records import TargetCompletion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from flowai.evals.assertions.scoring import Score
     from flowai.evals.reports import AssertionResult
     from flowai.evals.runs.records import PreparedTrial
-    from flowai.providers import Completion
+    from flowai.providers import ChatMessage, Completion
 
 
 class Judge:
@@ -46,6 +47,7 @@ class Judge:
 def answer_of(prepared: PreparedTrial, completion: Completion, *, is_cached: bool) -> Answer:
     """Return what the checks see of an answer."""
     planned = prepared.planned
+    own = completion if isinstance(completion, TargetCompletion) else None
     return Answer(
         text=completion.text,
         latency_ms=completion.latency_ms,
@@ -53,8 +55,20 @@ def answer_of(prepared: PreparedTrial, completion: Completion, *, is_cached: boo
         cost_usd=completion.cost_usd,
         finish_reason=completion.finish_reason,
         tool_calls=completion.tool_calls,
-        variables=planned.case.vars,
+        output=None if own is None else own.output,
+        refusal=None if own is None else own.refusal,
+        guardrails=None if own is None else own.guardrails,
+        metadata={} if own is None else own.metadata,
+        variables=prepared.variables,
+        prompt=prepared.prompt_text or _text_of(prepared.request.messages),
         provider=planned.target.model,
         is_cached=is_cached,
         case=planned.case,
     )
+
+
+def _text_of(messages: Sequence[ChatMessage]) -> str:
+    """Return the text of a single message, else the messages as JSON."""
+    if len(messages) == 1 and isinstance(messages[0].get("content"), str):
+        return str(messages[0]["content"])
+    return msgspec.json.encode(messages).decode()

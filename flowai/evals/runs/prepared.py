@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -17,6 +17,7 @@ from flowai.evals.runs.own_prompts import OwnPrompts, has_state, is_late
 from flowai.evals.runs.records import PreparedTrial
 from flowai.evals.targets.records import TargetRequest
 from flowai.gateway.plan import build_request
+from flowai.providers import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
     from flowai.evals.assertions import AssertionFunction
     from flowai.evals.execution.services import RunServices
     from flowai.evals.prompt_sources import RenderedSuitePrompt
-    from flowai.evals.runs.plan import PlannedTrial, TrialPlan
+    from flowai.evals.reports import Failure
+    from flowai.evals.runs.plan import PlannedTrial
     from flowai.evals.suites.records import Assertion, Case, Suite
-    from flowai.providers import Endpoint, Request
+    from flowai.providers import Completion, Request
     from flowai.workspace.workspace import Workspace
 
 MAX_HELD_TRIALS = 5_000
@@ -81,6 +83,24 @@ class TrialPreparer:
             transforms=transforms_of(target.provider, case),
             is_late=late,
             is_serial=is_serial,
+        )
+
+    def prepare_recorded(
+        self, planned: PlannedTrial, answer: Completion | Failure, *, transforms: bool
+    ) -> PreparedTrial:
+        """Compile the assertions for an answer that is known already; nothing is rendered."""
+        target, case = planned.target, planned.case
+        endpoint = Endpoint(name=target.model, model=target.model, provider="recorded")
+        return PreparedTrial(
+            planned=planned,
+            request=TargetRequest(endpoint=endpoint, messages=(), metadata=case.metadata),
+            cache_key=None,
+            prompt_hash="",
+            promises_json=case.promises_json,
+            checks=self._checks_of(planned.suite, case),
+            variables=case.vars,
+            transforms=transforms_of(None, case) if transforms else (),
+            recorded=answer,
         )
 
     async def prepare_late(self, prepared: PreparedTrial, variables: Mapping[str, Any]) -> PreparedTrial:
@@ -217,14 +237,35 @@ class TrialPreparer:
         return self._check_services if self._services is None else self._services.checks_of(suite)
 
 
+class Plan(Protocol):
+    """The trials of a run, in order; they can be read several times."""
+
+    @property
+    def suites(self) -> tuple[Suite, ...]:
+        """The suites, each once."""
+        ...
+
+    def __iter__(self) -> Iterator[PlannedTrial]: ...
+
+    def __len__(self) -> int: ...
+
+
+class Preparer(Protocol):
+    """Prepares the trials of a plan."""
+
+    def prepare_trial(self, planned: PlannedTrial) -> PreparedTrial:
+        """Prepare one trial."""
+        ...
+
+
 class PreparedPlan:
     """The prepared trials of a plan, in its order; those of a large plan are prepared anew each time they are read.
 
     Building it prepares every trial once, so that mistakes are reported.
     """
 
-    def __init__(self, plan: TrialPlan, preparer: TrialPreparer) -> None:
-        self.plan = plan
+    def __init__(self, plan: Plan, preparer: Preparer) -> None:
+        self.plan: Plan = plan
         self._preparer = preparer
         self._held: list[PreparedTrial] | None = []
         self.has_serial = False
@@ -257,7 +298,7 @@ class PreparedPlan:
 
 def _late_identity(prepared: PreparedTrial) -> tuple[Any, ...]:
     target, request = prepared.planned.target, prepared.request
-    return (prepared.prompt_hash, target.provider, target.params, request.messages, request.params)
+    return (prepared.prompt_hash, target.provider, target.params, request.messages, request.params, prepared.recorded)
 
 
 def _case_location(error: PromptError, case: Case) -> PromptError:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowai.evals.assertions import AssertionFunction
+    from flowai.evals.reports import Failure
     from flowai.evals.runs.plan import PlannedTrial
     from flowai.evals.suites.records import CodeRef
-    from flowai.providers import Request
+    from flowai.providers import Completion, Request
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +33,8 @@ class PreparedTrial:
     """The rendered prompt: its text, or its messages as JSON; empty for a prompt of the project's library."""
     transforms: tuple[CodeRef, ...] = ()
     """Change the answer before it is checked."""
+    recorded: Completion | Failure | None = None
+    """Answer that is checked instead of calling a model; None to call it."""
     is_late: bool = False
     """Whether the request depends on code or on earlier cases, so that it is built just before the call."""
     is_serial: bool = False

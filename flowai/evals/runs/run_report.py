@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 import msgspec
 
 from flowai import __version__
+from flowai.evals.execution.derived_metrics import derive
 from flowai.evals.gate import decide
 from flowai.evals.reports import PromptVersion, Report, RunTotals
 from flowai.prompts import PromptLock
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Literal
 
+    from flowai.evals.execution.limits import StopReason
     from flowai.evals.reports import Changes, EarlierTrial, Gate, GateDecision, Totals, Trial
-    from flowai.evals.runs.run_limits import StopReason
+    from flowai.evals.suites.records import DerivedMetric
     from flowai.workspace.workspace import Workspace
 
 
@@ -56,6 +58,8 @@ class RunFacts:
     changes: Changes | None = None
     against_baseline: tuple[Changes, ...] = ()
     earlier: tuple[EarlierTrial, ...] = ()
+    derived_metrics: Mapping[str, tuple[DerivedMetric, ...]] = field(default_factory=dict)
+    """By suite path."""
     warnings: tuple[str, ...] = ()
 
 
@@ -63,13 +67,20 @@ def build_report(
     workspace: Workspace, trials: Sequence[Trial], gates: Mapping[str, Gate | None], facts: RunFacts
 ) -> Report:
     """Build the report of a run, with totals and decision; gates are by suite path."""
-    totals = RunTotals()
+    problems: dict[str, None] = {}
+
+    def derive_metrics(suite: str, sums: Mapping[str, float]) -> Mapping[str, float]:
+        found, added = derive(facts.derived_metrics.get(suite, ()), sums)
+        problems.update(dict.fromkeys(added))
+        return found
+
+    totals = RunTotals(derive_metrics)
     prompts: dict[str, str] = {}
     for trial in trials:
         totals.add(trial)
         prompts.setdefault(trial.prompt, trial.prompt_hash)
     versions, warnings = prompt_versions(workspace, prompts)
-    by_suite = totals.by_suite()
+    by_suite, all_totals, groups = totals.by_suite(), totals.all(), totals.groups()
     return Report(
         kind=facts.kind,
         run_id=facts.run_id,
@@ -81,13 +92,13 @@ def build_report(
         concurrency_achieved=facts.in_flight_s / facts.calls_wall_s if facts.calls_wall_s else None,
         prompts=versions,
         suites=tuple(by_suite),
-        totals=totals.all(),
-        groups=totals.groups(),
+        totals=all_totals,
+        groups=groups,
         decision=_decide(by_suite, gates, facts.stopped),
         changes=facts.changes,
         against_baseline=facts.against_baseline,
         earlier=facts.earlier,
-        warnings=(*workspace.warnings, *facts.warnings, *warnings),
+        warnings=(*workspace.warnings, *facts.warnings, *warnings, *problems),
         trials=cast("tuple[Trial, ...]", trials),  # a large run's are another sequence
     )
 

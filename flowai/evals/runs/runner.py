@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from flowai.evals.assertions.scoring import Score
+    from flowai.evals.reports import Outcome
     from flowai.evals.runs.judging import Judge
     from flowai.evals.runs.records import PreparedTrial
     from flowai.providers import Completion
@@ -96,6 +97,7 @@ def build_trial(
     *,
     source: AnswerSource,
     call_id: str | None,
+    metrics: dict[str, float] | None = None,
 ) -> Trial:
     """Build the trial of an answer and its score."""
     return msgspec.structs.replace(
@@ -111,20 +113,28 @@ def build_trial(
         cost_usd=completion.cost_usd,
         latency_ms=completion.latency_ms,
         ttft_ms=completion.ttft_ms,
+        metrics=metrics or {},
     )
 
 
 def build_failed_trial(
-    prepared: PreparedTrial, error: CallError, callbacks: TrialCallbacks, *, source: AnswerSource, call_id: str | None
+    prepared: PreparedTrial, error: Exception, callbacks: TrialCallbacks, *, source: AnswerSource, call_id: str | None
 ) -> Trial:
-    """Build the trial of a failed call."""
-    failure = Failure(
-        kind=type(error).__name__, message=callbacks.redact(str(error)), provider=error.provider, status=error.status
-    )
+    """Build the trial of a failed call, or of code that made no request."""
+    failure = Failure(kind=type(error).__name__, message=callbacks.redact(str(error)))
+    if isinstance(error, CallError):
+        failure = msgspec.structs.replace(failure, provider=error.provider, status=error.status)
     trial = msgspec.structs.replace(_unanswered(prepared, callbacks, source=source, call_id=call_id), failure=failure)
     if isinstance(error, FAILING_ERRORS):
         return msgspec.structs.replace(trial, outcome="fail", score=0.0)
     return trial
+
+
+def build_refused_trial(prepared: PreparedTrial, failure: Failure, callbacks: TrialCallbacks) -> Trial:
+    """Build the trial of a call that failed in an earlier run."""
+    trial = _unanswered(prepared, callbacks, source="replay", call_id=None)
+    outcome: Outcome = "fail" if failure.kind in {kind.__name__ for kind in FAILING_ERRORS} else "error"
+    return msgspec.structs.replace(trial, failure=failure, outcome=outcome, score=0.0 if outcome == "fail" else None)
 
 
 def is_cacheable(completion: Completion, redact: Callable[[str], str]) -> bool:

@@ -6,18 +6,21 @@ import asyncio
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from flowai.errors import CallError, RateLimitedError, TimedOutError
-from flowai.evals.runs.concurrency import CallSlots
-from flowai.evals.runs.run_limits import RunStoppedError, StopReason
-from flowai.evals.runs.runner import build_failed_trial, build_trial, is_cacheable
+from flowai.errors import CallError, ProjectError, RateLimitedError, TimedOutError
+from flowai.evals.assertions.services import CodeError
+from flowai.evals.execution.concurrency import CallSlots
+from flowai.evals.execution.limits import RunStoppedError, StopReason
+from flowai.evals.reports import Failure
+from flowai.evals.runs.runner import build_failed_trial, build_refused_trial, build_trial, is_cacheable
 from flowai.rendering import formatting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from flowai.evals.execution.limits import CallLimits, CostLimit
     from flowai.evals.runs.records import PreparedTrial
-    from flowai.evals.runs.run_limits import CallLimits, CostLimit
     from flowai.evals.runs.runner import AnswerSource, TrialCache, TrialCallbacks
+    from flowai.evals.runs.trial_steps import TrialSteps
     from flowai.providers import Client, Completion, Request
 
 
@@ -31,6 +34,7 @@ class TrialCalls:
         cache: stores complete, unfiltered answers; None without one.
         resolve: returns the request to send, with key and address.
         source_of: returns the source of an answer, after it came.
+        steps: what comes before and after the call, if code or models take part.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class TrialCalls:
         cache: TrialCache | None,
         resolve: Callable[[Request], Request] = lambda request: request,
         source_of: Callable[[Request], AnswerSource] = lambda _: "miss",
+        steps: TrialSteps | None = None,
     ) -> None:
         self._client = client
         self._callbacks = callbacks
@@ -49,17 +54,20 @@ class TrialCalls:
         self._cache = cache
         self._resolve = resolve
         self._source_of = source_of
+        self._steps = steps
         self._slots = CallSlots(limits.concurrency, callbacks.clock_s)
         self._cost_changed = asyncio.Event()
 
-    async def run(self, trials: Iterable[PreparedTrial]) -> None:
-        """Finish trials, at most `concurrency` at a time.
+    async def run(self, trials: Iterable[PreparedTrial], *, serial: Iterable[PreparedTrial] = ()) -> None:
+        """Finish trials: first the serial ones in their order, then the others, at most `concurrency` at a time.
 
         A callback's RunStoppedError or InfrastructureError (full disk) ends the calls; earlier trials are stored.
         """
         limit_s = self._limits.max_duration_s
         try:
             async with asyncio.timeout(limit_s) as deadline:
+                for prepared in serial:
+                    await self._finish(prepared)
                 await self._run(iter(trials))
         except TimeoutError:
             if limit_s is None or not deadline.expired():
@@ -103,6 +111,20 @@ class TrialCalls:
             self._callbacks.on_trial(build_failed_trial(prepared, error, self._callbacks, source="miss", call_id=None))
 
     async def _answer(self, prepared: PreparedTrial) -> None:
+        steps = self._steps
+        if steps is not None:
+            try:
+                prepared = await steps.prepare(prepared)
+            except (CodeError, ProjectError) as error:
+                self._fail(prepared, error, source="miss", call_id=None)
+                return
+            recorded = steps.recorded(prepared)
+            if isinstance(recorded, Failure):
+                self._callbacks.on_trial(build_refused_trial(prepared, recorded, self._callbacks))
+                return
+            if recorded is not None:
+                await self._judge(prepared, recorded, source="replay", call_id=None)
+                return
         cached = None
         if self._cache is not None and prepared.needs_loop and prepared.cache_key is not None:
             cached = self._cache.get(prepared.cache_key)
@@ -111,9 +133,7 @@ class TrialCalls:
             return
         result, source, call_id = await self._call(prepared)
         if isinstance(result, CallError):
-            self._callbacks.on_trial(
-                build_failed_trial(prepared, result, self._callbacks, source=source, call_id=call_id)
-            )
+            self._fail(prepared, result, source=source, call_id=call_id)
         else:
             if self._cache is not None and prepared.cache_key and is_cacheable(result, self._callbacks.redact):
                 self._cache.put(prepared.cache_key, result)
@@ -125,20 +145,29 @@ class TrialCalls:
         self, prepared: PreparedTrial, completion: Completion, *, source: AnswerSource, call_id: str | None
     ) -> None:
         judge, is_cached = self._callbacks.judge, source == "exact"
-        if prepared.needs_loop:
+        metrics: dict[str, float] = {}
+        if self._steps is not None and (prepared.needs_loop or prepared.planned.case.recorded_output is not None):
+            completion, score, metrics = await self._steps.finish(prepared, completion, is_cached=is_cached)
+        elif prepared.needs_loop:
             score = await judge.judge_async(prepared, completion, is_cached=is_cached)
         else:
             score = judge.judge(prepared, completion, is_cached=is_cached)
         self._callbacks.on_trial(
-            build_trial(prepared, completion, score, self._callbacks, source=source, call_id=call_id)
+            build_trial(prepared, completion, score, self._callbacks, source=source, call_id=call_id, metrics=metrics)
         )
+
+    def _fail(self, prepared: PreparedTrial, error: Exception, *, source: AnswerSource, call_id: str | None) -> None:
+        self._callbacks.on_trial(build_failed_trial(prepared, error, self._callbacks, source=source, call_id=call_id))
 
     async def _call(self, prepared: PreparedTrial) -> tuple[Completion | CallError, AnswerSource, str | None]:
         """Call the model; again, later, as long as it answers 429."""
         request = self._resolve(prepared.request)
         attempt = 0
+        pause_s = self._pause_s(prepared)
         while True:
             attempt += 1
+            if pause_s:
+                await asyncio.sleep(pause_s)
             epoch = await self._slots.acquire()
             try:
                 result, latency_ms = await self._call_once(request)
@@ -153,6 +182,13 @@ class TrialCalls:
             is_again = self._slots.rate_limited(epoch, retry_after_s=result.retry_after_s, attempt=attempt)
             if not is_again or not self._limits.retries_rate_limits or source != "miss":
                 return result, source, call_id
+
+    @staticmethod
+    def _pause_s(prepared: PreparedTrial) -> float:
+        """Return the pause before each call that the suite asks for."""
+        provider = prepared.planned.target.provider
+        own_s = 0.0 if provider is None else provider.delay_s
+        return own_s or prepared.planned.suite.evaluate.delay_s
 
     async def _call_once(self, request: Request) -> tuple[Completion | CallError, float]:
         started_s = self._callbacks.clock_s()

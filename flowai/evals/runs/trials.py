@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from flowai.errors import CallError, UsageError
+from flowai.evals.execution.endpoints import resolve_endpoint
 from flowai.evals.runs.judging import Judge
 from flowai.evals.runs.runner import TrialCallbacks
+from flowai.evals.targets.records import TargetRequest
 from flowai.events import Attempt, CallEvent, Content, EventLog
 from flowai.providers import PriceTable
 from flowai.providers.endpoint_price import price_of
 from flowai.storage.strict_json import json_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Literal
 
+    from flowai.evals.execution.limits import CallLimits
     from flowai.evals.reports import Trial
     from flowai.evals.runs.records import PreparedTrial
-    from flowai.evals.runs.run_limits import CallLimits
     from flowai.evals.runs.runner import AnswerSource, TrialCache
+    from flowai.evals.runs.trial_steps import TrialSteps
     from flowai.providers import Client, Completion, Endpoint, Request
     from flowai.workspace.workspace import Workspace
 
@@ -66,30 +69,30 @@ class ForecastBuilder:
 
     def __init__(self) -> None:
         self._prices = PriceTable()
-        self._models: dict[str, None] = {}
         self._unpriced: dict[str, None] = {}
+        self.samples: dict[str, Request] = {}
+        """A request to each model or program that is to be called, by name."""
         self._call_count = 0
         self._cost_usd: float | None = 0.0
 
-    @property
-    def models(self) -> tuple[str, ...]:
-        """The models to call, each once."""
-        return tuple(self._models)
-
     def add(self, trial: PreparedTrial) -> None:
         """Count a trial whose answer needs a call."""
+        if trial.planned.case.recorded_output is not None:
+            return
+        request, name = trial.request, trial.request.endpoint.name
         self._call_count += 1
-        cost_usd = None
-        if self._cost_usd is not None or trial.request.endpoint.name not in self._models:
-            cost_usd = self.estimate_usd(trial.request)
-            if cost_usd is None:
-                self._unpriced[trial.request.endpoint.name] = None
-        self._models[trial.request.endpoint.name] = None
-        if self._cost_usd is not None:
-            self._cost_usd = None if cost_usd is None else self._cost_usd + cost_usd
+        if self._cost_usd is not None or name not in self.samples:
+            cost_usd = self.estimate_usd(request)
+            if cost_usd is None and _program_kind(request) is None:
+                self._unpriced[name] = None
+            self._cost_usd = None if cost_usd is None or self._cost_usd is None else self._cost_usd + cost_usd
+        self.samples.setdefault(name, request)
 
     def estimate_usd(self, request: Request) -> float | None:
         """Estimate the cost of a call; None if its price is not known."""
+        kind = _program_kind(request)
+        if kind is not None:
+            return 0.0 if kind == "echo" else None
         price = price_of(request.endpoint, self._prices)
         if price is None:
             return None
@@ -117,9 +120,15 @@ class ForecastBuilder:
             trial_count=trial_count,
             cached_count=cached_count,
             call_count=self._call_count,
-            models=tuple(self._models),
+            models=tuple(self.samples),
             cost_usd=self._cost_usd,
         )
+
+
+def _program_kind(request: Request) -> str | None:
+    """Return the kind of a target that is no model; None for a model."""
+    provider = request.provider if isinstance(request, TargetRequest) else None
+    return None if provider is None or provider.kind == "model" else provider.kind
 
 
 class EndpointResolver:
@@ -128,23 +137,25 @@ class EndpointResolver:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._endpoints: dict[str, Endpoint] = {}
+        self._targets: dict[str, Endpoint] = {}
+        """Endpoints of the suites' own targets."""
 
-    def resolve_names(self, names: Iterable[str]) -> None:
-        """Resolve models before any of them is called.
+    def resolve(self, request: Request) -> Request:
+        """Return the request to send.
 
         Raises:
             MissingKeyError: a variable is not set.
             RegistryError: the weights are missing.
         """
-        for name in names:
-            if name not in self._endpoints:
-                self._endpoints[name] = self._workspace.resolve_endpoint(name)
-
-    def resolve(self, request: Request) -> Request:
-        """Return the request to send."""
         name = request.endpoint.name
-        self.resolve_names((name,))
-        return msgspec.structs.replace(request, endpoint=self._endpoints[name])
+        provider = request.provider if isinstance(request, TargetRequest) else None
+        known = self._endpoints if provider is None else self._targets
+        if name not in known:
+            workspace = self._workspace
+            known[name] = (
+                workspace.resolve_endpoint(name) if provider is None else resolve_endpoint(workspace, provider)
+            )
+        return msgspec.structs.replace(request, endpoint=known[name])
 
 
 def resolve_endpoints(workspace: Workspace, waiting: Sequence[PreparedTrial]) -> list[PreparedTrial]:
@@ -167,6 +178,29 @@ class CallOptions:
     release: str | None = None
     logs_calls: bool = True
     """False if the called server logs the call events itself."""
+
+
+class CallSession(Protocol):
+    """What a run does in the event loop of its calls besides calling."""
+
+    steps: TrialSteps
+    """Steps before and after each call."""
+
+    def log_to(self, log: EventLog) -> None:
+        """Receive the log of call events, for calls of graders."""
+        ...
+
+    async def begin(self) -> None:
+        """Run before the first trial."""
+        ...
+
+    async def end(self) -> None:
+        """Run after the last trial; not if the calls were ended early."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close programs and connections."""
+        ...
 
 
 def trial_callbacks(
@@ -193,12 +227,12 @@ def run_trials(
     options: CallOptions,
     on_trial: Callable[[Trial], None],
     *,
-    on_closed: Callable[[], Awaitable[None]] | None = None,
+    serial: Iterable[PreparedTrial] = (),
+    session: CallSession | None = None,
 ) -> float:
-    """Call models for the answers of trials; return the seconds of wall time.
+    """Call models for the answers of trials, first of the serial ones in their order; return the seconds of wall time.
 
     A call event is logged for every call, not for replayed answers. After an interrupt, every finished trial is stored.
-    `on_closed` closes what the checks used, in the same event loop.
     """
     import asyncio  # a fully cached run never needs it
 
@@ -225,7 +259,7 @@ def run_trials(
                     )
                 )
 
-        async def session() -> None:
+        async def run() -> None:
             calls = TrialCalls(
                 client,
                 trial_callbacks(workspace, on_trial, on_call),
@@ -233,17 +267,24 @@ def run_trials(
                 cache=options.cache,
                 resolve=options.resolve,
                 source_of=options.source_of,
+                steps=None if session is None else session.steps,
             )
             try:
-                await calls.run(waiting)
+                if session is None:
+                    await calls.run(waiting, serial=serial)
+                    return
+                session.log_to(log)
+                await session.begin()
+                await calls.run(waiting, serial=serial)
+                await session.end()
             finally:
-                if on_closed is not None:
-                    await on_closed()
+                if session is not None:
+                    await session.aclose()
                 await client.aclose()
 
         started_s = context.clock_s()
         try:
-            asyncio.run(session())
+            asyncio.run(run())
         finally:
             elapsed_s = context.clock_s() - started_s
     return elapsed_s
