@@ -47,7 +47,7 @@ class _HttpAnswer(NamedTuple):
 
 
 class HttpTarget:
-    """One call of an `http:` target.
+    """Call of an `http:` target.
 
     Args:
         provider: the target.

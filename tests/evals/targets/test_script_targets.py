@@ -207,3 +207,18 @@ def test_the_answer_of_a_script_may_be_a_text(targets: Targets) -> None:
     _script(targets, "p.py", "def call_api(*_):\n    return 'plain'\n")
     value: Any = targets.ask(targets.provider("python:p.py")).text
     assert value == "plain"
+
+
+def test_a_javascript_target_has_a_log_and_a_cache(targets: Targets) -> None:
+    text = """
+module.exports = class {
+  async callApi(prompt, context, options) {
+    context.logger.debug('said');
+    await context.getCache().set('k', 1);
+    return { output: [await context.getCache().get('k'), options.abortSignal.aborted] };
+  }
+};
+"""
+    _script(targets, "p.js", text)
+    assert targets.ask(targets.provider("file://p.js")).output == [1, False]
+    assert any("said" in printed for printed in targets.printed)
