@@ -105,8 +105,10 @@ def _entries_of(value: object, node: YamlNode) -> Iterator[tuple[dict[str, Any],
     if "id" not in entry:
         if len(entry) != 1 or not isinstance(next(iter(entry.values())), dict | None):
             raise node.error("a provider without `id`", hint="such as `{id: openai:gpt-4o-mini, config: {...}}`")
-        name, settings = next(iter(entry.items()))
-        yield {"id": name, **expect_mapping(settings or {}, node.at(name))}, node.at(name)
+        name, value = next(iter(entry.items()))
+        settings = expect_mapping(value or {}, node.at(name))
+        shown = settings.get("label") or settings.get("id") or name  # what it names is the key
+        yield {**settings, "id": name, "label": shown}, node.at(name)
         return
     text = expect_text(entry["id"], node.at("id")).strip()
     if text.startswith(FILE_PREFIX) and text.endswith(_FILE_SUFFIXES):
