@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flowai.errors import Place, SuiteError
 
 if TYPE_CHECKING:
-    from flowai.evals.suites.records import Assertion
+    from collections.abc import Mapping
+
+    from flowai.evals.suites.records import Assertion, Case
 
 _SHOWN_CHARS = 60
 
@@ -28,6 +30,26 @@ class Answer:
     """Cost of the call, when it was made; None if the price is not known."""
     finish_reason: str | None = None
     """As reported by the provider; None if not reported."""
+    output: Any = None
+    """Value of the answer after its transforms, if it is no text; None if `text` is the value."""
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    """In OpenAI's format."""
+    refusal: str | None = None
+    """The provider's own field for a refusal."""
+    logprobs: tuple[float, ...] | None = None
+    """Natural logarithm of each token's probability; None if not reported."""
+    guardrails: Mapping[str, Any] | None = None
+    """Result of the provider's moderation (`flagged`, `flaggedInput`, `flaggedOutput`, `reason`)."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """The target's own fields of the answer."""
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    """Variables of the case."""
+    prompt: str = ""
+    """The rendered prompt: its text, or its messages as JSON."""
+    provider: str = ""
+    """Name of the target."""
+    is_cached: bool = False
+    case: Case | None = None
 
 
 class CheckResult(NamedTuple):
@@ -39,10 +61,22 @@ class CheckResult(NamedTuple):
     """What was found and expected; follows the type's name (` 214 > 150`, `: found nothing`)."""
     score: float | None = None
     """0 to 1; None for types whose score is 1 (passed) or 0 (failed)."""
+    metrics: dict[str, float] | None = None
+    """Named scores that the check computed besides its own."""
 
 
 CheckFunction = Callable[[Answer], CheckResult]
 """Check an answer by one assertion, with its value and threshold."""
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncCheck:
+    """Check of an assertion that calls a program or a model."""
+
+    apply: Callable[[Answer], Awaitable[CheckResult]]
+
+
+Check = CheckFunction | AsyncCheck
 
 
 def suite_error(assertion: Assertion, what: str, *, hint: str | None = None) -> SuiteError:

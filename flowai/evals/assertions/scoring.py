@@ -7,12 +7,12 @@ Source of the weighting: promptfoo, "Assertions & metrics", sections on weights 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from flowai.evals.assertions.records import CheckResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from flowai.evals.assertions.records import Answer
     from flowai.evals.reports.records import AssertionResult, Outcome
@@ -31,16 +31,40 @@ class Score(NamedTuple):
     checks: tuple[AssertionResult, ...]
 
 
-def score_answer(
-    checks: Iterable[Callable[[Answer], AssertionResult]], answer: Answer, threshold: float | None
-) -> Score:
-    """Apply a case's checks to an answer and combine their results.
+class AppliedCheck(Protocol):
+    """A compiled assertion."""
+
+    def __call__(self, answer: Answer) -> AssertionResult:
+        """Return the result of an assertion that needs no program and no model."""
+        ...
+
+    async def wait(self, answer: Answer) -> AssertionResult:
+        """Return the result of any assertion."""
+        ...
+
+
+def apply_checks(checks: Iterable[AppliedCheck], answer: Answer) -> tuple[AssertionResult, ...]:
+    """Apply checks that need no program and no model."""
+    return tuple([check(answer) for check in checks])
+
+
+async def apply_checks_async(checks: Iterable[AppliedCheck], answer: Answer) -> tuple[AssertionResult, ...]:
+    """Apply any checks, one after the other: a grader sees the assertions of a case in their order."""
+    return tuple([await check.wait(answer) for check in checks])
+
+
+def score_answer(checks: Iterable[AppliedCheck], answer: Answer, threshold: float | None) -> Score:
+    """Apply a case's checks, none of which needs a program or a model, to an answer; see `score_results`."""
+    return score_results(apply_checks(checks, answer), threshold)
+
+
+def score_results(results: tuple[AssertionResult, ...], threshold: float | None) -> Score:
+    """Combine the results of a case's checks.
 
     `threshold` is the minimum score of the case, 0 to 1; None: every check with a weight must pass. The outcome is
     `pass` or `fail` only if certain: a check that could not be judged leaves the case unscored, unless its result could
     not change it.
     """
-    results = tuple([check(answer) for check in checks])
     passed, score = aggregate(results, threshold)
     if passed is None:
         return Score("unscored", None, results)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from flowai.evals.assertions.records import Answer, CheckFunction
-    from flowai.evals.assertions.schema import Schemas
+    from flowai.evals.assertions.services import CheckServices
     from flowai.evals.suites.records import Assertion
 
 _OPENING = re.compile(r"[\[{]")
@@ -90,9 +90,9 @@ def equals_json(expected: dict[str, Any] | list[Any]) -> CheckFunction:
     return _check_value(lambda found: difference(expected, found), passing=f" {quoted(expected)}")
 
 
-def valid_json(assertion: Assertion, schemas: Schemas) -> CheckFunction:
+def valid_json(assertion: Assertion, services: CheckServices) -> CheckFunction:
     """Pass if the complete answer is JSON and valid by the JSON Schema, if there is one."""
-    return _check_value(schemas.checker(assertion), passing=": the answer is valid JSON")
+    return _check_value(services.schemas.checker(assertion), passing=": the answer is valid JSON")
 
 
 def _check_value(problem_of: Callable[[object], str | None], *, passing: str) -> CheckFunction:
@@ -108,9 +108,9 @@ def _check_value(problem_of: Callable[[object], str | None], *, passing: str) ->
     return check
 
 
-def contains_json(assertion: Assertion, schemas: Schemas) -> CheckFunction:
+def contains_json(assertion: Assertion, services: CheckServices) -> CheckFunction:
     """Pass if the answer contains a JSON object or list that is valid by the JSON Schema, if there is one."""
-    schema_problem = schemas.checker(assertion)
+    schema_problem = services.schemas.checker(assertion)
 
     def check(answer: Answer) -> CheckResult:
         problem: str | None = None

@@ -1,8 +1,8 @@
-"""Records of a suite: assertions, cases and gate."""
+"""Records of a suite: prompts, targets, assertions, cases and gate."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -10,6 +10,99 @@ from flowai.evals.reports.records import Gate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+
+class CodeRef(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of code that a suite names: inline, or a function of a file."""
+
+    language: Literal["python", "javascript"]
+    source: str | None = None
+    """Inline code; None if it is in a file."""
+    file: str | None = None
+    """Absolute path; None for inline code."""
+    function: str | None = None
+    """Function in the file; None for the default of its use."""
+    place: str = ""
+    """`file:line`."""
+
+
+class SuitePrompt(msgspec.Struct, frozen=True, kw_only=True):
+    """A prompt of a suite, before it is rendered."""
+
+    id: str
+    """Unique in the suite; for a prompt of the project's library its id (`prompts/summary_v2`)."""
+    label: str
+    """Name in reports."""
+    kind: Literal["library", "text", "chat", "function"]
+    """`library`: a `.prompt` file. `text`: a template of one message. `chat`: a template of a JSON or YAML list of
+    messages. `function`: code that returns either."""
+    template: str = ""
+    """Template source of `text` and `chat`."""
+    code: CodeRef | None = None
+    """Code of a `function`."""
+    config: dict[str, Any] = {}
+    """Parameters that override those of the provider."""
+    file: str | None = None
+    """Path from the project's root; None if it is written into the suite."""
+    place: str = ""
+    """`file:line`."""
+
+
+class SuiteProvider(msgspec.Struct, frozen=True, kw_only=True):
+    """A model or program that a suite tries its prompts on."""
+
+    id: str
+    """As written (`openai:gpt-4o-mini`)."""
+    name: str
+    """Its label, else its id; unique in the suite. Reports show it as the model."""
+    kind: Literal["model", "echo", "http", "exec", "python", "javascript"]
+    model: str | None = None
+    """Name in the registry, or LiteLLM's; only of kind `model`."""
+    config: dict[str, Any] = {}
+    """As written."""
+    params: dict[str, Any] = {}
+    """Sampling parameters by LiteLLM's names; only of kind `model`."""
+    api_base: str | None = None
+    """Base URL; None for the provider's own."""
+    api_key: str | None = None
+    """Key, or reference to a variable (`${NAME}`); never shown."""
+    code: CodeRef | None = None
+    """Program of kinds `python` and `javascript`."""
+    prompts: tuple[str, ...] | None = None
+    """Ids or labels of the only prompts to try on it; None for all."""
+    transform: CodeRef | None = None
+    """Changes every answer of this provider before it is checked."""
+    delay_s: float = 0.0
+    """Pause before each call."""
+    env: dict[str, str] = {}
+    """Variables for this provider only."""
+    place: str = ""
+    """`file:line`."""
+
+    def __repr__(self) -> str:
+        """Return a text without the key and the configuration."""
+        return f"SuiteProvider(id={self.id!r}, name={self.name!r}, kind={self.kind!r})"
+
+
+class CaseOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings for rendering, transforming and grading one case."""
+
+    prefix: str = ""
+    """Text before the rendered prompt."""
+    suffix: str = ""
+    """Text after the rendered prompt."""
+    transform: CodeRef | None = None
+    """Changes the answer before it is checked, after the provider's own transform."""
+    transform_vars: CodeRef | None = None
+    """Changes the variables before the prompt is rendered."""
+    store_output_as: str | None = None
+    """Variable of later cases that holds this case's answer."""
+    is_serial: bool = False
+    """Whether no other case may run at the same time."""
+    grader: SuiteProvider | None = None
+    """Model of graded assertions; None for the suite's default."""
+    rubric_prompt: Any = None
+    """Template of graded assertions, a text or a list of messages; None for the type's own."""
 
 
 class Assertion(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +123,16 @@ class Assertion(msgspec.Struct, frozen=True, kw_only=True):
     """`file:line`."""
     children: tuple[Assertion, ...] = ()
     """The assertions of an `assert-set`; empty for every other type."""
+    code: CodeRef | None = None
+    """Code of types that run code; None for every other type."""
+    transform: CodeRef | None = None
+    """Changes the answer before this assertion checks it."""
+    config: dict[str, Any] = {}
+    """The type's own settings."""
+    grader: SuiteProvider | None = None
+    """Model of a graded assertion; None for the case's."""
+    rubric_prompt: Any = None
+    """Template of a graded assertion; None for the case's."""
 
     @property
     def spelling(self) -> str:
@@ -53,6 +156,21 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """`file:line`."""
     metadata: dict[str, Any] = {}
     """Never sent to a model."""
+    prompts: tuple[str, ...] | None = None
+    """Ids or labels of the only prompts to try; None for all."""
+    providers: tuple[str, ...] | None = None
+    """Names or ids of the only targets to try; None for all."""
+    provider: SuiteProvider | None = None
+    """Target of this case instead of the suite's; None for the suite's."""
+    options: CaseOptions = CaseOptions()
+    recorded_output: Any = None
+    """Answer to check instead of calling a model; None to call it."""
+    scoring: CodeRef | None = None
+    """Combines the results of the checks into the case's; None for the weighted mean."""
+    is_critical: bool = False
+    """Whether the gate requires this case to pass."""
+    tags: tuple[str, ...] = ()
+    """Names of the slices that the case belongs to."""
 
     @property
     def promises_json(self) -> bool:
@@ -60,6 +178,28 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         return any(
             assertion.type == "is-json" and not assertion.negated for assertion in iterate_assertions(self.assertions)
         )
+
+
+class EvaluateOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The suite's own defaults for options of `flowai eval`."""
+
+    max_concurrency: int | None = None
+    repeats: int | None = None
+    delay_s: float = 0.0
+    """Pause before each call."""
+    uses_cache: bool | None = None
+    timeout_s: float | None = None
+    """Limit of one case."""
+    max_duration_s: float | None = None
+    """Limit of the run."""
+
+
+class DerivedMetric(msgspec.Struct, frozen=True, kw_only=True):
+    """A metric that is computed from the other metrics of a run."""
+
+    name: str
+    value: str | CodeRef
+    """Arithmetic expression over the names of metrics, or code."""
 
 
 class Suite(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +219,23 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True):
     gate: Gate | None = None
     """None for the default: every case passes."""
     baseline: str | None = None
+    prompt_sources: tuple[SuitePrompt, ...] = ()
+    """Prompts that are not in the project's library, in order; `prompts` has the ids of all."""
+    targets: tuple[SuiteProvider, ...] = ()
+    """Targets with settings of their own, in order; `models` has the names of all."""
+    env: dict[str, str] = {}
+    """Variables for templates, providers and code."""
+    derived_metrics: tuple[DerivedMetric, ...] = ()
+    extensions: tuple[CodeRef, ...] = ()
+    """Hooks before and after the suite and each case."""
+    evaluate: EvaluateOptions = EvaluateOptions()
+    output_paths: tuple[str, ...] = ()
+    """Report files to write, from the suite's folder."""
+    tags: dict[str, str] = {}
+    folder: str = ""
+    """Absolute path of the folder in which the suite's code runs."""
+    warnings: tuple[str, ...] = ()
+    """Keys that are ignored, each with its place and the reason."""
 
 
 def iterate_assertions(assertions: Iterable[Assertion]) -> Iterator[Assertion]:

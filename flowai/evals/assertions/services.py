@@ -1,0 +1,80 @@
+"""Programs, models and addresses that checks may call; a run opens them once for all its checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from flowai.evals.assertions.schema import Schemas
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from flowai.evals.suites.records import CodeRef, SuiteProvider
+    from flowai.providers import Completion
+    from flowai.providers.client import ChatMessage, Embeddings
+
+DEFAULT_CODE_TIMEOUT_S = 10.0
+"""Limit of one call of a suite's code."""
+
+
+class CodeError(Exception):
+    """A suite's code gave no result: it raised, hung, was killed, or returned something else than JSON."""
+
+
+class CodeRunner(Protocol):
+    """Runs the code of suites outside this process."""
+
+    async def call(self, code: CodeRef, arguments: Sequence[Any], *, timeout_s: float = DEFAULT_CODE_TIMEOUT_S) -> Any:  # noqa: ANN401 - any JSON value
+        """Call code with JSON values; return its JSON value.
+
+        Raises:
+            CodeError: it gave no result; the message names file and line where they are known.
+        """
+        ...
+
+
+class ModelCaller(Protocol):
+    """Calls the models of graded and semantic checks."""
+
+    async def complete(
+        self, grader: SuiteProvider | None, messages: Sequence[ChatMessage], *, params: Mapping[str, Any]
+    ) -> Completion:
+        """Return a grader's answer; None for the default grader.
+
+        Raises:
+            CallError: it failed.
+            SuiteError: there is no default grader.
+        """
+        ...
+
+    async def embed(self, embedder: SuiteProvider | None, texts: Sequence[str]) -> Embeddings:
+        """Return one vector per text; None for the default embedder.
+
+        Raises:
+            CallError: it failed.
+            SuiteError: there is no default embedder.
+        """
+        ...
+
+
+class WebhookCaller(Protocol):
+    """Posts answers to the addresses of `webhook` assertions."""
+
+    async def post(self, url: str, body: Any) -> Any:  # noqa: ANN401 - any JSON value
+        """Post a JSON body; return the JSON answer.
+
+        Raises:
+            CallError: it failed.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckServices:
+    """Services of a run's checks; None for one that this run does not have."""
+
+    schemas: Schemas = field(default_factory=Schemas)
+    code: CodeRunner | None = None
+    models: ModelCaller | None = None
+    webhooks: WebhookCaller | None = None

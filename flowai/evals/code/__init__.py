@@ -1,0 +1,1 @@
+"""Code of suites, run outside flowai's own process."""

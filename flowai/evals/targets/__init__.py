@@ -1,0 +1,1 @@
+"""Targets of suites: models and programs that answer prompts."""
