@@ -28,7 +28,8 @@ _CLASSES = {
 }
 _CONTROLS = {"t": 0x09, "n": 0x0A, "v": 0x0B, "f": 0x0C, "r": 0x0D}
 _GROUP = re.compile(r"\((?:\?(?:(?P<plain>[:=!]|<=|<!)|<(?P<name>[^>=!][^>]*)>|(?P<flags>[ims]*(?:-[ims]+)?):))?")
-_LEADING_FLAGS = re.compile(r"\(\?([ims]+)\)")
+_LEADING_FLAGS = re.compile(r"\(\?([imsx]+)\)")
+_COMMENT = re.compile(r"(\\.|\[(?:\\.|[^\]\\])*+\])|\s+|#[^\n]*", re.DOTALL)
 _QUANTIFIER = re.compile(r"(?:[*+?]|\{(\d+)(?:,(\d*))?\})\??")
 _HEX = re.compile(r"x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|u\{([0-9a-fA-F]+)\}")
 _LOW_SURROGATE = re.compile(r"\\u([dD][c-fC-F][0-9a-fA-F]{2})")
@@ -70,6 +71,8 @@ def translate(pattern: str) -> tuple[str, bool]:
     leading = _LEADING_FLAGS.match(pattern)
     flags = leading[1] if leading else ""
     body = pattern[leading.end() :] if leading else pattern
+    if "x" in flags:
+        body = _COMMENT.sub(lambda match: match[1] or "", body)
     return _Translator(body, _group_names(body), is_multiline="m" in flags, is_dotall="s" in flags).run(), "i" in flags
 
 
