@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from flowai.evals.suites.code_refs import code, code_file
-from flowai.evals.suites.providers import read_grader
+from flowai.evals.suites.providers import read_graders
 from flowai.evals.suites.records import CaseOptions, DerivedMetric, EvaluateOptions
 from flowai.evals.suites.unknown_keys import refuse_misspelt
 from flowai.evals.suites.yaml_reader import (
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _SWITCHES = frozenset({"disableVarExpansion", "disableDefaultAsserts", "runSerially", "disableConversationVar"})
 _TEXTS = {"prefix": "prefix", "suffix": "suffix", "storeOutputAs": "store_output_as"}
 _CODE = {"transform": "transform", "postprocess": "transform", "transformVars": "transform_vars"}
-OPTION_KEYS = frozenset({*_SWITCHES, *_TEXTS, *_CODE, "provider", "rubricPrompt", "repeat"})
+OPTION_KEYS = frozenset({*_SWITCHES, *_TEXTS, *_CODE, "provider", "rubricPrompt", "repeat", "factuality"})
 _COUNTS = {"maxConcurrency": "max_concurrency", "repeat": "repeats"}
 _MILLISECONDS = {"delay": "delay_s", "timeoutMs": "timeout_s", "maxEvalTimeMs": "max_duration_s"}
 EVALUATE_KEYS = frozenset({*_COUNTS, *_MILLISECONDS, "cache"})
@@ -54,7 +54,12 @@ def read_options(value: object, node: YamlNode) -> dict[str, Any]:
         elif key in _CODE:
             found.setdefault(_CODE[key], code(expect_text(part, child), child))
         elif key == "provider":
-            found["grader"] = read_grader(part, child)
+            found.update(read_graders(part, child))
+        elif key == "factuality":
+            found["factuality"] = {
+                name: expect_number(score, child.at(name), max_value=1)
+                for name, score in expect_mapping(part, child).items()
+            }
         elif key == "rubricPrompt":
             found["rubric_prompt"] = read_rubric(part, child)
         elif key == "repeat":

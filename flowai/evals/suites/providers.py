@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from flowai.errors import expected_one_of
+from flowai.evals.provider_names.names import UnsupportedProviderError
 from flowai.evals.suites.code_refs import code
 from flowai.evals.suites.config_files import read_config_files
 from flowai.evals.suites.provider_names import provider_of
@@ -37,6 +39,7 @@ _IGNORED_KEYS = {
     "tags": "it is for people",
     "cost": "prices are in the registry",
 }
+_GRADER_KINDS = frozenset({"text", "classification", "moderation", "embedding"})
 _FILE_SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -68,13 +71,23 @@ def read_provider(value: object, node: YamlNode) -> SuiteProvider:
     return _provider(*entries[0])
 
 
-def read_grader(value: object, node: YamlNode) -> SuiteProvider | None:
-    """Read the provider of graded assertions; by kind (`{text: ..., embedding: ...}`) the one for texts."""
-    if isinstance(value, dict) and "id" not in value:
-        for kind in ("text", "classification", "moderation", "embedding"):
-            if kind in value:
-                return read_provider(value[kind], node.at(kind))
-    return None if value is None else read_provider(value, node)
+def read_graders(value: object, node: YamlNode) -> dict[str, SuiteProvider]:
+    """Read the provider of graded assertions: `grader` for texts and `embedder`, by kind or one for both.
+
+    In the form by kind (`{text: ..., embedding: ...}`) each has one.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or "id" in value or not value.keys() & _GRADER_KINDS:
+        provider = read_provider(value, node)
+        return {"grader": provider, "embedder": provider}
+    found: dict[str, SuiteProvider] = {}
+    for kind, part in value.items():
+        if kind not in _GRADER_KINDS:
+            raise node.at(kind).error(f"unknown kind of provider `{kind}`", hint=expected_one_of(_GRADER_KINDS, found=kind))
+        if part is not None:
+            found["embedder" if kind == "embedding" else "grader"] = read_provider(part, node.at(kind))
+    return found
 
 
 def _has_settings(provider: SuiteProvider) -> bool:
@@ -136,8 +149,10 @@ def _provider(entry: dict[str, Any], node: YamlNode) -> SuiteProvider:
     environ = node.file.context.environ
     try:
         provider = provider_of(entry, folder=node.file.path.parent, place=node.location, environ=environ)
+    except UnsupportedProviderError as error:
+        raise node.at("id").error(error.what, hint=error.hint) from None
     except ValueError as error:
-        raise node.at("id").error(str(error)) from None
+        raise node.at("config").error(str(error)) from None
     return msgspec.structs.replace(
         provider,
         name=str(entry.get("label") or entry["id"]),

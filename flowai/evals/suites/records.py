@@ -104,6 +104,10 @@ class CaseOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Whether no other case may run at the same time."""
     grader: SuiteProvider | None = None
     """Model of graded assertions; None for the suite's default."""
+    embedder: SuiteProvider | None = None
+    """Model that embeds texts; None for the suite's default."""
+    factuality: dict[str, float] = {}
+    """Scores of the categories of `factuality`: `subset`, `superset`, `agree`, `disagree`, `differButFactual`."""
     rubric_prompt: Any = None
     """Template of graded assertions, a text or a list of messages; None for the type's own."""
     repeats: int | None = None
@@ -136,14 +140,16 @@ class Assertion(msgspec.Struct, frozen=True, kw_only=True):
     """Changes the answer before this assertion checks it."""
     config: dict[str, Any] = {}
     """The type's own settings."""
-    context_transform: CodeRef | None = None
-    """Finds the context in the answer, for types that compare with it."""
     grader: SuiteProvider | None = None
     """Model of a graded assertion; None for the case's."""
+    embedder: SuiteProvider | None = None
+    """Model that embeds texts; None for the case's."""
     rubric_prompt: Any = None
     """Template of a graded assertion; None for the case's."""
     is_template: bool = False
     """Whether value, metric and code have references to variables that are only known when the case is run."""
+    context_transform: CodeRef | None = None
+    """Computes the context of a graded assertion from the answer; None for the variable `context`."""
 
     @property
     def spelling(self) -> str:
