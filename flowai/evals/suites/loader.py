@@ -130,7 +130,7 @@ def _open(path: Path, project: Project, context: LoadContext) -> tuple[YamlNode,
     if not path.is_file():
         found = "is a directory; expected a file" if path.is_dir() else "no such file"
         raise SuiteError(found, place=Place(file=name))
-    loading = replace(context, warnings=[])
+    loading = replace(context, warnings=[], folder=path.resolve().parent)
     start = YamlNode(
         file=SuiteFile(project=project, path=path.resolve(), name=name, kind=SuiteError, context=loading), line=1
     )

@@ -15,6 +15,7 @@ from flowai.evals.suites.yaml_reader import (
     FILE_PREFIX,
     YamlNode,
     check_keys,
+    check_size,
     describe,
     expect_list,
     expect_mapping,
@@ -153,6 +154,8 @@ def _provider(entry: dict[str, Any], node: YamlNode) -> SuiteProvider:
         raise node.at("id").error(error.what, hint=error.hint) from None
     except ValueError as error:
         raise node.at("config").error(str(error)) from None
+    if provider.code is not None and provider.code.file is not None:
+        check_size(resolve_path(provider.code.file, node), node)
     return msgspec.structs.replace(
         provider,
         name=str(entry.get("label") or entry["id"]),

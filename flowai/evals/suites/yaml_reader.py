@@ -43,6 +43,8 @@ class LoadContext:
     """Runs code that makes tests; None if no code may be run."""
     has_own_prompts: bool = False
     """Whether the suite brings its prompts along; its values are then read as promptfoo reads them."""
+    folder: Path | None = None
+    """Folder of the suite; paths in its other files start there if there is nothing beside them."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -198,11 +200,15 @@ def check_keys(
 def resolve_path(text: str, node: YamlNode, *, base: Path | None = None) -> Path:
     """Resolve a path in a suite or dataset; the result need not exist. Outside the project or hidden, it is an error.
 
-    A relative path starts at `base`, by default the directory of the file that names it.
+    A relative path starts at `base`, by default the directory of the file that names it, and if there is nothing, the
+    directory of the suite.
     """
-    project = node.file.project
+    project, folder = node.file.project, node.file.context.folder
     try:
         path = project.inside(text.removeprefix(FILE_PREFIX), base=base or node.file.path.parent)
+        if base is None and folder not in {None, node.file.path.parent} and not path.exists():
+            beside_suite = project.inside(text.removeprefix(FILE_PREFIX), base=folder)
+            path = beside_suite if beside_suite.exists() else path
     except UsageError as error:
         raise node.error(error.what, hint=error.hint) from None
     except (OSError, ValueError, RuntimeError):  # too long, a NUL character, a loop of links
