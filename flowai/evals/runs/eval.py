@@ -10,10 +10,10 @@ from flowai.cache.exact import ExactCache
 from flowai.errors import InconclusiveError, InterruptedRunError, UsageError
 from flowai.evals.reports import STANDARD_NAMES, WRITERS, changes_between, earlier_trials
 from flowai.evals.runs.plan import Selection, case_key, plan_trials
+from flowai.evals.runs.resolver import TargetResolver, endpoint_models
 from flowai.evals.runs.run_log import PastRun, RunLog, RunStarted, new_run, past_runs
 from flowai.evals.runs.run_report import RunFacts, build_report
 from flowai.evals.runs.runner import RunAbortedError, finish_cached
-from flowai.evals.runs.resolver import TargetResolver, endpoint_models
 from flowai.evals.runs.trials import (
     CallOptions,
     TrialPreparer,

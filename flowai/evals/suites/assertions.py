@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from flowai.evals.suites.assertion_types import ASSERT_SET, SUPPORTED_TYPES, UNSUPPORTED_TYPES
-from flowai.evals.suites.code_refs import code, code_file, is_code_file
+from flowai.evals.suites.files.code_refs import code, code_file, is_code_file
 from flowai.evals.suites.options import read_rubric
 from flowai.evals.suites.providers import read_graders
 from flowai.evals.suites.records import Assertion, CodeRef

@@ -1,4 +1,4 @@
-"""The cases of a suite: objects in a small one; in a large one lines of a temporary file, decoded when they are read."""
+"""The cases of a suite: objects of a small one; of a large one, lines of a temporary file that are decoded when read."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flowai.evals.suites.assertions import AssertionTemplate, read_assertions
-from flowai.evals.suites.code_refs import code
+from flowai.evals.suites.files.code_refs import code
 from flowai.evals.suites.options import build_options, read_options
 from flowai.evals.suites.provider_names import model_name
 from flowai.evals.suites.providers import read_provider

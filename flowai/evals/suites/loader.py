@@ -13,13 +13,13 @@ from flowai.errors import Place, SuiteError
 from flowai.evals.reports.records import Gate
 from flowai.evals.suites.case_store import hold_cases
 from flowai.evals.suites.cases import Defaults, read_cases, read_defaults
-from flowai.evals.suites.environment import fill_environment, variables_of
-from flowai.evals.suites.json_references import dereference
+from flowai.evals.suites.files.environment import fill_environment, read_env
+from flowai.evals.suites.files.json_references import dereference
+from flowai.evals.suites.files.references import library_prompts
 from flowai.evals.suites.options import read_evaluate, read_extensions, read_metrics, read_paths, read_tags
 from flowai.evals.suites.prompts import default_prompt, read_prompts
 from flowai.evals.suites.providers import read_graders, read_providers
 from flowai.evals.suites.records import Suite
-from flowai.evals.suites.references import library_prompts
 from flowai.evals.suites.tests import iterate_entries
 from flowai.evals.suites.unknown_keys import warn_unknown
 from flowai.evals.suites.yaml_reader import (
@@ -103,7 +103,7 @@ def load_suite(path: Path, project: Project, context: LoadContext | None = None)
         baseline=_baseline(settings, settings_node, own),
         prompt_sources=own,
         targets=targets,
-        env=variables_of(suite.get("env"), node.at("env")),
+        env=read_env(suite.get("env"), node.at("env")),
         derived_metrics=read_metrics(suite["derivedMetrics"], node.at("derivedMetrics"))
         if suite.get("derivedMetrics")
         else (),

@@ -8,15 +8,15 @@ import msgspec
 
 from flowai.errors import expected_one_of
 from flowai.evals.provider_names.names import UnsupportedProviderError
-from flowai.evals.suites.code_refs import code
-from flowai.evals.suites.config_files import read_config_files
+from flowai.evals.suites.files.code_refs import code
+from flowai.evals.suites.files.config_files import read_config_files
+from flowai.evals.suites.files.environment import read_env
 from flowai.evals.suites.provider_names import provider_of
 from flowai.evals.suites.yaml_reader import (
     FILE_PREFIX,
     YamlNode,
     check_keys,
     check_size,
-    describe,
     expect_list,
     expect_mapping,
     expect_number,
@@ -85,7 +85,9 @@ def read_graders(value: object, node: YamlNode) -> dict[str, SuiteProvider]:
     found: dict[str, SuiteProvider] = {}
     for kind, part in value.items():
         if kind not in _GRADER_KINDS:
-            raise node.at(kind).error(f"unknown kind of provider `{kind}`", hint=expected_one_of(_GRADER_KINDS, found=kind))
+            raise node.at(kind).error(
+                f"unknown kind of provider `{kind}`", hint=expected_one_of(_GRADER_KINDS, found=kind)
+            )
         if part is not None:
             found["embedder" if kind == "embedding" else "grader"] = read_provider(part, node.at(kind))
     return found
@@ -176,15 +178,3 @@ def _prompts(value: object, node: YamlNode) -> tuple[str, ...] | None:
 
 def _transform(value: object, node: YamlNode) -> Any:  # noqa: ANN401 - a CodeRef or None
     return None if value is None else code(expect_text(value, node), node)
-
-
-def read_env(value: object, node: YamlNode) -> dict[str, str]:
-    """Read variables by name; numbers and switches become texts."""
-    variables: dict[str, str] = {}
-    for name, part in expect_mapping(value or {}, node).items():
-        if part is None:
-            continue
-        if not isinstance(part, str | int | float):
-            raise node.at(name).error(f"found {describe(part)}; expected a text")
-        variables[name] = str(part).lower() if isinstance(part, bool) else str(part)
-    return variables

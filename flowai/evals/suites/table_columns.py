@@ -42,7 +42,10 @@ _TEXT_COLUMNS = {
 _OPTION_COLUMNS = {"__prefix": "prefix", "__suffix": "suffix"}
 _CODE_PREFIXES = {"javascript:": "javascript", "fn:": "javascript", "eval:": "javascript", "python:": "python"}
 _RUBRIC_PREFIXES = ("grade:", "llm-rubric:")
-_CODE_FILES = {"python": re.compile(r"file://.*\.py(?::\w+)?"), "javascript": re.compile(r"file://.*\.[cm]?[jt]s(?::\w+)?")}
+_CODE_FILES = {
+    "python": re.compile(r"file://.*\.py(?::\w+)?"),
+    "javascript": re.compile(r"file://.*\.[cm]?[jt]s(?::\w+)?"),
+}
 _DEFAULT_THRESHOLDS = {
     "similar": 0.8,
     **dict.fromkeys(
@@ -159,10 +162,10 @@ def _expected(row: Mapping[str, Any], column: str, number: str, columns: Columns
 def parse_assertion(text: str, node: YamlNode) -> dict[str, Any]:
     """Parse an assertion's shorthand: `type`, `type: value`, `type(threshold): value`, each with or without `not-`.
 
-    Code and rubrics have prefixes of their own (`fn:`, `javascript:`, `python:`, `grade:`, `file://check.py`). Any other
-    text is what the answer must equal. So is a single word before a colon that is not a type (`Note: x`); a hyphenated
-    one, and one that is nearly a type (`contians: x`), is taken for a misspelt type. Promptfoo's unsupported types are kept for the
-    catalog to report.
+    Code and rubrics have prefixes of their own (`fn:`, `javascript:`, `python:`, `grade:`, `file://check.py`). Other
+    texts are what the answer must equal. So is a single word before a colon that is not a type (`Note: x`); a
+    hyphenated one, and one that is nearly a type (`contians: x`), is taken for a misspelt type. Promptfoo's unsupported
+    types are kept for the catalog to report.
     """
     text = text.strip()
     code = _parse_code(text)
@@ -199,8 +202,11 @@ def _is_type(match: re.Match[str], node: YamlNode) -> bool:
     name, value = match[2], match[4]
     if name == ASSERT_SET:
         raise node.error(f"`{ASSERT_SET}` is not possible in a column", hint="use YAML, or several columns")
-    if name in _TYPES:  # `cost` alone is a text, `cost(0.1)` and `not-cost` are not
-        return any(part is not None for part in (match[1], match[3], value)) or name in TYPES_WITHOUT_VALUE
+    if (
+        name in _TYPES
+    ):  # in a suite of prompts of the library, `cost` alone is a text, `cost(0.1)` and `not-cost` are not
+        is_bare = match[1] is None and match[3] is None and value is None
+        return not is_bare or name in TYPES_WITHOUT_VALUE or node.file.context.has_own_prompts
     if value is None:
         return False
     if not (match[1] or "-" in name) and closest(name, _TYPES, similarity=_MISSPELT_SIMILARITY) is None:

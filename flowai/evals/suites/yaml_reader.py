@@ -6,7 +6,6 @@ The `expect_...` functions return the value, or raise the file's error class.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from flowai.errors import Place, ProjectError, SuiteError, UsageError, expected_
 from flowai.storage.files import read_json_document, read_text, read_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from flowai.evals.suites.records import CodeRef
@@ -27,7 +26,7 @@ MAX_FILE_BYTES = 10_000_000
 
 _IGNORED = "it has no meaning here"
 _TEXT_SUFFIXES = frozenset((
-    "", ".txt", ".md", ".html", ".htm", ".xml", ".csv", ".tsv", ".log", ".jsonl", ".j2", ".sql", ".svg", ".toml", ".ini",
+    "", ".txt", ".md", ".html", ".htm", ".xml", ".csv", ".tsv", ".log", ".jsonl", ".j2", ".sql", ".toml", ".ini",
     ".css", ".rst", ".tex", ".diff", ".patch", ".prompt",
 ))  # fmt: skip
 
