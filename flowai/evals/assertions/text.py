@@ -8,14 +8,14 @@ Source of the types and their meaning: promptfoo, "Deterministic metrics"
 
 from __future__ import annotations
 
-import csv
 import math
 from typing import TYPE_CHECKING
 
+from flowai.evals.assertions.javascript_text import to_text, words_of
 from flowai.evals.assertions.records import CheckResult, quoted, suite_error
 from flowai.evals.assertions.safe_regex import TIMEOUT_S, compile_pattern
 from flowai.evals.assertions.structure import equals_json
-from flowai.evals.suites.table_columns import split_list
+from flowai.evals.suites.comma_list import split_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ def _text_of(assertion: Assertion, value: object) -> str:
     if isinstance(value, str) and value:
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
+        return to_text(value)
     found = "an empty text" if value == "" else quoted(value)
     hint = (
         "put it in quotes" if isinstance(value, bool) else "an empty text is in every answer" if value == "" else None
@@ -43,7 +43,7 @@ def _texts_of(assertion: Assertion) -> list[str]:
     if isinstance(value, str):
         try:
             value = split_list(value)
-        except csv.Error as error:
+        except ValueError as error:
             raise suite_error(assertion, f"is not a list separated by commas: {error}") from None
     if not isinstance(value, list) or not value:
         raise suite_error(assertion, f"found {quoted(assertion.value)}; expected a list of texts")
@@ -60,7 +60,7 @@ def equals(assertion: Assertion) -> CheckFunction:
     value = assertion.value
     if isinstance(value, dict | list):
         return equals_json(value)
-    expected = value if isinstance(value, str) else quoted(value)
+    expected = to_text(value)
     return _check_text(expected, lambda answer: answer == expected)
 
 
@@ -137,7 +137,7 @@ def word_count(assertion: Assertion) -> CheckFunction:
     min_words, max_words = _word_range(assertion)
 
     def check(answer: Answer) -> CheckResult:
-        count = len(answer.text.split())
+        count = len(words_of(answer.text))
         if count < min_words:
             return CheckResult(passed=False, detail=f" {count} < {min_words:g}")
         if count > max_words:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from flowai.evals.suites.assertion_types import ASSERT_SET, SUPPORTED_TYPES, UNSUPPORTED_TYPES
-from flowai.evals.suites.code_refs import code, code_file, is_code_file
+from flowai.evals.suites.files.code_refs import code, code_file, is_code_file
 from flowai.evals.suites.options import read_rubric
-from flowai.evals.suites.providers import read_grader
+from flowai.evals.suites.providers import read_graders
 from flowai.evals.suites.records import Assertion, CodeRef
 from flowai.evals.suites.substitution import has_reference, substitute
 from flowai.evals.suites.unknown_keys import warn_unknown
@@ -109,6 +109,7 @@ def read_assertion(value: object, node: YamlNode) -> Assertion:
         words=SUPPORTED_TYPES | UNSUPPORTED_TYPES,
     )
     weight, threshold = fields.get("weight"), fields.get("threshold")
+    graders: Any = read_graders(fields.get("provider"), node.at("provider"))
     code_ref, content = _value(fields.get("value"), name, node)
     return Assertion(
         type=name,
@@ -123,8 +124,8 @@ def read_assertion(value: object, node: YamlNode) -> Assertion:
         transform=_code(fields.get("transform"), node.at("transform")),
         context_transform=_code(fields.get("contextTransform"), node.at("contextTransform")),
         config=_config(fields.get("config"), node.at("config")),
-        grader=read_grader(fields.get("provider"), node.at("provider")),
         rubric_prompt=read_rubric(fields.get("rubricPrompt"), node.at("rubricPrompt")),
+        **graders,
     )
 
 

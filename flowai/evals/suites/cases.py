@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flowai.evals.suites.assertions import AssertionTemplate, read_assertions
-from flowai.evals.suites.code_refs import code
+from flowai.evals.suites.files.code_refs import code
 from flowai.evals.suites.options import build_options, read_options
 from flowai.evals.suites.provider_names import model_name
 from flowai.evals.suites.providers import read_provider
@@ -38,9 +38,9 @@ MAX_ID_CHARS = 120
 
 TEST_KEYS = frozenset({
     "id", "description", "vars", "assert", "threshold", "metadata", "options", "provider", "providers", "prompts",
-    "providerOutput", "assertScoringFunction", "critical", "tags",
+    "providerOutput", "assertScoringFunction", "storeOutputAs", "critical", "tags",
 })  # fmt: skip
-_DEFAULT_KEYS = TEST_KEYS - {"id", "description"}
+_DEFAULT_KEYS = TEST_KEYS - {"id", "description", "storeOutputAs"}
 _IGNORED = {"type": "tests have no types", "author": "it is for people", "vars_config": "it has no meaning here"}
 
 
@@ -84,7 +84,7 @@ def read_cases(value: object, node: YamlNode, defaults: Defaults, *, name: str) 
     Lists in variables expand to every combination, the last variable changing fastest, ids counted from 1 (`colors-1`).
     """
     test = warn_unknown(expect_mapping(value, node), TEST_KEYS, node, unsupported={}, ignored=_IGNORED)
-    own = read_options(test.get("options"), node.at("options"))
+    own = _options(test, node)
     switches = {**defaults.options, **own}
     metadata = defaults.metadata | _metadata(test, node)
     description = None
@@ -118,6 +118,14 @@ def read_cases(value: object, node: YamlNode, defaults: Defaults, *, name: str) 
             options=options,
             **fields,
         )
+
+
+def _options(test: dict[str, Any], node: YamlNode) -> dict[str, Any]:
+    """Read `options`; `storeOutputAs` may be beside them."""
+    own = read_options(test.get("options"), node.at("options"))
+    if test.get("storeOutputAs") is not None:
+        own.setdefault("store_output_as", expect_text(test["storeOutputAs"], node.at("storeOutputAs")))
+    return own
 
 
 def _unique(wanted: str, node: YamlNode, defaults: Defaults, *, is_given: bool) -> str:

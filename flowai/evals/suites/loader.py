@@ -13,13 +13,13 @@ from flowai.errors import Place, SuiteError
 from flowai.evals.reports.records import Gate
 from flowai.evals.suites.case_store import hold_cases
 from flowai.evals.suites.cases import Defaults, read_cases, read_defaults
-from flowai.evals.suites.environment import fill_environment, variables_of
-from flowai.evals.suites.json_references import dereference
+from flowai.evals.suites.files.environment import fill_environment, read_env
+from flowai.evals.suites.files.json_references import dereference
+from flowai.evals.suites.files.references import library_prompts
 from flowai.evals.suites.options import read_evaluate, read_extensions, read_metrics, read_paths, read_tags
 from flowai.evals.suites.prompts import default_prompt, read_prompts
-from flowai.evals.suites.providers import read_grader, read_providers
+from flowai.evals.suites.providers import read_graders, read_providers
 from flowai.evals.suites.records import Suite
-from flowai.evals.suites.references import library_prompts
 from flowai.evals.suites.tests import iterate_entries
 from flowai.evals.suites.unknown_keys import warn_unknown
 from flowai.evals.suites.yaml_reader import (
@@ -103,7 +103,7 @@ def load_suite(path: Path, project: Project, context: LoadContext | None = None)
         baseline=_baseline(settings, settings_node, own),
         prompt_sources=own,
         targets=targets,
-        env=variables_of(suite.get("env"), node.at("env")),
+        env=read_env(suite.get("env"), node.at("env")),
         derived_metrics=read_metrics(suite["derivedMetrics"], node.at("derivedMetrics"))
         if suite.get("derivedMetrics")
         else (),
@@ -130,7 +130,7 @@ def _open(path: Path, project: Project, context: LoadContext) -> tuple[YamlNode,
     if not path.is_file():
         found = "is a directory; expected a file" if path.is_dir() else "no such file"
         raise SuiteError(found, place=Place(file=name))
-    loading = replace(context, warnings=[])
+    loading = replace(context, warnings=[], folder=path.resolve().parent)
     start = YamlNode(
         file=SuiteFile(project=project, path=path.resolve(), name=name, kind=SuiteError, context=loading), line=1
     )
@@ -163,7 +163,7 @@ def _prompts(suite: dict[str, Any], node: YamlNode, *, is_bound: bool) -> tuple[
 
 def _grader(suite: dict[str, Any], node: YamlNode) -> SuiteProvider | None:
     options = suite.get("commandLineOptions") or {}
-    return read_grader(options.get("grader"), node.at("commandLineOptions", "grader"))
+    return read_graders(options.get("grader"), node.at("commandLineOptions", "grader")).get("grader")
 
 
 def _renders_variables(settings: dict[str, Any], node: YamlNode) -> bool:
@@ -190,10 +190,10 @@ def _late_names(suite: dict[str, Any]) -> frozenset[str]:
     tests = suite.get("tests")
     names = {"_conversation"}
     for test in tests if isinstance(tests, list) else ():
-        options = test.get("options") if isinstance(test, dict) else None
-        name = options.get("storeOutputAs") if isinstance(options, dict) else None
-        if isinstance(name, str):
-            names.add(name)
+        if isinstance(test, dict):
+            options = test.get("options")
+            stored = [test.get("storeOutputAs"), options.get("storeOutputAs") if isinstance(options, dict) else None]
+            names.update(name for name in stored if isinstance(name, str))
     return frozenset(names)
 
 

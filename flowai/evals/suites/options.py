@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowai.evals.suites.code_refs import code, code_file
-from flowai.evals.suites.providers import read_grader
+from flowai.evals.suites.files.code_refs import code, code_file
+from flowai.evals.suites.providers import read_graders
 from flowai.evals.suites.records import CaseOptions, DerivedMetric, EvaluateOptions
 from flowai.evals.suites.unknown_keys import refuse_misspelt
 from flowai.evals.suites.yaml_reader import (
@@ -22,13 +22,14 @@ from flowai.evals.suites.yaml_reader import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flowai.evals.suites.records import CodeRef
     from flowai.evals.suites.yaml_reader import YamlNode
 
 _SWITCHES = frozenset({"disableVarExpansion", "disableDefaultAsserts", "runSerially", "disableConversationVar"})
 _TEXTS = {"prefix": "prefix", "suffix": "suffix", "storeOutputAs": "store_output_as"}
 _CODE = {"transform": "transform", "postprocess": "transform", "transformVars": "transform_vars"}
-OPTION_KEYS = frozenset({*_SWITCHES, *_TEXTS, *_CODE, "provider", "rubricPrompt", "repeat"})
 _COUNTS = {"maxConcurrency": "max_concurrency", "repeat": "repeats"}
 _MILLISECONDS = {"delay": "delay_s", "timeoutMs": "timeout_s", "maxEvalTimeMs": "max_duration_s"}
 EVALUATE_KEYS = frozenset({*_COUNTS, *_MILLISECONDS, "cache"})
@@ -38,31 +39,51 @@ def read_options(value: object, node: YamlNode) -> dict[str, Any]:
     """Read `options` of a test or of `defaultTest`: fields of `CaseOptions`, and switches by promptfoo's names."""
     if value is None:
         return {}
-    options = expect_mapping(value, node)
     found: dict[str, Any] = {}
     config: dict[str, Any] = {}
-    for key, part in options.items():
-        child = node.at(key)
+    for key, part in expect_mapping(value, node).items():
         if part is None:
             continue
-        if key in _SWITCHES:
-            if not isinstance(part, bool):
-                raise child.error(f"found {describe(part)}; expected true or false")
-            found[key] = part
-        elif key in _TEXTS:
-            found[_TEXTS[key]] = part if isinstance(part, str) else expect_text(part, child)
-        elif key in _CODE:
-            found.setdefault(_CODE[key], code(expect_text(part, child), child))
-        elif key == "provider":
-            found["grader"] = read_grader(part, child)
-        elif key == "rubricPrompt":
-            found["rubric_prompt"] = read_rubric(part, child)
-        elif key == "repeat":
-            found["repeats"] = _count(part, child)
-        else:
+        read = _READERS.get(key)
+        if read is None:
             refuse_misspelt(key, OPTION_KEYS, node)
             config[key] = part
+            continue
+        for name, field in read(key, part, node.at(key)).items():
+            if key != "postprocess" or name not in found:
+                found[name] = field
     return {**found, "config": config} if config else found
+
+
+def _switch(key: str, value: object, node: YamlNode) -> dict[str, Any]:
+    if not isinstance(value, bool):
+        raise node.error(f"found {describe(value)}; expected true or false")
+    return {key: value}
+
+
+def _text(key: str, value: object, node: YamlNode) -> dict[str, Any]:
+    return {_TEXTS[key]: value if isinstance(value, str) else expect_text(value, node)}
+
+
+def _code(key: str, value: object, node: YamlNode) -> dict[str, Any]:
+    return {_CODE[key]: code(expect_text(value, node), node)}
+
+
+def _scores(_key: str, value: object, node: YamlNode) -> dict[str, Any]:
+    scores = expect_mapping(value, node).items()
+    return {"factuality": {name: expect_number(score, node.at(name), max_value=1) for name, score in scores}}
+
+
+_READERS: dict[str, Callable[[str, Any, YamlNode], dict[str, Any]]] = {
+    **dict.fromkeys(_SWITCHES, _switch),
+    **dict.fromkeys(_TEXTS, _text),
+    **dict.fromkeys(_CODE, _code),
+    "provider": lambda _, value, node: dict(read_graders(value, node)),
+    "rubricPrompt": lambda _, value, node: {"rubric_prompt": read_rubric(value, node)},
+    "repeat": lambda _, value, node: {"repeats": _count(value, node)},
+    "factuality": _scores,
+}
+OPTION_KEYS = frozenset(_READERS)
 
 
 def build_options(defaults: dict[str, Any], own: dict[str, Any]) -> CaseOptions:

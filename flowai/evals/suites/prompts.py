@@ -1,4 +1,4 @@
-"""Reads `prompts`: texts and chats written into the suite or in files beside it, functions, and prompts of the library."""
+"""Reads `prompts`: texts and chats in the suite or in files beside it, functions, and prompts of the library."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from flowai.evals.suites.code_refs import code_file, is_code_file
+from flowai.evals.suites.files.code_refs import code_file, is_code_file
+from flowai.evals.suites.files.references import GLOB, PROMPT_SUFFIX, expand, library_prompts, looks_like_library
 from flowai.evals.suites.records import SuitePrompt
-from flowai.evals.suites.references import GLOB, PROMPT_SUFFIX, expand, library_prompts, looks_like_library
 from flowai.evals.suites.yaml_reader import (
     FILE_PREFIX,
     check_keys,
@@ -128,7 +128,7 @@ def _is_name(text: str) -> bool:
 
 
 def _files(text: str, node: YamlNode) -> list[tuple[Path, str | None]] | None:
-    """Return the files that a text names, each with its function; None if it is a prompt that only looks like a name."""
+    """Return the files that a text names, each with its function; None if the text is a prompt after all."""
     name, function = text, None
     if is_code_file(text):
         match = re.fullmatch(r"(.*?\.(?:py|[cm]?[jt]s|\*))(?::([^:/\\]+))?", text, re.DOTALL)
@@ -231,7 +231,8 @@ def _read_csv(path: Path, node: YamlNode) -> list[tuple[str, str | None]]:
     text = read_file_text(path, node)
     if "," not in text:
         lines = [line for line in text.splitlines() if line.strip()]
-        return [(line, None) for line in lines[lines[:1] and lines[0].strip().lower() == "prompt" :]]
+        has_header = int(bool(lines) and lines[0].strip().lower() == "prompt")
+        return [(line, None) for line in lines[has_header:]]
     try:
         rows = list(csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True))
     except csv.Error as error:

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowai.evals.suites.code_refs import code
-from flowai.evals.suites.config_files import read_config_files
+from flowai.errors import expected_one_of
+from flowai.evals.provider_names.names import UnsupportedProviderError
+from flowai.evals.suites.files.code_refs import code
+from flowai.evals.suites.files.config_files import read_config_files
+from flowai.evals.suites.files.environment import read_env
 from flowai.evals.suites.provider_names import provider_of
 from flowai.evals.suites.yaml_reader import (
     FILE_PREFIX,
     YamlNode,
     check_keys,
-    describe,
+    check_size,
     expect_list,
     expect_mapping,
     expect_number,
@@ -37,6 +40,7 @@ _IGNORED_KEYS = {
     "tags": "it is for people",
     "cost": "prices are in the registry",
 }
+_GRADER_KINDS = frozenset({"text", "classification", "moderation", "embedding"})
 _FILE_SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -68,13 +72,25 @@ def read_provider(value: object, node: YamlNode) -> SuiteProvider:
     return _provider(*entries[0])
 
 
-def read_grader(value: object, node: YamlNode) -> SuiteProvider | None:
-    """Read the provider of graded assertions; by kind (`{text: ..., embedding: ...}`) the one for texts."""
-    if isinstance(value, dict) and "id" not in value:
-        for kind in ("text", "classification", "moderation", "embedding"):
-            if kind in value:
-                return read_provider(value[kind], node.at(kind))
-    return None if value is None else read_provider(value, node)
+def read_graders(value: object, node: YamlNode) -> dict[str, SuiteProvider]:
+    """Read the provider of graded assertions: `grader` for texts and `embedder`, by kind or one for both.
+
+    In the form by kind (`{text: ..., embedding: ...}`) each has one.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or "id" in value or not value.keys() & _GRADER_KINDS:
+        provider = read_provider(value, node)
+        return {"grader": provider, "embedder": provider}
+    found: dict[str, SuiteProvider] = {}
+    for kind, part in value.items():
+        if kind not in _GRADER_KINDS:
+            raise node.at(kind).error(
+                f"unknown kind of provider `{kind}`", hint=expected_one_of(_GRADER_KINDS, found=kind)
+            )
+        if part is not None:
+            found["embedder" if kind == "embedding" else "grader"] = read_provider(part, node.at(kind))
+    return found
 
 
 def _has_settings(provider: SuiteProvider) -> bool:
@@ -105,8 +121,10 @@ def _entries_of(value: object, node: YamlNode) -> Iterator[tuple[dict[str, Any],
     if "id" not in entry:
         if len(entry) != 1 or not isinstance(next(iter(entry.values())), dict | None):
             raise node.error("a provider without `id`", hint="such as `{id: openai:gpt-4o-mini, config: {...}}`")
-        name, settings = next(iter(entry.items()))
-        yield {"id": name, **expect_mapping(settings or {}, node.at(name))}, node.at(name)
+        name, value = next(iter(entry.items()))
+        settings = expect_mapping(value or {}, node.at(name))
+        shown = settings.get("label") or settings.get("id") or name  # what it names is the key
+        yield {**settings, "id": name, "label": shown}, node.at(name)
         return
     text = expect_text(entry["id"], node.at("id")).strip()
     if text.startswith(FILE_PREFIX) and text.endswith(_FILE_SUFFIXES):
@@ -134,8 +152,12 @@ def _provider(entry: dict[str, Any], node: YamlNode) -> SuiteProvider:
     environ = node.file.context.environ
     try:
         provider = provider_of(entry, folder=node.file.path.parent, place=node.location, environ=environ)
+    except UnsupportedProviderError as error:
+        raise node.at("id").error(error.what, hint=error.hint) from None
     except ValueError as error:
-        raise node.at("id").error(str(error)) from None
+        raise node.at("config").error(str(error)) from None
+    if provider.code is not None and provider.code.file is not None:
+        check_size(resolve_path(provider.code.file, node), node)
     return msgspec.structs.replace(
         provider,
         name=str(entry.get("label") or entry["id"]),
@@ -156,15 +178,3 @@ def _prompts(value: object, node: YamlNode) -> tuple[str, ...] | None:
 
 def _transform(value: object, node: YamlNode) -> Any:  # noqa: ANN401 - a CodeRef or None
     return None if value is None else code(expect_text(value, node), node)
-
-
-def read_env(value: object, node: YamlNode) -> dict[str, str]:
-    """Read variables by name; numbers and switches become texts."""
-    variables: dict[str, str] = {}
-    for name, part in expect_mapping(value or {}, node).items():
-        if part is None:
-            continue
-        if not isinstance(part, str | int | float):
-            raise node.at(name).error(f"found {describe(part)}; expected a text")
-        variables[name] = str(part).lower() if isinstance(part, bool) else str(part)
-    return variables

@@ -140,8 +140,6 @@ class Assertion(msgspec.Struct, frozen=True, kw_only=True):
     """Changes the answer before this assertion checks it."""
     config: dict[str, Any] = {}
     """The type's own settings."""
-    context_transform: CodeRef | None = None
-    """Finds the context in the answer, for types that compare with it."""
     grader: SuiteProvider | None = None
     """Model of a graded assertion; None for the case's."""
     embedder: SuiteProvider | None = None
@@ -150,6 +148,8 @@ class Assertion(msgspec.Struct, frozen=True, kw_only=True):
     """Template of a graded assertion; None for the case's."""
     is_template: bool = False
     """Whether value, metric and code have references to variables that are only known when the case is run."""
+    context_transform: CodeRef | None = None
+    """Computes the context of a graded assertion from the answer; None for the variable `context`."""
 
     @property
     def spelling(self) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flowai.evals.suites.code_refs import code_file, is_code_file
 from flowai.evals.suites.datasets import iterate_tests
-from flowai.evals.suites.references import dataset_paths
+from flowai.evals.suites.files.code_refs import code_file, is_code_file
+from flowai.evals.suites.files.references import dataset_paths
 from flowai.evals.suites.unknown_keys import warn_unknown
 from flowai.evals.suites.yaml_reader import (
     FILE_PREFIX,

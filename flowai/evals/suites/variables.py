@@ -8,8 +8,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from flowai.evals.suites.code_refs import code_file, is_code_file
-from flowai.evals.suites.references import GLOB, expand
+from flowai.evals.suites.files.code_refs import code_file, is_code_file
+from flowai.evals.suites.files.references import GLOB, expand
 from flowai.evals.suites.yaml_reader import (
     FILE_PREFIX,
     check_size,

@@ -6,7 +6,6 @@ The `expect_...` functions return the value, or raise the file's error class.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from flowai.errors import Place, ProjectError, SuiteError, UsageError, expected_
 from flowai.storage.files import read_json_document, read_text, read_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from flowai.evals.suites.records import CodeRef
@@ -27,7 +26,7 @@ MAX_FILE_BYTES = 10_000_000
 
 _IGNORED = "it has no meaning here"
 _TEXT_SUFFIXES = frozenset((
-    "", ".txt", ".md", ".html", ".htm", ".xml", ".csv", ".tsv", ".log", ".jsonl", ".j2", ".sql", ".svg", ".toml", ".ini",
+    "", ".txt", ".md", ".html", ".htm", ".xml", ".csv", ".tsv", ".log", ".jsonl", ".j2", ".sql", ".toml", ".ini",
     ".css", ".rst", ".tex", ".diff", ".patch", ".prompt",
 ))  # fmt: skip
 
@@ -43,6 +42,8 @@ class LoadContext:
     """Runs code that makes tests; None if no code may be run."""
     has_own_prompts: bool = False
     """Whether the suite brings its prompts along; its values are then read as promptfoo reads them."""
+    folder: Path | None = None
+    """Folder of the suite; paths in its other files start there if there is nothing beside them."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -198,11 +199,15 @@ def check_keys(
 def resolve_path(text: str, node: YamlNode, *, base: Path | None = None) -> Path:
     """Resolve a path in a suite or dataset; the result need not exist. Outside the project or hidden, it is an error.
 
-    A relative path starts at `base`, by default the directory of the file that names it.
+    A relative path starts at `base`, by default the directory of the file that names it, and if there is nothing, the
+    directory of the suite.
     """
-    project = node.file.project
+    project, folder = node.file.project, node.file.context.folder
     try:
         path = project.inside(text.removeprefix(FILE_PREFIX), base=base or node.file.path.parent)
+        if base is None and folder not in {None, node.file.path.parent} and not path.exists():
+            beside_suite = project.inside(text.removeprefix(FILE_PREFIX), base=folder)
+            path = beside_suite if beside_suite.exists() else path
     except UsageError as error:
         raise node.error(error.what, hint=error.hint) from None
     except (OSError, ValueError, RuntimeError):  # too long, a NUL character, a loop of links

@@ -127,7 +127,15 @@ def _capitalize(value: Any) -> str:  # noqa: ANN401 - any value
 
 def _escape(value: Any) -> str:  # noqa: ANN401 - any value
     text = to_text(_plain(value))
-    for char, entity in (("&", "&amp;"), ('"', "&quot;"), ("'", "&#39;"), ("<", "&lt;"), (">", "&gt;"), ("`", "&#96;")):
+    for char, entity in (
+        ("&", "&amp;"),
+        ('"', "&quot;"),
+        ("'", "&#39;"),
+        ("<", "&lt;"),
+        (">", "&gt;"),
+        ("`", "&#96;"),
+        ("\\", "&#92;"),
+    ):
         text = text.replace(char, entity)
     return text
 

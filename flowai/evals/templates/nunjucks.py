@@ -7,7 +7,6 @@ differently (truth, `==`, numbers, `length`) is rewritten in the parsed template
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from contextvars import ContextVar
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,7 @@ from flowai.evals.templates.script_values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from jinja2 import Template
 
@@ -96,14 +95,7 @@ def render(
     token = _rounds.set([0])
     try:
         template = _compiled(source) if not filters else _environment(filters).from_string(_translate(source))
-        chunks: list[str] = []
-        size = 0
-        for chunk in template.generate({"env": dict(env or {}), **variables}):
-            size += len(chunk)
-            if size > MAX_OUTPUT_CHARS:
-                raise TemplateError(f"the rendered text is longer than {MAX_OUTPUT_CHARS:,} characters")
-            chunks.append(chunk)
-        return "".join(chunks)
+        return "".join(_bounded(template.generate({"env": dict(env or {}), **variables})))
     except TemplateError:
         raise
     except TemplateSyntaxError as error:
@@ -114,6 +106,15 @@ def render(
         raise TemplateError((str(error) or type(error).__name__).splitlines()[0][:200]) from None
     finally:
         _rounds.reset(token)
+
+
+def _bounded(chunks: Iterable[str]) -> Iterator[str]:
+    size = 0
+    for chunk in chunks:
+        size += len(chunk)
+        if size > MAX_OUTPUT_CHARS:
+            raise TemplateError(f"the rendered text is longer than {MAX_OUTPUT_CHARS:,} characters")
+        yield chunk
 
 
 def root_names(source: str) -> frozenset[str]:
@@ -129,7 +130,7 @@ def root_names(source: str) -> frozenset[str]:
 class _Empty(ChainableUndefined):
     """An undefined value: empty everywhere."""
 
-    def __call__(self, *_: object, **__: object) -> _Empty:
+    def __call__(self, *_: object, **__: object) -> _Empty:  # type: ignore[override] # Jinja2's never returns
         return self
 
     def __len__(self) -> int:
@@ -166,7 +167,7 @@ class _Rewriter(NodeTransformer):
         return self.generic_visit(_call(f"_{operand.op}", node.expr, operand.expr))
 
 
-def _call(name: str, first: nodes.Expr, *others: nodes.Expr) -> nodes.Filter:
+def _call(name: str, first: nodes.Node, *others: nodes.Node) -> nodes.Filter:
     return nodes.Filter(first, name, list(others), [], None, None, lineno=first.lineno)
 
 
@@ -286,7 +287,10 @@ def _new_environment() -> _Sandbox:
     environment = _Sandbox(undefined=_Empty, finalize=_finalize, autoescape=False, keep_trailing_newline=True)
     environment.filters = {**FILTERS, **_OPERATORS}
     environment.tests.update(
-        truthy=is_true, falsy=lambda value: not is_true(_plain(value)), null=lambda value: value is None
+        number=lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+        truthy=is_true,
+        falsy=lambda value: not is_true(_plain(value)),
+        null=lambda value: value is None,
     )
     globals_ = environment.globals
     environment.globals = {"range": globals_["range"], "null": None, "undefined": _Empty(name="undefined")}

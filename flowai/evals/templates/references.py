@@ -22,7 +22,7 @@ def resolve_references(variables: Mapping[str, Any]) -> dict[str, Any]:
     In each of five rounds, the first reference of each text is replaced; one to no variable stays, and hides those
     behind it.
     """
-    resolved = {name: _without_line_end(value) for name, value in variables.items()}
+    resolved: dict[str, Any] = {name: _without_line_end(value) for name, value in variables.items()}
     for _ in range(MAX_ROUNDS):
         is_changed = False
         for name, value in resolved.items():

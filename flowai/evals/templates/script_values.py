@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+MAX_LIST_ITEMS = 100_000
 _MAX_WHOLE = 1e21
 """JavaScript writes larger numbers with an exponent."""
 
@@ -30,9 +31,11 @@ def to_text(value: object) -> str:
 
 def number_text(value: float) -> str:
     """Return a number as JavaScript writes it: without `.0`."""
-    if isinstance(value, float) and math.isfinite(value) and value.is_integer() and abs(value) < _MAX_WHOLE:
+    if isinstance(value, int):
+        return str(value)
+    if math.isfinite(value) and value.is_integer() and abs(value) < _MAX_WHOLE:
         return str(int(value))
-    if isinstance(value, float) and not math.isfinite(value):
+    if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return str(value).replace("e-0", "e-")
 
@@ -95,6 +98,13 @@ def _slice(value: Any, start: int = 0, end: int | None = None) -> Any:  # noqa: 
     return value[start:end]
 
 
+def _joined(items: list[Any], other: Any) -> list[Any]:  # noqa: ANN401 - any JSON value
+    joined = [*items, *(other if isinstance(other, list) else [other])]
+    if len(joined) > MAX_LIST_ITEMS:
+        raise ValueError(f"a list has more than {MAX_LIST_ITEMS:,} items")
+    return joined
+
+
 def _index_of(value: Any, part: Any) -> int:  # noqa: ANN401 - a text or a list
     return (
         value.find(to_text(part))
@@ -132,7 +142,7 @@ _LIST_METHODS: dict[str, Callable[..., Any]] = {
     "slice": _slice,
     "includes": lambda items, part: part in items,
     "indexOf": _index_of,
-    "concat": lambda items, other: [*items, *(other if isinstance(other, list) else [other])],
+    "concat": _joined,
     "toString": to_text,
 }
 

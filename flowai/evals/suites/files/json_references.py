@@ -1,4 +1,4 @@
-"""Resolves `$ref` in a suite: `#/assertionTemplates/short` names a part of it, `file.yaml#/short` one of another file."""
+"""Resolves `$ref` in a suite: `#/assertionTemplates/short` is a part of it, `file.yaml#/short` one of another file."""
 
 from __future__ import annotations
 

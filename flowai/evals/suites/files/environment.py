@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from flowai.evals.suites.providers import read_env
+from flowai.evals.suites.yaml_reader import describe, expect_mapping
 from flowai.evals.templates import TemplateError, render
 
 if TYPE_CHECKING:
@@ -17,9 +17,16 @@ _TEMPLATE = re.compile(r"\{\{(?:[^}]|\}(?!\}))*\}\}")
 _NAME = re.compile(r"\benv(?:\.(\w+)|\[['\"]([^'\"]+)['\"]\])")
 
 
-def variables_of(value: object, node: YamlNode) -> dict[str, str]:
-    """Read `env` of a suite."""
-    return read_env(value, node)
+def read_env(value: object, node: YamlNode) -> dict[str, str]:
+    """Read variables by name; numbers and switches become texts."""
+    variables: dict[str, str] = {}
+    for name, part in expect_mapping(value or {}, node).items():
+        if part is None:
+            continue
+        if not isinstance(part, str | int | float):
+            raise node.at(name).error(f"found {describe(part)}; expected a text")
+        variables[name] = str(part).lower() if isinstance(part, bool) else str(part)
+    return variables
 
 
 def fill_environment(suite: dict[str, Any], node: YamlNode) -> dict[str, Any]:
@@ -28,7 +35,7 @@ def fill_environment(suite: dict[str, Any], node: YamlNode) -> dict[str, Any]:
     The suite's own `env` is added to the context's variables.
     """
     context = node.file.context
-    own = variables_of(_fill(suite.get("env"), context.environ), node.at("env"))
+    own = read_env(_fill(suite.get("env"), context.environ), node.at("env"))
     if own:
         context.environ = {**context.environ, **own}
     filled: dict[str, Any] = _fill(suite, context.environ)

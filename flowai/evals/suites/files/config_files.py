@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flowai.evals.suites.code_refs import is_code_file
+from flowai.evals.suites.files.code_refs import is_code_file
 from flowai.evals.suites.yaml_reader import FILE_PREFIX, check_size, read_document, read_file_text, resolve_path
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Files, code and variables of the environment that a suite names."""
