@@ -31,7 +31,7 @@ class AssertionResult(msgspec.Struct, frozen=True, kw_only=True):
     place: str = ""
     """`file:line` of the assertion."""
     metrics: dict[str, float] = {}
-    """Named scores that the check computed besides its own."""
+    """Named scores that the assertion computed besides its own."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
