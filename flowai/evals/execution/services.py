@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import Place, SuiteError
-from flowai.evals.assertions.services import DEFAULT_CODE_TIMEOUT_S, CheckServices
+from flowai.evals.assertions.services import DEFAULT_CODE_TIMEOUT_S, CheckServices, CodeError
 from flowai.evals.execution.endpoints import resolve_endpoint
+from flowai.evals.execution.transforms import output_of
+from flowai.evals.suites.records import SuiteProvider
+from flowai.evals.targets.records import TargetRequest
 from flowai.evals.templates import TemplateError, protect_partial, render
+from flowai.providers import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +23,8 @@ if TYPE_CHECKING:
     from flowai.evals.code.runner import SubprocessCodeRunner
     from flowai.evals.judges import GraderClient
     from flowai.evals.judges.grader_client import GraderCache
-    from flowai.evals.suites.records import CodeRef, Suite, SuiteProvider
-    from flowai.providers import Client, Completion, Endpoint
+    from flowai.evals.suites.records import CodeRef, Suite
+    from flowai.providers import Client, Completion
     from flowai.providers.client import ChatMessage, Embeddings
     from flowai.workspace.workspace import Workspace
 
@@ -61,6 +66,7 @@ class RunServices:
             self._checks[suite.path] = CheckServices(
                 code=_Code(lambda: self.runner(suite, with_keys=False)) if self._runs_code else None,
                 models=_Models(lambda: self._graders(suite)),
+                webhooks=_Webhooks(self._client),
                 templates=_Templates(suite, self.environment_of(suite)),
             )
         return self._checks[suite.path]
@@ -183,3 +189,71 @@ class _Templates:
             raise SuiteError(
                 f"the template cannot be rendered: {error.what}", place=Place(file=self._suite.path)
             ) from None
+
+
+class _Webhooks:
+    """Posts answers to addresses, as targets of kind `http` are called."""
+
+    def __init__(self, client: Callable[[], Client]) -> None:
+        self._client = client
+
+    async def post(self, url: str, body: Any) -> Any:  # noqa: ANN401 - any JSON value
+        config = {
+            "url": url,
+            "method": "POST",
+            "headers": {"Content-Type": "application/json"},
+            "body": "{{ body | dump }}",  # the answer is a value, never part of a template
+        }
+        provider = SuiteProvider(id=url, name=url, kind="http", config=config)
+        request = TargetRequest(
+            endpoint=Endpoint(name=url, model=url, provider="http"),
+            messages=(),
+            provider=provider,
+            variables={"body": body},
+        )
+        answer = await self._client().complete(request)
+        output = output_of(answer)
+        if not isinstance(output, str):
+            return output
+        try:
+            return json.loads(output)
+        except ValueError:
+            return output
+
+
+class CaseGenerator:
+    """Runs code that makes tests, while a suite is loaded."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    def run(self, code: CodeRef, arguments: Sequence[Any]) -> Any:  # noqa: ANN401 - any JSON value
+        """Return the tests that code makes.
+
+        Raises:
+            SuiteError: it failed.
+        """
+        import asyncio
+
+        return asyncio.run(self._run(code, arguments))
+
+    async def _run(self, code: CodeRef, arguments: Sequence[Any]) -> Any:  # noqa: ANN401 - any JSON value
+        from flowai.evals.code.environment import code_environment
+        from flowai.evals.code.records import TARGET_LIMITS
+        from flowai.evals.code.runner import SubprocessCodeRunner
+        from flowai.evals.code.sources import call_test_function
+
+        runner = SubprocessCodeRunner(
+            folder=Path(code.file).parent if code.file is not None else self._workspace.project.root,
+            environment=code_environment({}, with_keys=True, environ=self._workspace.environ),
+            limits=TARGET_LIMITS,
+            redactor=self._workspace.redactor,
+        )
+        try:
+            return await call_test_function(runner, code, arguments[0] if arguments else None)
+        except CodeError as error:
+            file, _, line = code.place.rpartition(":")
+            place = Place(file=file, line=int(line) if line.isdecimal() else None)
+            raise SuiteError(f"the code that makes tests: {error}", place=place) from None
+        finally:
+            await runner.aclose()

@@ -1,10 +1,8 @@
-"""Transforms of an answer before it is checked: the provider's, then the case's."""
+"""Transforms of an answer before it is checked; a target's own transform is applied where it is called."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from flowai.evals.assertions.services import CodeError
 from flowai.evals.targets.records import TargetCompletion
@@ -14,32 +12,24 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flowai.evals.assertions.services import CodeRunner
-    from flowai.evals.suites.records import Case, CodeRef, SuiteProvider
+    from flowai.evals.suites.records import CodeRef
     from flowai.providers import Completion
 
 
-def transforms_of(provider: SuiteProvider | None, case: Case) -> tuple[CodeRef, ...]:
-    """Return the transforms of an answer in the order in which they are applied."""
-    own = None if provider is None else provider.transform
-    return tuple(code for code in (own, case.options.transform) if code is not None)
-
-
 async def transform_answer(
-    completion: Completion, transforms: tuple[CodeRef, ...], runner: CodeRunner | None, context: Mapping[str, Any]
+    completion: Completion, transform: CodeRef, runner: CodeRunner | None, context: Mapping[str, Any]
 ) -> Completion:
-    """Return an answer after its transforms.
+    """Return an answer after the transform of its case.
 
     Raises:
-        CodeError: a transform gave no value, or no code may run.
+        CodeError: it gave no value, or no code may run.
     """
     from flowai.evals.code.transforms import apply_transform  # not needed without transforms
 
     if runner is None:
         raise CodeError("no code may run (--no-code)", kind="missing")
-    output = output_of(completion)
     metadata = completion.metadata if isinstance(completion, TargetCompletion) else {}
-    for code in transforms:
-        output = await apply_transform(runner, code, output, {**context, "metadata": metadata})
+    output = await apply_transform(runner, transform, output_of(completion), {**context, "metadata": metadata})
     return with_output(completion, output)
 
 
@@ -72,8 +62,3 @@ def recorded_completion(output: Any, *, model: str, provider: str, **facts: Any)
         provider=provider,
         **(defaults | facts),
     )
-
-
-def decode_completion(data: bytes) -> TargetCompletion:
-    """Decode an answer."""
-    return msgspec.json.decode(data, type=TargetCompletion)

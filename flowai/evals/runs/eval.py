@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flowai.errors import InconclusiveError
+from flowai.evals.execution.services import CaseGenerator
 from flowai.evals.reports import STANDARD_NAMES, WRITERS
 from flowai.evals.runs.earlier_runs import compare_with_earlier
 from flowai.evals.runs.eval_options import EvalOptions, check_options, concurrency_of
@@ -90,8 +91,9 @@ def _recorded_answers(workspace: Workspace, options: EvalOptions) -> RecordedAns
     return open_run(workspace, str(options.rescore), options.target, loading)
 
 
-def _load_context(workspace: Workspace, options: EvalOptions) -> LoadContext:  # noqa: ARG001 - tests from code and the network
-    return LoadContext(environ=workspace.environ)
+def _load_context(workspace: Workspace, options: EvalOptions) -> LoadContext:
+    run_code = CaseGenerator(workspace).run if options.runs_code else None
+    return LoadContext(environ=workspace.environ, allows_network=options.allows_net, run_code=run_code)
 
 
 def _plan(workspace: Workspace, options: EvalOptions) -> tuple[Workspace, TrialPlan]:

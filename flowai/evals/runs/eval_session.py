@@ -18,6 +18,8 @@ from flowai.evals.runs.prepared import TrialPreparer
 from flowai.evals.runs.runner import CachedTrials, finish_cached
 from flowai.evals.runs.trial_steps import MAX_HOOK_RESULTS, TrialSteps
 from flowai.evals.runs.trials import CallOptions, EndpointResolver, ForecastBuilder, run_trials, trial_callbacks
+from flowai.evals.targets.records import TargetCompletion
+from flowai.evals.templates import render
 from flowai.events import Attempt, CallEvent
 from flowai.providers import create_client
 from flowai.rendering import formatting
@@ -70,7 +72,11 @@ class EvalSession:
         try:
             run.begin()
             cache_file = self._workspace.project.cache
-            with closing(ExactCache(cache_file)) if self._uses_cache(prepared) else nullcontext() as cache:
+            with (
+                closing(ExactCache(cache_file, completion_type=TargetCompletion))
+                if self._uses_cache(prepared)
+                else nullcontext() as cache
+            ):
                 self._services.grader_cache = cache
                 try:
                     return self._finish(prepared, run, cache)
@@ -182,8 +188,16 @@ class EvalSession:
                 call_on_miss=options.call_on_miss,
                 on_called=lambda request: self._called.add(id(request)),
                 on_ready=self._observer.ready,
+                around=self._with_targets,
+                completion_type=TargetCompletion,
             )
         return self._client
+
+    def _with_targets(self, models: Client) -> Client:
+        """Return the client of the suites' own targets around the client of models."""
+        from flowai.evals.targets.client import TargetsClient  # late: it opens connections, a replay needs none
+
+        return TargetsClient(models, render=render, redactor=self._workspace.redactor)
 
     def _source_of(self, request: Request) -> AnswerSource:
         if not self._options.calls_no_model:

@@ -130,6 +130,8 @@ class OwnPrompts:
             variables=dict(variables),
             prompt=text,
             metadata=planned.case.metadata,
+            folder=planned.suite.folder,
+            env=planned.suite.env,
         )
 
     def fill_assertions(self, planned: PlannedTrial, variables: Mapping[str, Any]) -> tuple[Assertion, ...]:

@@ -12,7 +12,6 @@ from flowai.cache.exact import cache_key
 from flowai.errors import Place, PromptError
 from flowai.evals.assertions import CheckServices, compile_checks
 from flowai.evals.execution.endpoints import endpoint_as_written
-from flowai.evals.execution.transforms import transforms_of
 from flowai.evals.runs.own_prompts import OwnPrompts, has_state, is_late
 from flowai.evals.runs.records import PreparedTrial
 from flowai.evals.targets.records import TargetRequest
@@ -80,7 +79,7 @@ class TrialPreparer:
         return replace(
             prepared,
             checks=self._checks_of(suite, case),
-            transforms=transforms_of(target.provider, case),
+            transform=case.options.transform,
             is_late=late,
             is_serial=is_serial,
         )
@@ -99,7 +98,7 @@ class TrialPreparer:
             promises_json=case.promises_json,
             checks=self._checks_of(planned.suite, case),
             variables=case.vars,
-            transforms=transforms_of(None, case) if transforms else (),
+            transform=case.options.transform if transforms else None,
             recorded=answer,
         )
 
@@ -127,7 +126,7 @@ class TrialPreparer:
             services = self._services_of(planned.suite)
             assertions = self._own_prompts.fill_assertions(planned, values)
             checks = compile_checks(assertions, services=services)
-        return replace(ready, checks=checks, transforms=prepared.transforms, is_late=True, is_serial=prepared.is_serial)
+        return replace(ready, checks=checks, transform=prepared.transform, is_late=True, is_serial=prepared.is_serial)
 
     def _with_library_prompt(self, planned: PlannedTrial, variables: Mapping[str, Any]) -> PreparedTrial:
         workspace, target, case = self._workspace, planned.target, planned.case
@@ -187,7 +186,13 @@ class TrialPreparer:
                 "total_timeout_s": feature.timeout.total_s,
             }
         request = TargetRequest(
-            endpoint=self._endpoint(planned), messages=(), provider=target.provider, metadata=case.metadata, **limits
+            endpoint=self._endpoint(planned),
+            messages=(),
+            provider=target.provider,
+            metadata=case.metadata,
+            folder=planned.suite.folder,
+            env=planned.suite.env,
+            **limits,
         )
         return PreparedTrial(
             planned=planned,

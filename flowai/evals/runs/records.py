@@ -31,8 +31,8 @@ class PreparedTrial:
     """Values of the prompt's variables."""
     prompt_text: str = ""
     """The rendered prompt: its text, or its messages as JSON; empty for a prompt of the project's library."""
-    transforms: tuple[CodeRef, ...] = ()
-    """Change the answer before it is checked."""
+    transform: CodeRef | None = None
+    """Changes the answer before it is checked."""
     recorded: Completion | Failure | None = None
     """Answer that is checked instead of calling a model; None to call it."""
     is_late: bool = False
@@ -45,7 +45,7 @@ class PreparedTrial:
         """True if code or a model is needed after the answer, so that the trial must be awaited."""
         return bool(
             self.is_late
-            or self.transforms
+            or self.transform is not None
             or self.planned.case.scoring is not None
             or any(check.is_async for check in self.checks)
         )

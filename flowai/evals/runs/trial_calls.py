@@ -163,7 +163,7 @@ class TrialCalls:
         """Call the model; again, later, as long as it answers 429."""
         request = self._resolve(prepared.request)
         attempt = 0
-        pause_s = self._pause_s(prepared)
+        pause_s = prepared.planned.suite.evaluate.delay_s
         while True:
             attempt += 1
             if pause_s:
@@ -182,13 +182,6 @@ class TrialCalls:
             is_again = self._slots.rate_limited(epoch, retry_after_s=result.retry_after_s, attempt=attempt)
             if not is_again or not self._limits.retries_rate_limits or source != "miss":
                 return result, source, call_id
-
-    @staticmethod
-    def _pause_s(prepared: PreparedTrial) -> float:
-        """Return the pause before each call that the suite asks for."""
-        provider = prepared.planned.target.provider
-        own_s = 0.0 if provider is None else provider.delay_s
-        return own_s or prepared.planned.suite.evaluate.delay_s
 
     async def _call_once(self, request: Request) -> tuple[Completion | CallError, float]:
         started_s = self._callbacks.clock_s()

@@ -106,13 +106,12 @@ class TrialSteps:
         case, suite = planned.case, planned.suite
         answer = completion
         try:
-            if prepared.transforms:
+            if prepared.transform is not None:
                 context = {"vars": prepared.variables, "prompt": _prompt_of(prepared)}
                 runner = self._services.code_of(suite)
-                answer = await transform_answer(completion, prepared.transforms, runner, context)
+                answer = await transform_answer(completion, prepared.transform, runner, context)
         except CodeError as error:
-            place = prepared.transforms[0].place
-            score = _unscored("transform", self._redact(f"transform: {error}"), place)
+            score = _unscored("transform", self._redact(f"transform: {error}"), case.place)
             return Judgement(completion, score, {})
         if prepared.is_serial:
             self._state.note(prepared, output_of(answer))
