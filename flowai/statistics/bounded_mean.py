@@ -15,8 +15,8 @@ def bounded_mean_interval(values: Sequence[float], *, low: float, high: float, c
     """Return the interval of the mean of values between `low` and `high`; without values it is everything.
 
     Source: Agresti and Coull, The American Statistician 52 (1998) 119: z squared values are added, half at each end.
-    Of zeros and ones it is their interval of a proportion; of differences of pairs, from -1 to 1, it is Agresti and Min,
-    Statistics in Medicine 24 (2005) 729, with z squared instead of two values, so that equal pairs never give width 0.
+    Of zeros and ones it is their interval of a proportion. Of differences of pairs, from -1 to 1, it is Agresti and
+    Min, Statistics in Medicine 24 (2005) 729, with z squared instead of two values: equal pairs never give width 0.
     """
     total = len(values)
     if total == 0:

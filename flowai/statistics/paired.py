@@ -50,11 +50,24 @@ def mcnemar_p(lost: int, gained: int) -> float:
 
 
 def worse_p(pairs: Sequence[Pair]) -> float:
-    """Return the one-sided p-value that the candidate is worse: the trials of each case are permuted between the sides.
+    """Return the one-sided p-value that the candidate is worse: whole cases are exchanged between the sides.
 
-    With one trial on each side and results 0 and 1 it is McNemar's exact test, one-sided. With repeats, only trials of
-    the same case are exchanged, so that cases may differ as they like. Results that are whole counts are counted
-    exactly; others are drawn, with a fixed seed.
+    The repeats of a case are averaged first, so that they never count as cases, however alike they are. With one trial
+    on each side and results 0 and 1 it is McNemar's exact test, one-sided. Where the sides have different numbers of
+    trials, `trial_exchange_p` must say so too: the mean of few trials is skewed.
+
+    Source: Fisher, The Design of Experiments (1935), section 21.
+    """
+    is_even = all(len(pair.before) == len(pair.after) for pair in pairs)
+    whole = _case_exchange_p(pairs)
+    return whole if is_even else max(whole, trial_exchange_p(pairs))
+
+
+def trial_exchange_p(pairs: Sequence[Pair]) -> float:
+    """Return the one-sided p-value that the candidate is worse: trials of each case are exchanged between the sides.
+
+    It assumes that the trials of a case are independent of each other; cases may differ as they like. Results that are
+    whole counts are counted exactly; others are drawn, with a fixed seed.
 
     Source: Pitman, Supplement to the Journal of the Royal Statistical Society 4 (1937) 119; of counts: the
     hypergeometric distribution in each stratum, as in Birch, Journal of the Royal Statistical Society B 26 (1964) 313.
@@ -62,11 +75,31 @@ def worse_p(pairs: Sequence[Pair]) -> float:
     informative = [pair for pair in pairs if len(set(pair.before + pair.after)) > 1]
     if not informative:
         return 1.0
-    if all(value in (0.0, 1.0) for pair in informative for value in pair.before + pair.after):
-        exact = _counted_p(informative)
-        if exact is not None:
-            return exact
-    return _drawn_p(informative)
+    exact = _counted_p(informative) if _are_counts(informative) else None
+    return _drawn_p(informative) if exact is None else exact
+
+
+def _case_exchange_p(pairs: Sequence[Pair]) -> float:
+    """Convolve the two signs of every difference; draw them if the differences have no coarse lattice."""
+    changed = [pair for pair in pairs if pair.difference]
+    if not changed:
+        return 1.0
+    denominator = math.lcm(*{len(pair.before) for pair in changed}, *{len(pair.after) for pair in changed})
+    is_coarse = denominator <= MAX_DENOMINATOR and 2 * denominator * len(changed) <= MAX_LATTICE_STEPS
+    if not (is_coarse and _are_counts(changed)):
+        return _drawn_p([Pair(before=(0.0,), after=(pair.difference,)) for pair in changed])
+    steps = [round(pair.difference * denominator) for pair in changed]
+    masses = np.ones(1)
+    for size, count in sorted(Counter(map(abs, steps)).items()):
+        signs = np.zeros(2 * size + 1)
+        signs[[0, -1]] = 0.5
+        masses = np.convolve(masses, _power(signs, count))
+    lowest = -sum(map(abs, steps))
+    return min(1.0, float(masses[: sum(steps) - lowest + 1].sum()))
+
+
+def _are_counts(pairs: Sequence[Pair]) -> bool:
+    return all(value in (0.0, 1.0) for pair in pairs for value in pair.before + pair.after)
 
 
 def _counted_p(pairs: Sequence[Pair]) -> float | None:

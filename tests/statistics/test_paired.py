@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flowai.statistics import bounded_mean_interval, holm
 from flowai.statistics.betting import MeanEvidence, betting_interval
-from flowai.statistics.paired import Pair, mcnemar_p, worse_p
+from flowai.statistics.paired import Pair, mcnemar_p, trial_exchange_p, worse_p
 
 BITS = st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=3).map(tuple)
 PAIRS = st.lists(st.builds(Pair, before=BITS, after=BITS), max_size=5)
@@ -64,7 +64,28 @@ def test_repeats_are_permuted_within_their_case(pairs: list[Pair]) -> None:
             total += sum(values[index] for index in after) / len(after) - sum(rest) / len(rest)
         sums.append(total)
     observed = sum(pair.difference for pair in pairs)
-    assert worse_p(pairs) == pytest.approx(sum(one <= observed + 1e-9 for one in sums) / len(sums), abs=1e-9)
+    assert trial_exchange_p(pairs) == pytest.approx(sum(one <= observed + 1e-9 for one in sums) / len(sums), abs=1e-9)
+
+
+@given(PAIRS)
+def test_whole_cases_are_exchanged(pairs: list[Pair]) -> None:
+    even = [
+        Pair(before=pair.before[:1] * 3, after=(pair.after + pair.before)[:1] * 2 + pair.after[-1:]) for pair in pairs
+    ]
+    differences = [pair.difference for pair in even]
+    sums = [
+        sum(sign * value for sign, value in zip(signs, differences, strict=True))
+        for signs in itertools.product((-1, 1), repeat=len(even))
+    ]
+    expected = sum(one <= sum(differences) + 1e-9 for one in sums) / len(sums)
+    assert worse_p(even) == pytest.approx(expected, abs=1e-9)
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 1.0]), st.sampled_from([0.0, 1.0])), max_size=30), st.integers(2, 9))
+def test_repeats_that_agree_change_nothing(results: list[tuple[float, float]], repeats: int) -> None:
+    once = [Pair(before=(before,), after=(after,)) for before, after in results]
+    many = [Pair(before=(before,) * repeats, after=(after,) * repeats) for before, after in results]
+    assert worse_p(many) == pytest.approx(worse_p(once), abs=1e-12)
 
 
 @given(PAIRS, st.randoms(use_true_random=False))
@@ -79,7 +100,7 @@ def test_order_of_cases_and_trials_does_not_matter(pairs: list[Pair], rng: rando
 def test_scores_are_permuted_too() -> None:
     from scipy.stats import permutation_test
 
-    rng = random.Random(3)
+    rng = random.Random(3)  # noqa: S311 - a simulation
     pairs = [Pair(before=(rng.random(),), after=(rng.random() * 0.8,)) for _ in range(12)]
     expected = permutation_test(
         ([p.after[0] for p in pairs], [p.before[0] for p in pairs]),
@@ -94,8 +115,9 @@ def test_scores_are_permuted_too() -> None:
 
 def test_a_case_that_never_changes_says_nothing() -> None:
     one = Pair(before=(1.0,) * 5, after=(0.0,) * 4)
-    assert worse_p([one]) == pytest.approx(1 / 126)
-    assert worse_p([one, *pairs_of(0, 0, 500)]) == pytest.approx(1 / 126)
+    assert trial_exchange_p([one]) == pytest.approx(1 / 126)
+    assert trial_exchange_p([one, *pairs_of(0, 0, 500)]) == pytest.approx(1 / 126)
+    assert worse_p([one, *pairs_of(0, 0, 500)]) == pytest.approx(0.5)
     assert worse_p([]) == 1.0
 
 
@@ -131,7 +153,7 @@ def test_holm_equals_statsmodels(p_values: list[float]) -> None:
 
 
 def test_evidence_about_a_true_mean_rarely_reaches_its_threshold() -> None:
-    rng = random.Random(7)
+    rng = random.Random(7)  # noqa: S311 - a simulation
     wrong = 0
     for _ in range(400):
         evidence = MeanEvidence(0.9, low=0.0)
@@ -140,7 +162,7 @@ def test_evidence_about_a_true_mean_rarely_reaches_its_threshold() -> None:
 
 
 def test_betting_interval_covers_at_any_time_and_shrinks() -> None:
-    rng = random.Random(8)
+    rng = random.Random(8)  # noqa: S311 - a simulation
     values = [float(rng.random() < 0.7) for _ in range(800)]
     few, many = (betting_interval(values[:n], low=0, high=1, alpha=0.025) for n in (50, 800))
     assert few.low < many.low < 0.7 < many.high < few.high

@@ -33,6 +33,9 @@ def to_junit(report: Report) -> bytes:
         time=f"{report.elapsed_s:.3f}",
         timestamp=report.started_at,
     )
+    if report.decision.sentence:
+        properties = ET.SubElement(root, "properties")
+        ET.SubElement(properties, "property", name="gate", value=_xml_text(report.decision.sentence))
     elements: dict[tuple[str, str, str], ET.Element] = {}
     for group in report.groups:
         totals = group.totals

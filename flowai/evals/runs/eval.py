@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from flowai.cache.exact import ExactCache
 from flowai.errors import InconclusiveError, InterruptedRunError, UsageError
+from flowai.evals.gates.stopping import EarlyStop
 from flowai.evals.reports import STANDARD_NAMES, WRITERS, changes_between
+from flowai.evals.runs.gating import GateOptions, RunGate
 from flowai.evals.runs.plan import Selection, case_key, plan_trials
 from flowai.evals.runs.run_log import PastRun, RunLog, RunStarted, new_run, past_runs
 from flowai.evals.runs.run_report import RunFacts, build_report
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from flowai.evals.gates.baseline_file import BaselineChange
     from flowai.evals.reports import Changes, Report, Trial
     from flowai.evals.runs.plan import PlannedTrial
     from flowai.evals.runs.runner import AnswerSource, PreparedTrial
@@ -67,6 +70,7 @@ class EvalOptions:
     retry_errors: bool = False
     """Run the errors of the last run of the same plan again, keep its other trials."""
     outputs: tuple[Path, ...] = ()
+    gate: GateOptions = field(default_factory=GateOptions)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +79,8 @@ class EvalResult:
 
     report: Report
     directory: Path
+    new_baseline: BaselineChange | None = None
+    """Changes of the baseline that was written; None if none was."""
 
 
 def run_eval(context: CommandContext, options: EvalOptions, observer: Observer) -> EvalResult:
@@ -82,16 +88,24 @@ def run_eval(context: CommandContext, options: EvalOptions, observer: Observer) 
     started_s = context.clock_s()
     _check_options(options)
     workspace, planned = _plan(context, options)
+    gate = RunGate(workspace, planned, options.gate, target=options.target or "", replays=options.replay is not None)
+    planned = gate.planned
     preparer = TrialPreparer(workspace)
     prepared = preparer.prepare(planned)
     run = _start_or_resume(workspace, options, plan_digest(prepared), observer)
+    run.early = EarlyStop(gate.stop_rule, options.gate.max_calls, kept=run.trials.values())
     with closing(run):
         calls_wall_s = _run_trials(workspace, preparer, prepared, run, options)
+        again = [] if run.stopped or run.early.reason else gate.trials_again(run.trials.values())
+        if again:
+            planned = [*planned, *again]
+            calls_wall_s += _run_trials(workspace, preparer, preparer.prepare(again), run, options)
         run.finish(context.clock_s() - started_s)
     report = _build_report(workspace, planned, run, options, calls_wall_s)
+    report = gate.judge(report, run.trials, failed_fast=run.stopped, is_partial=run.early.reason is not None)
     directory = workspace.project.reports / run.run_id
     write_reports(report, [*(directory / name for name in STANDARD_NAMES), *options.outputs], WRITERS)
-    return EvalResult(report=report, directory=directory)
+    return EvalResult(report=report, directory=directory, new_baseline=gate.write_new_baseline(report))
 
 
 def watched_files(context: CommandContext) -> list[Path]:
@@ -166,6 +180,7 @@ class _EvalRun:
         self.observer = observer
         self._log = log
         self._fail_fast = fail_fast
+        self.early = EarlyStop()
         if log is not None:
             log.start(started)
 
@@ -179,10 +194,12 @@ class _EvalRun:
         if self._fail_fast and trial.outcome in ("fail", "error"):
             self.stopped = True
             raise RunAbortedError
+        if self.early.should_stop(trial):
+            raise RunAbortedError
 
     def finish(self, elapsed_s: float) -> None:
         self.elapsed_s = elapsed_s
-        if self._log is not None and not self.stopped:
+        if self._log is not None and not self.stopped and (self.early.is_certain or self.early.reason is None):
             self._log.finish(self.elapsed_s)
 
     def close(self) -> None:
@@ -237,7 +254,7 @@ def _run_trials(
     try:
         with closing(ExactCache(workspace.project.cache)) if uses_cache else nullcontext() as cache:
             callbacks = preparer.callbacks(run.add)
-            missed = finish_cached(waiting, cache, callbacks) if cache is not None else waiting
+            missed = run.early.allowed(finish_cached(waiting, cache, callbacks) if cache is not None else waiting)
             run.observer.forecast(
                 build_forecast(
                     missed if options.replay is None else [],
@@ -302,8 +319,9 @@ def _build_report(
 ) -> Report:
     trials = [run.trials[trial.key] for trial in planned if trial.key in run.trials]
     against_baseline, warnings = _against_baseline(workspace, planned, run)
-    if run.stopped:
-        warnings.append(f"stopped at the first failure: {len(trials)} of {len(planned)} trials were run")
+    if run.stopped or run.early.reason:
+        reason = run.early.reason or "stopped at the first failure"
+        warnings.append(f"{reason}: {len(trials)} of {len(planned)} trials were run")
     if run.cache_error is not None:
         warnings.append(f"answers were not cached: {run.cache_error}")
     changes: Changes | None = None

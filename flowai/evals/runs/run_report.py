@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flowai import __version__
-from flowai.evals.gate import decide
+from flowai.evals.gates import decide
 from flowai.evals.reports import PromptVersion, Report, groups_of, totals_of
 from flowai.prompts import PromptLock
 

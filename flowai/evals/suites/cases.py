@@ -41,8 +41,8 @@ MAX_COMBINATIONS = 10_000
 MAX_ID_CHARS = 120
 MAX_WEIGHT = 1e6
 
-TEST_KEYS = frozenset({"id", "description", "vars", "assert", "threshold", "metadata", "options"})
-_DEFAULT_KEYS = TEST_KEYS - {"id", "description"}
+TEST_KEYS = frozenset({"id", "description", "vars", "assert", "threshold", "metadata", "options", "critical", "tags"})
+_DEFAULT_KEYS = TEST_KEYS - {"id", "description", "critical", "tags"}
 _ASSERTION_KEYS = frozenset({"type", "value", "threshold", "weight", "metric"})
 _SET_KEYS = frozenset({"type", "assert", "threshold", "weight", "metric"})
 _OPTION_KEYS = frozenset({"disableVarExpansion", "disableDefaultAsserts"})
@@ -100,7 +100,9 @@ class Defaults:
 def read_defaults(value: object, node: YamlNode) -> Defaults:
     """Read `defaultTest`."""
     test = expect_mapping(value, node)
-    unsupported = _UNSUPPORTED_IN_TESTS | dict.fromkeys(("id", "description"), "it belongs to a single test")
+    unsupported = _UNSUPPORTED_IN_TESTS | dict.fromkeys(
+        ("id", "description", "critical", "tags"), "it belongs to a single test"
+    )
     check_keys(test, _DEFAULT_KEYS, node, unsupported=unsupported)
     options = _options(test, node)
     return Defaults(
@@ -139,6 +141,8 @@ def read_cases(value: object, node: YamlNode, defaults: Defaults, *, name: str) 
             threshold=defaults.threshold if threshold is None else threshold,
             place=node.location,
             metadata=metadata,
+            is_critical=_critical(test, metadata, node),
+            tags=_tags(test, metadata, node),
         )
 
 
@@ -168,6 +172,22 @@ def _metadata(test: dict[str, Any], node: YamlNode) -> dict[str, Any]:
     if not child.file.is_table:
         expect_json_value(metadata, child)
     return metadata
+
+
+def _critical(test: dict[str, Any], metadata: dict[str, Any], node: YamlNode) -> bool:
+    value = test.get("critical", metadata.get("critical", False))
+    if not isinstance(value, bool):
+        raise node.at("critical").error(f"found {describe(value)}; expected true or false")
+    return value
+
+
+def _tags(test: dict[str, Any], metadata: dict[str, Any], node: YamlNode) -> tuple[str, ...]:
+    """Return a test's tags and those of its metadata, each once."""
+    child = node.at("tags")
+    own = [expect_text(part, child.at(index)) for index, part in enumerate(expect_list(test.get("tags") or [], child))]
+    listed = metadata.get("tags")
+    shared = [str(part) for part in listed] if isinstance(listed, list) else [listed] if isinstance(listed, str) else []
+    return tuple(dict.fromkeys([*own, *shared]))
 
 
 def _identity(test: dict[str, Any], metadata: dict[str, Any], description: str | None, node: YamlNode) -> str | None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import Place, SuiteError
-from flowai.evals.reports.records import Gate
+from flowai.evals.gates.quarantine import FILE_NAME as QUARANTINE_FILE
 from flowai.evals.suites.cases import Defaults, read_cases, read_defaults
 from flowai.evals.suites.datasets import read_tests
+from flowai.evals.suites.gate_settings import read_gate
 from flowai.evals.suites.records import Suite
 from flowai.evals.suites.references import dataset_paths, model_names, prompt_ids
 from flowai.evals.suites.yaml_reader import (
@@ -21,12 +22,10 @@ from flowai.evals.suites.yaml_reader import (
     describe,
     expect_list,
     expect_mapping,
-    expect_number,
     expect_text,
     resolve_path,
 )
 from flowai.storage.files import read_yaml
-from flowai.timestamps import parse_duration_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
 
 _SUITE_KEYS = frozenset({"description", "prompts", "providers", "tests", "defaultTest", "flowai"})
 _SETTINGS = frozenset({"feature", "repeats", "gate", "baseline"})
-_RATES = frozenset({"pass_rate", "json_valid_rate"})
-_DURATIONS = {"latency_p95": "latency_p95_ms", "ttft_p95": "ttft_p95_ms"}
-_GATE_KEYS = frozenset({*_RATES, *_DURATIONS, "cost_usd", "metrics"})
 _NO_CODE = "flowai runs no code from suites"
 _UNSUPPORTED = {
     "targets": "write `providers`",
@@ -62,7 +58,9 @@ def load_suites(project: Project) -> list[Suite]:
     """Read all suites of a project, `evals/*.yaml`, in the order of their names; errors as in `load_suite`."""
     if not project.evals.is_dir():
         return []
-    paths = (path for path in project.evals.iterdir() if path.suffix in {".yaml", ".yml"})
+    paths = (
+        path for path in project.evals.iterdir() if path.suffix in {".yaml", ".yml"} and path.name != QUARANTINE_FILE
+    )
     return [load_suite(path, project) for path in sorted(paths) if not path.name.startswith(".")]
 
 
@@ -80,15 +78,18 @@ def load_suite(path: Path, project: Project) -> Suite:
     settings_node = node.at("flowai")
     settings = expect_mapping(suite.get("flowai") or {}, settings_node)
     check_keys(settings, _SETTINGS, settings_node, unsupported={"models": "write `providers`"})
+    cases = _cases(suite, node)
     return Suite(
         path=name,
         description=expect_text(suite["description"], node.at("description")) if "description" in suite else None,
         prompts=prompt_ids(suite["prompts"], node.at("prompts")) if "prompts" in suite else (),
         models=model_names(suite["providers"], node.at("providers")) if "providers" in suite else (),
-        cases=_cases(suite, node),
+        cases=cases,
         feature=expect_text(settings["feature"], settings_node.at("feature")) if "feature" in settings else None,
         repeats=_repeats(settings, settings_node),
-        gate=_gate(settings["gate"], settings_node.at("gate")) if "gate" in settings else None,
+        gate=read_gate(settings["gate"], settings_node.at("gate"), case_count=len(cases))
+        if "gate" in settings
+        else None,
         baseline=_baseline(settings, settings_node),
     )
 
@@ -160,35 +161,3 @@ def _baseline(settings: dict[str, Any], node: YamlNode) -> str | None:
     if len(ids) != 1:
         raise child.error(f"matches {len(ids)} prompts; expected one")
     return ids[0]
-
-
-def _gate(value: object, node: YamlNode) -> Gate:
-    gate = expect_mapping(value, node)
-    check_keys(gate, _GATE_KEYS, node, unsupported={})
-    if not gate:
-        raise node.error("an empty gate", hint="remove it to require that every case passes")
-    limits: dict[str, Any] = {}
-    for key, part in gate.items():
-        child = node.at(key)
-        if key in _RATES:
-            limits[key] = expect_number(part, child, max_value=1)
-        elif key in _DURATIONS:
-            limits[_DURATIONS[key]] = _duration_ms(part, child)
-        elif key == "cost_usd":
-            limits[key] = expect_number(part, child)
-        else:
-            metrics = expect_mapping(part, child)
-            limits[key] = {
-                name: expect_number(minimum, child.at(name), max_value=1) for name, minimum in metrics.items()
-            }
-    return Gate(**limits)
-
-
-def _duration_ms(value: object, node: YamlNode) -> float:
-    try:
-        duration_ms = parse_duration_ms(value) if isinstance(value, str) else 0.0
-    except ValueError:
-        duration_ms = 0.0
-    if duration_ms == 0:
-        raise node.error(f"found {describe(value)}; expected a duration", hint="such as `800ms`, `5s` or `1m`")
-    return duration_ms
