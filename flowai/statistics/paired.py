@@ -27,7 +27,7 @@ _SEED = 20_251
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pair:
+class PairedTrials:
     """Results of one case on both sides, 0 to 1 each."""
 
     before: tuple[float, ...]
@@ -49,7 +49,7 @@ def mcnemar_p(lost: int, gained: int) -> float:
     return min(1.0, 2 * binomial_cdf(min(lost, gained), lost + gained, 0.5)) if lost + gained else 1.0
 
 
-def worse_p(pairs: Sequence[Pair]) -> float:
+def worse_p(pairs: Sequence[PairedTrials]) -> float:
     """Return the one-sided p-value that the candidate is worse: whole cases are exchanged between the sides.
 
     The repeats of a case are averaged first, so that they never count as cases, however alike they are. With one trial
@@ -63,7 +63,7 @@ def worse_p(pairs: Sequence[Pair]) -> float:
     return whole if is_even else max(whole, trial_exchange_p(pairs))
 
 
-def trial_exchange_p(pairs: Sequence[Pair]) -> float:
+def trial_exchange_p(pairs: Sequence[PairedTrials]) -> float:
     """Return the one-sided p-value that the candidate is worse: trials of each case are exchanged between the sides.
 
     It assumes that the trials of a case are independent of each other; cases may differ as they like. Results that are
@@ -79,7 +79,7 @@ def trial_exchange_p(pairs: Sequence[Pair]) -> float:
     return _drawn_p(informative) if exact is None else exact
 
 
-def _case_exchange_p(pairs: Sequence[Pair]) -> float:
+def _case_exchange_p(pairs: Sequence[PairedTrials]) -> float:
     """Convolve the two signs of every difference; draw them if the differences have no coarse lattice."""
     changed = [pair for pair in pairs if pair.difference]
     if not changed:
@@ -87,7 +87,7 @@ def _case_exchange_p(pairs: Sequence[Pair]) -> float:
     denominator = math.lcm(*{len(pair.before) for pair in changed}, *{len(pair.after) for pair in changed})
     is_coarse = denominator <= MAX_DENOMINATOR and 2 * denominator * len(changed) <= MAX_LATTICE_STEPS
     if not (is_coarse and _are_counts(changed)):
-        return _drawn_p([Pair(before=(0.0,), after=(pair.difference,)) for pair in changed])
+        return _drawn_p([PairedTrials(before=(0.0,), after=(pair.difference,)) for pair in changed])
     steps = [round(pair.difference * denominator) for pair in changed]
     masses = np.ones(1)
     for size, count in sorted(Counter(map(abs, steps)).items()):
@@ -98,11 +98,11 @@ def _case_exchange_p(pairs: Sequence[Pair]) -> float:
     return min(1.0, float(masses[: sum(steps) - lowest + 1].sum()))
 
 
-def _are_counts(pairs: Sequence[Pair]) -> bool:
+def _are_counts(pairs: Sequence[PairedTrials]) -> bool:
     return all(value in (0.0, 1.0) for pair in pairs for value in pair.before + pair.after)
 
 
-def _counted_p(pairs: Sequence[Pair]) -> float | None:
+def _counted_p(pairs: Sequence[PairedTrials]) -> float | None:
     """Convolve the distributions of the cases on a common lattice; None if it is too fine."""
     denominator = math.lcm(*{len(pair.before) for pair in pairs}, *{len(pair.after) for pair in pairs})
     if denominator > MAX_DENOMINATOR or 2 * denominator * len(pairs) > MAX_LATTICE_STEPS:
@@ -148,7 +148,7 @@ def _power(masses: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     return result
 
 
-def _drawn_p(pairs: Sequence[Pair]) -> float:
+def _drawn_p(pairs: Sequence[PairedTrials]) -> float:
     """Draw permutations; the observed one is counted as one of them.
 
     Source: Phipson and Smyth, Statistical Applications in Genetics and Molecular Biology 9 (2010) 39.

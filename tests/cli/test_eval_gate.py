@@ -360,3 +360,19 @@ def test_errors_within_the_budget_are_no_losses(
     ran = flowai("eval", "--no-cache", "--write-baseline", "main")
     assert ran.code == 5
     assert "the baseline was not written: 1 cases have no result, the first is `c05`" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--margin", "2"), "--margin: found 2.0, expected 0 to 1"),
+        (("--max-calls", "0"), "--max-calls: found 0, expected 1 or more"),
+        (("--retry-failing", "-1"), "--retry-failing: found -1, expected 0 to 99"),
+        (("--aa", "100000"), "--aa: found 100000, expected 0 to 10,000"),
+        (("--write-baseline", "../x"), "is not a name of a baseline"),
+    ],
+)
+def test_numbers_of_the_gates_options_have_ranges(flowai: Flowai, words: tuple[str, ...], expected: str) -> None:
+    ran = flowai("eval", *words)
+    assert ran.code == 2
+    assert expected in ran.err

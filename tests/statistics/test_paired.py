@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from flowai.statistics import bounded_mean_interval, holm
 from flowai.statistics.betting import MeanEvidence, betting_interval
-from flowai.statistics.paired import Pair, mcnemar_p, trial_exchange_p, worse_p
+from flowai.statistics.paired import PairedTrials, mcnemar_p, trial_exchange_p, worse_p
 
 BITS = st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=3).map(tuple)
-PAIRS = st.lists(st.builds(Pair, before=BITS, after=BITS), max_size=5)
+PAIRS = st.lists(st.builds(PairedTrials, before=BITS, after=BITS), max_size=5)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -25,12 +25,12 @@ def oracles() -> None:
     import statsmodels.stats.api  # noqa: F401
 
 
-def pairs_of(lost: int, gained: int, same: int) -> list[Pair]:
+def pairs_of(lost: int, gained: int, same: int) -> list[PairedTrials]:
     """Return pairs of single trials."""
     return [
-        *[Pair(before=(1.0,), after=(0.0,))] * lost,
-        *[Pair(before=(0.0,), after=(1.0,))] * gained,
-        *[Pair(before=(1.0,), after=(1.0,))] * same,
+        *[PairedTrials(before=(1.0,), after=(0.0,))] * lost,
+        *[PairedTrials(before=(0.0,), after=(1.0,))] * gained,
+        *[PairedTrials(before=(1.0,), after=(1.0,))] * same,
     ]
 
 
@@ -52,7 +52,7 @@ def test_single_trials_are_mcnemars_exact_test(lost: int, gained: int, same: int
 
 @given(PAIRS)
 @settings(max_examples=60)
-def test_repeats_are_permuted_within_their_case(pairs: list[Pair]) -> None:
+def test_repeats_are_permuted_within_their_case(pairs: list[PairedTrials]) -> None:
     # every assignment of the trials of each case to the sides, one by one
     sums = []
     choices = [list(itertools.combinations(range(len(p.before + p.after)), len(p.after))) for p in pairs]
@@ -68,9 +68,10 @@ def test_repeats_are_permuted_within_their_case(pairs: list[Pair]) -> None:
 
 
 @given(PAIRS)
-def test_whole_cases_are_exchanged(pairs: list[Pair]) -> None:
+def test_whole_cases_are_exchanged(pairs: list[PairedTrials]) -> None:
     even = [
-        Pair(before=pair.before[:1] * 3, after=(pair.after + pair.before)[:1] * 2 + pair.after[-1:]) for pair in pairs
+        PairedTrials(before=pair.before[:1] * 3, after=(pair.after + pair.before)[:1] * 2 + pair.after[-1:])
+        for pair in pairs
     ]
     differences = [pair.difference for pair in even]
     sums = [
@@ -83,15 +84,15 @@ def test_whole_cases_are_exchanged(pairs: list[Pair]) -> None:
 
 @given(st.lists(st.tuples(st.sampled_from([0.0, 1.0]), st.sampled_from([0.0, 1.0])), max_size=30), st.integers(2, 9))
 def test_repeats_that_agree_change_nothing(results: list[tuple[float, float]], repeats: int) -> None:
-    once = [Pair(before=(before,), after=(after,)) for before, after in results]
-    many = [Pair(before=(before,) * repeats, after=(after,) * repeats) for before, after in results]
+    once = [PairedTrials(before=(before,), after=(after,)) for before, after in results]
+    many = [PairedTrials(before=(before,) * repeats, after=(after,) * repeats) for before, after in results]
     assert worse_p(many) == pytest.approx(worse_p(once), abs=1e-12)
 
 
 @given(PAIRS, st.randoms(use_true_random=False))
-def test_order_of_cases_and_trials_does_not_matter(pairs: list[Pair], rng: random.Random) -> None:
+def test_order_of_cases_and_trials_does_not_matter(pairs: list[PairedTrials], rng: random.Random) -> None:
     shuffled = [
-        Pair(before=tuple(rng.sample(p.before, len(p.before))), after=tuple(rng.sample(p.after, len(p.after))))
+        PairedTrials(before=tuple(rng.sample(p.before, len(p.before))), after=tuple(rng.sample(p.after, len(p.after))))
         for p in rng.sample(pairs, len(pairs))
     ]
     assert worse_p(shuffled) == pytest.approx(worse_p(pairs), abs=1e-12)
@@ -101,7 +102,7 @@ def test_scores_are_permuted_too() -> None:
     from scipy.stats import permutation_test
 
     rng = random.Random(3)  # noqa: S311 - a simulation
-    pairs = [Pair(before=(rng.random(),), after=(rng.random() * 0.8,)) for _ in range(12)]
+    pairs = [PairedTrials(before=(rng.random(),), after=(rng.random() * 0.8,)) for _ in range(12)]
     expected = permutation_test(
         ([p.after[0] for p in pairs], [p.before[0] for p in pairs]),
         lambda a, b, axis: (a - b).mean(axis=axis),
@@ -114,7 +115,7 @@ def test_scores_are_permuted_too() -> None:
 
 
 def test_a_case_that_never_changes_says_nothing() -> None:
-    one = Pair(before=(1.0,) * 5, after=(0.0,) * 4)
+    one = PairedTrials(before=(1.0,) * 5, after=(0.0,) * 4)
     assert trial_exchange_p([one]) == pytest.approx(1 / 126)
     assert trial_exchange_p([one, *pairs_of(0, 0, 500)]) == pytest.approx(1 / 126)
     assert worse_p([one, *pairs_of(0, 0, 500)]) == pytest.approx(0.5)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from flowai.evals.gates.early_evidence import EarlyEvidence
 from flowai.evals.gates.sample_needs import alpha_of, full_run_alpha, margin_of, needed_count
-from flowai.evals.reports.gate_records import Comparison
+from flowai.evals.reports.gate_records import PairedComparison
 from flowai.statistics import Interval, bounded_mean_interval
-from flowai.statistics.paired import Pair, trial_exchange_p, worse_p
+from flowai.statistics.paired import PairedTrials, trial_exchange_p, worse_p
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,9 +30,9 @@ class CasePair:
     """A case on both sides."""
 
     case: str
-    first: Pair
+    first: PairedTrials
     """The planned trials."""
-    again: Pair | None = None
+    again: PairedTrials | None = None
     """The baseline's trials and those that were run because the case failed; None if there are none."""
 
 
@@ -48,25 +48,28 @@ class ComparisonNames:
 
 
 def pair_results(here: Sequence[CaseResult], before: Mapping[str, CaseResult]) -> list[CasePair]:
-    """Pair the cases that both sides judged, in the order of the run."""
+    """PairedTrials the cases that both sides judged, in the order of the run."""
     pairs = []
     for result in here:
         earlier = before.get(result.case)
         if earlier is not None and earlier.values and result.first:
-            again = Pair(before=earlier.values, after=result.again) if result.again else None
+            again = PairedTrials(before=earlier.values, after=result.again) if result.again else None
             pairs.append(
                 CasePair(
-                    case=result.case, first=Pair(before=earlier.first or earlier.again, after=result.first), again=again
+                    case=result.case,
+                    first=PairedTrials(before=earlier.first or earlier.again, after=result.first),
+                    again=again,
                 )
             )
     return pairs
 
 
 def pair_metric(here: Sequence[CaseResult], before: Mapping[str, CaseResult], name: str) -> list[CasePair]:
-    """Pair the cases that both sides scored by a metric; the repeats of a case are averaged first."""
+    """PairedTrials the cases that both sides scored by a metric; the repeats of a case are averaged first."""
     return [
         CasePair(
-            case=result.case, first=Pair(before=(before[result.case].metrics[name],), after=(result.metrics[name],))
+            case=result.case,
+            first=PairedTrials(before=(before[result.case].metrics[name],), after=(result.metrics[name],)),
         )
         for result in here
         if name in result.metrics and result.case in before and name in before[result.case].metrics
@@ -86,7 +89,7 @@ def compare_pairs(
     unpaired_count: int = 0,
     share: float = 1.0,
     is_complete: bool = True,
-) -> Comparison:
+) -> PairedComparison:
     """Compare pairs of cases; the comparison has `share` of the gate's alpha.
 
     The candidate is worse if the exact p-value says so. It is not worse by more than the margin if the interval of the
@@ -108,7 +111,7 @@ def compare_pairs(
         half_width = (interval.high - interval.low) / 2
         needed = needed_count(len(pairs), interval.estimate, half_width, (-margin_of(gate), 0.0), gate)
     worse = sorted((pair for pair in pairs if pair.first.difference < 0), key=lambda pair: pair.first.difference)
-    return Comparison(
+    return PairedComparison(
         suite=names.suite,
         prompt=names.prompt,
         model=names.model,

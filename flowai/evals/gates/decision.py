@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
     from flowai.evals.gates.comparing import CasePair
     from flowai.evals.gates.records import Baseline, CaseFacts, CaseKey, CaseResult, GroupKey
-    from flowai.evals.reports.gate_records import Comparison, FlakyCase, SliceResult
+    from flowai.evals.reports.gate_records import FlakyCase, PairedComparison, SliceResult
     from flowai.evals.reports.records import Totals, Trial
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GateInputs:
-    """What is known about the cases of a run beside its trials."""
+    """Settings, baselines and facts about the cases of a run, beside its trials."""
 
     gates: Mapping[str, Gate | None]
     """By suite path; None for the default."""
@@ -54,7 +54,7 @@ class GateOutcome:
     """The decision and what it was made of."""
 
     decision: GateDecision
-    comparison: tuple[Comparison, ...] = ()
+    comparison: tuple[PairedComparison, ...] = ()
     slices: tuple[SliceResult, ...] = ()
     flaky: tuple[FlakyCase, ...] = ()
     quarantined: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ class GateOutcome:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _SuiteOutcome:
     checks: list[GateCheck]
-    comparisons: list[Comparison]
+    comparisons: list[PairedComparison]
     slices: list[SliceResult]
 
 
@@ -119,7 +119,7 @@ def _judge_suite(
     baseline = inputs.baselines.get(suite)
     has_secondary = bool(gate.slices) or (baseline is not None and bool(gate.metrics))
     share = 0.5 if has_secondary else 1.0
-    comparisons: list[Comparison] = []
+    comparisons: list[PairedComparison] = []
     pairs: list[CasePair] = []
     if gate.baseline is not None:
         comparisons, pairs = _comparisons(suite, results, gate, baseline, inputs, share=share)
@@ -179,10 +179,10 @@ def _comparisons(
     inputs: GateInputs,
     *,
     share: float,
-) -> tuple[list[Comparison], list[CasePair]]:
+) -> tuple[list[PairedComparison], list[CasePair]]:
     """Compare every prompt and model, each with its part of alpha, and the metrics that the gate limits."""
     groups = list(dict.fromkeys(result.group for result in results))
-    comparisons: list[Comparison] = []
+    comparisons: list[PairedComparison] = []
     every_pair: list[CasePair] = []
     for group in groups:
         own = [result for result in results if result.group == group]
@@ -213,7 +213,7 @@ def _comparisons(
     return comparisons, every_pair
 
 
-def _comparison_check(item: Comparison, label: str) -> GateCheck:
+def _comparison_check(item: PairedComparison, label: str) -> GateCheck:
     return GateCheck(
         suite=item.suite,
         metric=label,

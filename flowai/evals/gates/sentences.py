@@ -9,7 +9,7 @@ from flowai.rendering.formatting import count, format_number
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flowai.evals.reports.gate_records import Comparison, FlakyCase, SliceResult
+    from flowai.evals.reports.gate_records import FlakyCase, PairedComparison, SliceResult
     from flowai.evals.reports.records import GateCheck, GateDecision
 
 VERDICTS = {
@@ -22,7 +22,10 @@ MAX_REASONS = 4
 
 
 def verdict_sentence(
-    decision: GateDecision, comparisons: Sequence[Comparison], slices: Sequence[SliceResult], flaky: Sequence[FlakyCase]
+    decision: GateDecision,
+    comparisons: Sequence[PairedComparison],
+    slices: Sequence[SliceResult],
+    flaky: Sequence[FlakyCase],
 ) -> str:
     """Return the verdict with its reasons, the unmet ones first."""
     against = {
@@ -41,7 +44,7 @@ def verdict_sentence(
     return f"The gate is {VERDICTS[decision.verdict]}" + (": " + "; ".join(reasons) if reasons else "") + "."
 
 
-def comparison_labels(comparisons: Sequence[Comparison]) -> list[str]:
+def comparison_labels(comparisons: Sequence[PairedComparison]) -> list[str]:
     """Return a name for each comparison, with its prompt and model where there are several."""
     groups = {(item.suite, item.prompt, item.model) for item in comparisons}
     labels = []
@@ -64,7 +67,7 @@ def check_sentence(check: GateCheck) -> str:
     return text + _cases(check.case_count, check.needed_case_count, is_decided=check.passed is not None)
 
 
-def comparison_sentence(item: Comparison) -> str:
+def comparison_sentence(item: PairedComparison) -> str:
     """Return a comparison with its interval, p-value and number of cases."""
     if item.difference is None:
         return f"{item.baseline} has no result of these cases"

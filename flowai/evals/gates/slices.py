@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from flowai.evals.gates.rates import below_p, rate_values
 from flowai.evals.reports.gate_records import SliceResult
 from flowai.statistics import bounded_mean_interval, holm
-from flowai.statistics.paired import Pair, worse_p
+from flowai.statistics.paired import PairedTrials, worse_p
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class _Slice(NamedTuple):
     name: str
     values: list[float]
-    pairs: list[Pair]
+    pairs: list[PairedTrials]
     p_value: float
 
 
@@ -59,8 +59,8 @@ def slice_results(
     return [_result(suite, item, p_value, alpha) for item, p_value in zip(slices, adjusted, strict=True)]
 
 
-def _join(pairs: Sequence[CasePair]) -> Pair:
-    return Pair(
+def _join(pairs: Sequence[CasePair]) -> PairedTrials:
+    return PairedTrials(
         before=tuple(value for pair in pairs for value in pair.first.before),
         after=tuple(value for pair in pairs for value in pair.first.after),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+class PairedComparison(msgspec.Struct, frozen=True, kw_only=True):
     """Paired comparison with a baseline, of one prompt on one model; cases are the pairs."""
 
     suite: str

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from flowai.evals.reports.gate_records import Comparison, FlakyCase, SelfComparison, SliceResult
+from flowai.evals.reports.gate_records import FlakyCase, PairedComparison, SelfComparison, SliceResult
 
 SCHEMA_VERSION = 1
 
@@ -185,7 +185,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GateCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """Comparison of one limit of the gate with the observed value."""
+    """PairedComparison of one limit of the gate with the observed value."""
 
     suite: str
     """Path of the suite that declares the gate."""
@@ -291,7 +291,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     groups: tuple[Group, ...]
     """By suite, prompt and model."""
     decision: GateDecision
-    comparison: tuple[Comparison, ...] = ()
+    comparison: tuple[PairedComparison, ...] = ()
     """Paired comparisons with the gate's baseline; empty without one."""
     slices: tuple[SliceResult, ...] = ()
     """Slices that the gate names."""

@@ -66,9 +66,9 @@ def earlier_results(workspace: Workspace, source: BaselineSource) -> Baseline:
     Raises:
         InconclusiveError: they were never run.
     """
-    wanted = {(suite, item.prompt, item.model) for (suite, _, _), item in source.targets.items()}
+    baseline_groups = {(suite, item.prompt, item.model) for (suite, _, _), item in source.targets.items()}
     for past in past_runs(workspace.project.runs, lambda _: True):
-        found = [item for item in case_results(past.trials.values()) if item.group in wanted]
+        found = [item for item in case_results(past.trials.values()) if item.group in baseline_groups]
         if found:
             return replace(source.baseline, name=f"{source.baseline.name} in run {past.run_id}", results=tuple(found))
     raise InconclusiveError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from flowai.evals.gates.self_comparison import compare_with_itself
 from flowai.evals.gates.stopping import CertainResult, early_order, trials_again
 from flowai.evals.reports import Gate
 from flowai.evals.runs.baselines import BaselineSource, earlier_results, resolve_baseline
+from flowai.evals.suites.gate_settings import MAX_TRIALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from flowai.evals.runs.plan import PlannedTrial
     from flowai.evals.suites.records import Case
     from flowai.workspace.workspace import Workspace
+
+MAX_SELF_ROUNDS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +60,18 @@ class GateOptions:
     """Run the baseline's prompts too, call by call beside the candidate's."""
     new_baseline: str | None = None
     """Baseline to write from the results."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges of the numbers."""
+        for name, value, least, most in (
+            ("--margin", self.margin, 0, 1),
+            ("--retry-failing", self.retry_failing, 0, MAX_TRIALS - 1),
+            ("--max-calls", self.max_calls, 1, math.inf),
+            ("--aa", self.self_rounds, 0, MAX_SELF_ROUNDS),
+        ):
+            if value is not None and not least <= value <= most:
+                span = f"{least} or more" if math.isinf(most) else f"{least} to {most:,}"
+                raise UsageError(f"{name}: found {value}, expected {span}")
 
 
 class RunGate:
@@ -170,12 +186,12 @@ class RunGate:
     def _baseline_groups(self) -> frozenset[GroupKey]:
         """Suite, prompt and model of the baselines that are tried in this run."""
         planned = {(trial.suite.path, trial.target.prompt, trial.target.model) for trial in self.planned}
-        wanted = {
+        tried = {
             (suite, before.prompt, before.model)
             for source in self._sources.values()
             for (suite, _, _), before in source.targets.items()
         }
-        return frozenset(planned & wanted)
+        return frozenset(planned & tried)
 
     def _resolve(self, planned: Sequence[PlannedTrial]) -> dict[str, BaselineSource]:
         """Resolve the baselines before any call is paid for, by suite."""
