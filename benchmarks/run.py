@@ -65,6 +65,11 @@ PARTS = (
         "Targets: wall at most 2.0x the ideal and 0.25x the bare loop, CPU 0.2x; at most 100 MB; each tool slower.",
     ),
     (
+        "The gate's statistics",
+        "gate_statistics",
+        "Targets at alpha 0.01: A/A worse in at most 1 %, -5 points found in 95 %; see `docs/explanation/gate.md`.",
+    ),
+    (
         "The verdict's statistics",
         "verdict_simulation",
         "Targets: false rollbacks and false promotions at most 5 %; see `docs/explanation/verdicts.md`.",

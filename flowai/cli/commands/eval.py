@@ -18,6 +18,7 @@ EXAMPLES = examples(
     "flowai eval",
     "flowai eval prompts/summary_v2 --model gpt-4o-mini --model smollm2",
     "flowai eval evals/summary_v2.yaml --replay evals/recordings/summary_v2.jsonl",
+    "flowai eval prompts/summary_v2 --baseline prompts/summary_v1 --ab",
 )
 
 
@@ -116,6 +117,34 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
     allow_net: Annotated[
         bool, typer.Option("--allow-net", help="Let suites load tests from addresses in the network.")
     ] = False,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            "--baseline", metavar="NAME", help="Compare case by case: last, or a run, release, prompt or file."
+        ),
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option("--margin", metavar="SHARE", help="Loss against the baseline that is accepted."),
+    ] = None,
+    ab: Annotated[
+        bool, typer.Option("--ab", help="Run the baseline's prompts too, call by call beside the candidate's.")
+    ] = False,
+    retry_failing: Annotated[
+        int, typer.Option("--retry-failing", metavar="N", help="Run failing cases N more times.")
+    ] = 0,
+    max_calls: Annotated[
+        int | None,
+        typer.Option("--max-calls", metavar="N", help="Stop after N calls, or once the result is certain."),
+    ] = None,
+    aa: Annotated[
+        int,
+        typer.Option("--aa", metavar="N", help="Compare the run with itself N times: false alarms."),
+    ] = 0,
+    write_baseline: Annotated[
+        str | None,
+        typer.Option("--write-baseline", metavar="NAME", help="Write the results to evals/baselines/NAME.jsonl."),
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Run again when a prompt, suite or dataset is saved.")
     ] = False,
@@ -129,6 +158,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
     """
     from flowai.errors import UsageError
     from flowai.evals.runs.eval_options import EvalOptions
+    from flowai.evals.runs.gating import GateOptions
     from flowai.evals.runs.plan import Selection
 
     if on_miss not in ("error", "call"):
@@ -154,6 +184,15 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
         runs_code=not no_code,
         allows_net=allow_net,
         outputs=tuple(Path(name) for name in output or ()),
+        gate=GateOptions(
+            baseline=baseline,
+            margin=margin,
+            retry_failing=retry_failing,
+            max_calls=max_calls,
+            self_rounds=aa,
+            interleaves_baseline=ab,
+            new_baseline=write_baseline,
+        ),
     )
     if watch:
         _watch(options, env, json=json)
@@ -180,7 +219,7 @@ def _run(options: EvalOptions, env: str | None, *, json: bool) -> int:
 
     from flowai.cli import console
     from flowai.cli.progress import RunProgress
-    from flowai.evals.gate import exit_code
+    from flowai.evals.gates import exit_code
     from flowai.evals.runs.eval import run_eval
 
     context = console.command_context(env).for_suite(options.target)
@@ -198,7 +237,7 @@ def _run(options: EvalOptions, env: str | None, *, json: bool) -> int:
 
 
 def _print(result: EvalResult, options: EvalOptions, place: str) -> None:
-    from flowai.cli import console, run_view
+    from flowai.cli import console, gate_view, run_view
 
     report = result.report
     for warning in report.warnings:
@@ -215,6 +254,10 @@ def _print(result: EvalResult, options: EvalOptions, place: str) -> None:
     for changes in (report.changes, *report.against_baseline):
         if changes is not None:
             console.print_line(run_view.change_line(changes))
+    for line in gate_view.gate_lines(report):
+        console.print_line(line)
+    for line in gate_view.baseline_lines(result.new_baseline):
+        console.print_line(line)
     console.print_styled(run_view.verdict_line(report, f"{place}/report.json  report.md  junit.xml"))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from flowai.errors import CallError, TimedOutError, UnreachableError
 from flowai.rendering import formatting
@@ -11,7 +11,6 @@ from flowai.rendering import formatting
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flowai.evals.reports import Trial
     from flowai.providers import Request
 
 MIN_CONNECTION_ERRORS = 10
@@ -22,8 +21,8 @@ CONNECTION_ERRORS_PER_SLOT = 2
 class StopReason:
     """Reason why a run ended before all its trials were run."""
 
-    kind: Literal["fail_fast", "decided", "max_cost", "max_duration", "unreachable"]
-    """`decided`: a rule needs no further trial. The others leave a run that can be resumed."""
+    kind: Literal["fail_fast", "decided", "max_calls", "max_cost", "max_duration", "unreachable"]
+    """`decided`: the result is certain. The others leave a run that can be resumed."""
     what: str
     """Follows `stopped`."""
 
@@ -35,7 +34,7 @@ class StopReason:
     @property
     def hides_a_pass(self) -> bool:
         """True if trials are missing by chance, so that a gate cannot be met."""
-        return self.kind in ("max_cost", "max_duration", "unreachable")
+        return self.kind in ("max_calls", "max_cost", "max_duration", "unreachable")
 
 
 class RunStoppedError(Exception):
@@ -44,17 +43,6 @@ class RunStoppedError(Exception):
     def __init__(self, reason: StopReason) -> None:
         super().__init__(reason.what)
         self.reason = reason
-
-
-class StopRule(Protocol):
-    """Ends a run as soon as its result is certain enough."""
-
-    def should_stop(self, trial: Trial) -> str | None:
-        """Return the reason to stop after a finished trial, in words that follow `stopped`; None to go on.
-
-        It is called for every trial in the order in which they finish; kept trials of a resumed run come first.
-        """
-        ...
 
 
 class ConnectionErrors:
@@ -137,6 +125,8 @@ class CallLimits:
 
     concurrency: int
     """Most calls in flight, >= 1."""
+    may_start: Callable[[], bool] = lambda: True
+    """Count a trial that needs a call; False if no further one may start."""
     cost: CostLimit | None = None
     connection_errors: ConnectionErrors | None = None
     """None to go on whatever fails."""

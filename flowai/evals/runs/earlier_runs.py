@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from flowai.evals.reports import Changes, EarlierTrial, Trial
     from flowai.evals.runs.eval_options import EvalOptions
     from flowai.evals.runs.eval_run import EvalRun
-    from flowai.evals.runs.prepared import Plan
+    from flowai.evals.runs.plan import Plan
     from flowai.workspace.workspace import Workspace
 
 MAX_EARLIER_TRIALS = 20_000

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from flowai.errors import InconclusiveError
 from flowai.evals.execution.services import CaseGenerator
+from flowai.evals.gates.stopping import EarlyStop
 from flowai.evals.reports import STANDARD_NAMES, WRITERS
 from flowai.evals.runs.earlier_runs import compare_with_earlier
 from flowai.evals.runs.eval_options import EvalOptions, check_options, concurrency_of
 from flowai.evals.runs.eval_run import last_finished, start_or_resume
 from flowai.evals.runs.eval_session import EvalSession
-from flowai.evals.runs.plan import case_key, plan_trials
+from flowai.evals.runs.gating import RunGate
+from flowai.evals.runs.plan import JoinedPlan, ListedPlan, case_key, plan_trials
 from flowai.evals.runs.prepared import PreparedPlan
 from flowai.evals.runs.recorded_answers import RecordedPlan, RecordedPreparer, open_outputs, open_run
 from flowai.evals.runs.resolver import TargetResolver, endpoint_models
@@ -24,14 +26,13 @@ from flowai.rendering.report_files import write_reports
 from flowai.workspace.workspace import open_workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from flowai.evals.execution.limits import StopRule
+    from flowai.evals.gates.baseline_file import BaselineChange
     from flowai.evals.reports import Report
     from flowai.evals.runs.eval_run import EvalRun
-    from flowai.evals.runs.plan import TrialPlan
-    from flowai.evals.runs.prepared import Plan
+    from flowai.evals.runs.plan import Plan, TrialPlan
+    from flowai.evals.runs.prepared import Preparer
     from flowai.evals.runs.recorded_answers import RecordedAnswers
     from flowai.evals.runs.trials import Observer
     from flowai.workspace.workspace import CommandContext, Workspace
@@ -43,37 +44,39 @@ class EvalResult:
 
     report: Report
     directory: Path
+    new_baseline: BaselineChange | None = None
+    """Changes of the baseline that was written; None if none was."""
 
 
-def run_eval(
-    context: CommandContext, options: EvalOptions, observer: Observer, *, stop_rules: Sequence[StopRule] = ()
-) -> EvalResult:
+def run_eval(context: CommandContext, options: EvalOptions, observer: Observer) -> EvalResult:
     """Run an evaluation; InterruptedRunError means that the user interrupted it and it can be resumed."""
     started_s = context.clock_s()
     context = context.for_suite(options.target)
     check_options(options)
-    workspace = open_workspace(context, models=options.models)
-    plan: Plan
-    if options.from_outputs is not None or options.rescore is not None:
-        answers = _recorded_answers(workspace, options)
-        plan = recorded = RecordedPlan(answers, options.selection)
-        if not plan:
-            raise InconclusiveError(f"no recorded answer belongs to a case: {'; '.join(recorded.warnings)}")
-        session = EvalSession(workspace, options, observer)
-        session.steps.warnings.extend(recorded.warnings)
-        prepared = PreparedPlan(plan, RecordedPreparer(session.preparer, answers))
-    else:
-        workspace, plan = _plan(workspace, options)
-        session = EvalSession(workspace, options, observer)
-        prepared = PreparedPlan(plan, session.preparer)
-    run = start_or_resume(workspace, options, prepared.digest, observer, stop_rules)
+    task = _open_task(context, options, observer)
+    workspace, session, gate = task.workspace, task.session, task.gate
+    prepared = PreparedPlan(gate.planned, task.preparer)
+    run = start_or_resume(workspace, options, prepared.digest, observer)
+    run.early = EarlyStop(gate.stop_rule, options.gate.max_calls, kept=run.trials.values())
+    plan = gate.planned
     with closing(run):
         calls_wall_s = session.run(prepared, run)
+        again = [] if run.stopped is not None else gate.trials_again(run.trials.values())
+        if again:
+            calls_wall_s += session.run(PreparedPlan(ListedPlan(again, plan.suites), task.preparer), run)
+            plan = JoinedPlan(plan, again)
         run.finish(context.clock_s() - started_s)
-    report = _build_report(workspace, plan, run, options, calls_wall_s, session.warnings)
+    report = _build_report(task, plan, run, options, calls_wall_s)
+    stopped = run.stopped
+    report = gate.judge(
+        report,
+        run.trials,
+        failed_fast=stopped is not None and not stopped.is_complete and stopped.kind != "max_calls",
+        is_partial=task.is_partial or (stopped is not None and stopped.kind != "fail_fast"),
+    )
     directory = workspace.project.reports / run.run_id
     write_reports(report, [*(directory / name for name in STANDARD_NAMES), *options.outputs], WRITERS)
-    return EvalResult(report=report, directory=directory)
+    return EvalResult(report=report, directory=directory, new_baseline=gate.write_new_baseline(report))
 
 
 def watched_files(context: CommandContext) -> list[Path]:
@@ -82,6 +85,43 @@ def watched_files(context: CommandContext) -> list[Path]:
     folders = (project.prompts, project.evals, project.datasets)
     files = [path for folder in folders if folder.is_dir() for path in folder.rglob("*") if path.is_file()]
     return sorted([project.registry, *files])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Task:
+    """Everything that an evaluation needs before its first trial."""
+
+    workspace: Workspace
+    session: EvalSession
+    gate: RunGate
+    preparer: Preparer
+    is_partial: bool = False
+    """Whether cases have no recorded answer."""
+
+
+def _open_task(context: CommandContext, options: EvalOptions, observer: Observer) -> _Task:
+    workspace = open_workspace(context, models=options.models)
+    if options.from_outputs is not None or options.rescore is not None:
+        answers = _recorded_answers(workspace, options)
+        recorded = RecordedPlan(answers, options.selection)
+        if not len(recorded):
+            raise InconclusiveError(f"no recorded answer belongs to a case: {'; '.join(recorded.warnings)}")
+        session = EvalSession(workspace, options, observer)
+        session.steps.warnings.extend(recorded.warnings)
+        return _Task(
+            workspace=workspace,
+            session=session,
+            gate=_gate(workspace, recorded, options),
+            preparer=RecordedPreparer(session.preparer, answers),
+            is_partial=recorded.missing_count > 0,
+        )
+    workspace, plan = _plan(workspace, options)
+    session = EvalSession(workspace, options, observer)
+    return _Task(workspace=workspace, session=session, gate=_gate(workspace, plan, options), preparer=session.preparer)
+
+
+def _gate(workspace: Workspace, plan: Plan, options: EvalOptions) -> RunGate:
+    return RunGate(workspace, plan, options.gate, target=options.target or "", replays=options.calls_no_model)
 
 
 def _recorded_answers(workspace: Workspace, options: EvalOptions) -> RecordedAnswers:
@@ -126,17 +166,12 @@ def _failing_cases(workspace: Workspace, options: EvalOptions) -> frozenset[str]
     return frozenset(case_key(trial.suite, trial.case) for trial in failing)
 
 
-def _build_report(
-    workspace: Workspace,
-    plan: Plan,
-    run: EvalRun,
-    options: EvalOptions,
-    calls_wall_s: float,
-    run_warnings: Sequence[str],
-) -> Report:
+def _build_report(task: _Task, plan: Plan, run: EvalRun, options: EvalOptions, calls_wall_s: float) -> Report:
+    workspace = task.workspace
     trials = trials_of(plan, run.trials)
     comparison = compare_with_earlier(workspace, plan, run, trials, options)
-    warnings = [*(text for suite in plan.suites for text in suite.warnings), *comparison.warnings, *run_warnings]
+    warnings = [text for suite in plan.suites for text in suite.warnings]
+    warnings += [*comparison.warnings, *task.session.warnings]
     if run.stopped is not None:
         warnings.append(f"stopped {run.stopped.what}: {len(trials):,} of {len(plan):,} trials were run")
     if run.cache_error is not None:
@@ -150,7 +185,6 @@ def _build_report(
         calls_wall_s=calls_wall_s,
         in_flight_s=run.in_flight_s,
         concurrency_limit=concurrency_of(options, plan.suites),
-        stopped=run.stopped,
         changes=comparison.changes,
         against_baseline=comparison.against_baseline,
         earlier=comparison.earlier,

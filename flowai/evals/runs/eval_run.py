@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING
 
 from flowai.errors import InconclusiveError
 from flowai.evals.execution.limits import RunStoppedError, StopReason
+from flowai.evals.gates.stopping import EarlyStop
 from flowai.evals.runs.run_log import RunLog, RunStarted, TemporaryLog, new_run, past_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from flowai.evals.execution.limits import StopRule
     from flowai.evals.reports import Trial
     from flowai.evals.runs.eval_options import EvalOptions
     from flowai.evals.runs.run_log import LoggedTrials, PastRun, TrialLog
@@ -27,7 +25,6 @@ class EvalRun:
         log: store of its trials.
         observer: receives each finished trial.
         fail_fast: whether to stop at the first trial that does not pass.
-        stop_rules: rules that end the run early.
     """
 
     def __init__(
@@ -37,7 +34,6 @@ class EvalRun:
         observer: Observer,
         *,
         fail_fast: bool = False,
-        stop_rules: Sequence[StopRule] = (),
     ) -> None:
         self.run_id, self.started_at = started.run_id, started.started_at
         self.stopped: StopReason | None = None
@@ -48,7 +44,8 @@ class EvalRun:
         self.observer = observer
         self._log = log
         self._fail_fast = fail_fast
-        self._stop_rules = tuple(stop_rules)
+        self.early = EarlyStop()
+        """Ends the run as soon as its result is certain, or after a number of calls."""
         log.start(started)
 
     @property
@@ -57,14 +54,12 @@ class EvalRun:
         return self._log.trials
 
     def begin(self) -> None:
-        """Show the stop rules the trials that a resumed run keeps.
+        """Check that the trials of a resumed run do not suffice.
 
         Raises:
-            RunStoppedError: they are enough.
+            RunStoppedError: they do.
         """
-        if self._stop_rules:
-            for key in self.trials:
-                self._check_rules(self.trials[key])
+        self._check_certain(is_certain=self.early.is_certain)
 
     def add(self, trial: Trial) -> None:
         """Store a finished trial.
@@ -78,7 +73,7 @@ class EvalRun:
         self.observer.trial(trial)
         if self._fail_fast and trial.outcome in ("fail", "error"):
             raise RunStoppedError(StopReason(kind="fail_fast", what="at the first failure"))
-        self._check_rules(trial)
+        self._check_certain(is_certain=self.early.should_stop(trial))
 
     def finish(self, elapsed_s: float) -> None:
         """Mark the run as finished, unless trials are missing."""
@@ -90,16 +85,13 @@ class EvalRun:
         """Close the log; its trials can still be read."""
         self._log.close()
 
-    def _check_rules(self, trial: Trial) -> None:
-        for rule in self._stop_rules:
-            what = rule.should_stop(trial)
-            if what is not None:
-                raise RunStoppedError(StopReason(kind="decided", what=what))
+    @staticmethod
+    def _check_certain(*, is_certain: bool) -> None:
+        if is_certain:
+            raise RunStoppedError(StopReason(kind="decided", what="because the result is certain"))
 
 
-def start_or_resume(
-    workspace: Workspace, options: EvalOptions, digest: str, observer: Observer, stop_rules: Sequence[StopRule] = ()
-) -> EvalRun:
+def start_or_resume(workspace: Workspace, options: EvalOptions, digest: str, observer: Observer) -> EvalRun:
     """Open a new run, or the one to resume. A run without calls has no log: it can be repeated at any time.
 
     Raises:
@@ -121,7 +113,7 @@ def start_or_resume(
         run_id = log.run_id
     target, started_at = options.target or "", workspace.context.timestamp()
     started = RunStarted(run_id=run_id, target=target, plan_digest=digest, started_at=started_at)
-    return EvalRun(started, log, observer, fail_fast=options.fail_fast, stop_rules=stop_rules)
+    return EvalRun(started, log, observer, fail_fast=options.fail_fast)
 
 
 def last_finished(workspace: Workspace, options: EvalOptions, *, before: str | None = None) -> PastRun | None:

@@ -134,7 +134,9 @@ class EvalSession:
 
     def _finish(self, prepared: PreparedPlan, run: EvalRun, cache: ExactCache | None) -> float:
         forecast = ForecastBuilder()
-        total_count, kept_count = len(prepared), len(run.trials)
+        total_count, kept_count = len(prepared), 0
+        if len(run.trials):
+            kept_count = sum(planned.key in run.trials for planned in prepared.plan)
         waiting = prepared.waiting(run.trials.__contains__)
         cached = CachedTrials(0, 0)
         if cache is not None:
@@ -218,11 +220,16 @@ class EvalSession:
         return CallLimits(
             # recorded answers need no waiting; one at a time keeps their order, and so the report's bytes
             concurrency=1 if options.calls_no_model else concurrency,
+            may_start=self._may_start,
             cost=cost,
             connection_errors=ConnectionErrors(concurrency),
             max_duration_s=options.max_duration_s or max(durations, default=None),
             case_timeout_s=options.case_timeout_s or max(timeouts, default=None),
         )
+
+    def _may_start(self) -> bool:
+        assert self._run is not None  # noqa: S101 - set by `run`
+        return bool(self._run.early.allowed([None]))
 
     def _log_grader_call(self, endpoint: Endpoint, result: Completion | CallError) -> None:
         if self._log is None or (self._options.calls_no_model and not self._options.call_on_miss):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from flowai.errors import UsageError
 
@@ -80,6 +80,19 @@ def case_key(suite_path: str, case_id: str) -> str:
     return f"{suite_path}::{case_id}"
 
 
+class Plan(Protocol):
+    """The trials of a run, in order; they can be read several times."""
+
+    @property
+    def suites(self) -> tuple[Suite, ...]:
+        """The suites, each once."""
+        ...
+
+    def __iter__(self) -> Iterator[PlannedTrial]: ...
+
+    def __len__(self) -> int: ...
+
+
 class TrialPlan:
     """The trials of a run in the order of the files, built anew each time they are read; repeats are adjacent."""
 
@@ -120,6 +133,45 @@ class TrialPlan:
         path = item.suite.path
         cases = (case for case in item.cases if self._is_selected(path, case))
         return islice(cases, self._selection.first_n)
+
+
+class ListedPlan:
+    """Trials in an order of their own."""
+
+    def __init__(self, trials: Sequence[PlannedTrial], suites: tuple[Suite, ...]) -> None:
+        self._trials = trials
+        self._suites = suites
+
+    def __iter__(self) -> Iterator[PlannedTrial]:
+        return iter(self._trials)
+
+    def __len__(self) -> int:
+        return len(self._trials)
+
+    @property
+    def suites(self) -> tuple[Suite, ...]:
+        """The suites, each once."""
+        return self._suites
+
+
+class JoinedPlan:
+    """A plan, and trials that were added while it was run."""
+
+    def __init__(self, plan: Plan, added: Sequence[PlannedTrial]) -> None:
+        self._plan = plan
+        self._added = added
+
+    def __iter__(self) -> Iterator[PlannedTrial]:
+        yield from self._plan
+        yield from self._added
+
+    def __len__(self) -> int:
+        return len(self._plan) + len(self._added)
+
+    @property
+    def suites(self) -> tuple[Suite, ...]:
+        """The suites, each once."""
+        return self._plan.suites
 
 
 def plan_trials(suite_targets: Iterable[SuiteTarget], selection: Selection) -> TrialPlan:

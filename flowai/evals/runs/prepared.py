@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from flowai.evals.execution.services import RunServices
     from flowai.evals.prompt_sources import RenderedSuitePrompt
     from flowai.evals.reports import Failure
-    from flowai.evals.runs.plan import PlannedTrial
+    from flowai.evals.runs.plan import Plan, PlannedTrial
     from flowai.evals.suites.records import Assertion, Case, Suite
     from flowai.providers import Completion, Request
     from flowai.workspace.workspace import Workspace
@@ -242,19 +242,6 @@ class TrialPreparer:
         return self._check_services if self._services is None else self._services.checks_of(suite)
 
 
-class Plan(Protocol):
-    """The trials of a run, in order; they can be read several times."""
-
-    @property
-    def suites(self) -> tuple[Suite, ...]:
-        """The suites, each once."""
-        ...
-
-    def __iter__(self) -> Iterator[PlannedTrial]: ...
-
-    def __len__(self) -> int: ...
-
-
 class Preparer(Protocol):
     """Prepares the trials of a plan."""
 
@@ -270,7 +257,7 @@ class PreparedPlan:
     """
 
     def __init__(self, plan: Plan, preparer: Preparer) -> None:
-        self.plan: Plan = plan
+        self.plan = plan
         self._preparer = preparer
         self._held: list[PreparedTrial] | None = []
         self.has_serial = False

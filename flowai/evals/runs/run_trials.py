@@ -11,7 +11,7 @@ from flowai.evals.reports import Trial
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flowai.evals.runs.prepared import Plan
+    from flowai.evals.runs.plan import Plan
     from flowai.evals.runs.run_log import LoggedTrials
 
 MAX_HELD_TRIALS = 5_000

@@ -116,7 +116,7 @@ def read_cases(value: object, node: YamlNode, defaults: Defaults, *, name: str) 
             place=node.location,
             metadata=metadata,
             options=options,
-            **fields,
+            **_with_metadata(fields, metadata, node),
         )
 
 
@@ -150,6 +150,18 @@ def _fields(test: dict[str, Any], node: YamlNode) -> dict[str, Any]:
         if test.get(key) is not None:
             fields[name] = read(test[key], node.at(key))
     return fields
+
+
+def _with_metadata(fields: dict[str, Any], metadata: dict[str, Any], node: YamlNode) -> dict[str, Any]:
+    """Add what a test's metadata says of the gate: `critical`, `tags`."""
+    found = dict(fields)
+    if "is_critical" not in found and metadata.get("critical") is not None:
+        found["is_critical"] = _switch(metadata["critical"], node.at("metadata", "critical"))
+    listed = metadata.get("tags")
+    shared = [str(part) for part in listed] if isinstance(listed, list) else [listed] if isinstance(listed, str) else []
+    if shared:
+        found["tags"] = tuple(dict.fromkeys([*found.get("tags", ()), *shared]))
+    return found
 
 
 def _names(value: object, node: YamlNode) -> tuple[str, ...]:
