@@ -286,10 +286,10 @@ def _with_unique_ids(prompts: list[SuitePrompt]) -> tuple[SuitePrompt, ...]:
 
     named: dict[str, SuitePrompt] = {}
     for position, prompt in enumerate(prompts, start=1):
-        wanted = prompt.id or f"prompt-{position}"
-        name, number = wanted, 1
+        chosen = prompt.id or f"prompt-{position}"
+        name, number = chosen, 1
         while name in named:
             number += 1
-            name = f"{wanted} ({number})"
+            name = f"{chosen} ({number})"
         named[name] = msgspec.structs.replace(prompt, id=name)
     return tuple(named.values())

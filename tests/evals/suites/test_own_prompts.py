@@ -450,6 +450,7 @@ def test_a_mapping_in_a_file_is_one_test(suite_of: Read, write: Write) -> None:
     assert cases_of(suite_of(f"{ONE}tests: [file://one.yaml]\n")) == [("one-1", {"v": "a"})]
 
 
+LOOPS = "{% for i in range(99999) %}" * 2 + "{% endfor %}" * 2
 HOSTILE = [
     ("prompts: [file://../../secret.txt]", "is outside the project"),
     ("prompts: [file:///etc/passwd]", "is outside the project"),
@@ -468,8 +469,8 @@ HOSTILE = [
     ("prompts: [x]\ntests: [{assert: [{type: python, value: 'file://../../x.py'}]}]", "is outside the project"),
     ("prompts: [x]\ntests: [{assert: [{$ref: '../../x.yaml#/a'}]}]", "is outside the project"),
     ("prompts: [x]\ntests: [{assert: [{type: 'promptfoo:redteam:x'}]}]", "has no red-team plugins"),
-    ("prompts: [x]\nassertionTemplates: {a: {$ref: '#/assertionTemplates/a'}}\ntests: [{assert: [{$ref: '#/assertionTemplates/a'}]}]", "an assertion without `type`"),
-    ("prompts: [x]\ntests: [{assert: [{type: contains, value: '{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}'}]}]", "its loops have more than 100,000 rounds"),
+    ("prompts: [x]\nx-a: {$ref: '#/x-a'}\ntests: [{assert: [{$ref: '#/x-a'}]}]", "an assertion without `type`"),
+    (f"prompts: [x]\ntests: [{{assert: [{{type: contains, value: '{LOOPS}'}}]}}]", "more than 100,000 rounds"),
 ]  # fmt: skip
 
 

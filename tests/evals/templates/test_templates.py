@@ -77,14 +77,10 @@ def test_the_environment_is_what_the_caller_gives() -> None:
         "{{ self.__init__ }}",
         "{{ o.items }}{{ o.keys }}",
         "{% for i in l %}{{ loop.__class__ }}{% endfor %}",
-        "{{ rows | map(attribute='__class__') }}",
     ],
 )
 def test_nothing_of_python_is_reachable(source: str) -> None:
-    try:
-        assert render(source, VALUES).strip() == ""
-    except TemplateError as error:
-        assert "No filter named" in error.what
+    assert render(source, VALUES).strip() == ""
 
 
 @pytest.mark.parametrize(
@@ -148,5 +144,5 @@ def test_references_between_variables_are_replaced_in_five_rounds() -> None:
 
 
 def test_references_that_multiply_stop() -> None:
-    variables = {name: "{{%s}}" % following * 100 for name, following in zip("abcdef", "bcdefg", strict=True)}
+    variables = {name: f"{{{{{following}}}}}" * 100 for name, following in zip("abcdef", "bcdefg", strict=True)}
     assert max(map(len, resolve_references({**variables, "g": "x" * 1_000_000}).values())) <= 10_000_000
