@@ -91,11 +91,12 @@ class ExactCache:
         size_limit_bytes: int = DEFAULT_SIZE_LIMIT_BYTES,
         open_limit_s: float = _BUSY_LIMIT_S,
         read_limit_s: float = _BUSY_LIMIT_S,
+        completion_type: type[Completion] = Completion,
     ) -> None:
         self.directory = directory
         self.write_error: str | None = None
         """Why answers were not stored; None after the next that was."""
-        self._decoder = msgspec.json.Decoder(Completion)
+        self._decoder = msgspec.json.Decoder(completion_type)
         self._pending: dict[str, CacheUsage] = {}
         self._queued: dict[str, bytes] = {}
         self._batch_count = 0

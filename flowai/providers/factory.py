@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flowai.errors import UsageError
+from flowai.providers.client import Completion
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,8 @@ def create_client(  # noqa: PLR0913 - what a command chooses, and what it listen
     on_ready: Callable[[str, float], None] = lambda _name, _load_s: None,
     on_key_refused: Callable[[AuthError], None] = lambda _: None,
     shared_process: bool = False,
+    around: Callable[[Client], Client] = lambda client: client,
+    completion_type: type[Completion] = Completion,
 ) -> Client:
     """Build the client of a command; close it with `aclose`, in the event loop that used it.
 
@@ -37,6 +40,8 @@ def create_client(  # noqa: PLR0913 - what a command chooses, and what it listen
         on_ready: called with each loaded local model: its name in the registry, and the load time in seconds.
         on_key_refused: called with the error of a key that was refused, when another key of the model follows.
         shared_process: whether other code in this process may use LiteLLM; False for flowai's commands.
+        around: returns a client around the one that calls models, for targets that are none.
+        completion_type: type of recorded answers, with the fields of such targets.
 
     Raises:
         UsageError: `replay` and `record` together, or no file at `replay`.
@@ -47,17 +52,17 @@ def create_client(  # noqa: PLR0913 - what a command chooses, and what it listen
     from flowai.providers.endpoint_price import OwnPriceClient
 
     if replay is None:
-        live = _provider_client(redactor, on_ready, on_key_refused, shared_process=shared_process)
+        live = around(_provider_client(redactor, on_ready, on_key_refused, shared_process=shared_process))
         return OwnPriceClient(live if record is None else _recording(live, record, redactor, add=False))
     from flowai.providers.replay import ReplayClient
 
     if not call_on_miss:
-        return OwnPriceClient(ReplayClient(replay))
+        return OwnPriceClient(ReplayClient(replay, completion_type=completion_type))
     if replay.is_dir():
         raise UsageError(f"`{replay}` is a directory", hint="`--on-miss call` adds to one recording: name its file")
-    live = _provider_client(redactor, on_ready, on_key_refused, shared_process=shared_process)
+    live = around(_provider_client(redactor, on_ready, on_key_refused, shared_process=shared_process))
     adding = _recording(live, replay, redactor, add=True)
-    return OwnPriceClient(ReplayClient(replay, on_miss=adding, on_called=on_called))
+    return OwnPriceClient(ReplayClient(replay, on_miss=adding, on_called=on_called, completion_type=completion_type))
 
 
 def _provider_client(

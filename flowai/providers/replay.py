@@ -67,7 +67,14 @@ def request_key(request: Request | EmbedRequest) -> str:
         parts = ("chat", model, request.messages, request.params, request.response_schema)
         if request.response_format is not None:  # keeps older recordings valid
             parts += (request.response_format,)
+        parts += request.own_parts()
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
+
+
+class _RawLine(msgspec.Struct):
+    """A line of a recording whose completion is not decoded yet."""
+
+    completion: msgspec.Raw
 
 
 class RecordingClient:
@@ -130,6 +137,7 @@ class RecordingClient:
             completion,
             text=self._redactor.text(completion.text),
             tool_calls=tuple(self._redactor.value(call) for call in completion.tool_calls),
+            **{name: self._redactor.value(getattr(completion, name)) for name in _own_fields(type(completion))},
         )
         self._keep(self._line(request, completion=redacted))
 
@@ -163,6 +171,7 @@ class ReplayClient:
         on_miss: client for requests that are not recorded; None to refuse them.
         on_called: called with each request before it goes to `on_miss`.
         name: name of the file in errors; default its path.
+        completion_type: type of the answers, with the fields of targets that are no models.
     """
 
     def __init__(
@@ -172,11 +181,14 @@ class ReplayClient:
         on_miss: Client | None = None,
         on_called: Callable[[Request | EmbedRequest], None] = lambda _: None,
         name: str | None = None,
+        completion_type: type[Completion] = Completion,
     ) -> None:
         self._name = name or str(path)
         self._on_miss = on_miss
         self._on_called = on_called
-        self._recording = None if on_miss is not None and not path.exists() else _Recording(path, self._name)
+        self._recording = (
+            None if on_miss is not None and not path.exists() else _Recording(path, self._name, completion_type)
+        )
 
     async def complete(self, request: Request) -> Completion:
         """Return the recorded answer; see `Client.complete`.
@@ -254,7 +266,8 @@ def _recorded_error(failure: RecordedFailure, request: Request | EmbedRequest, n
 class _Recording:
     """Recorded answers by key; their positions are in memory, each is read when it is asked for."""
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, name: str, completion_type: type[Completion]) -> None:
+        self._completion_type = completion_type
         files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path] if path.is_file() else []
         if not files:
             raise UsageError(f"no recording `{name}`", hint="make one with `--record FILE`")
@@ -271,16 +284,20 @@ class _Recording:
 
     def next(self, key: str) -> RecordedResponse | None:
         """Return the next answer of a key; None after the last."""
-        used, numbers = self._used.get(key, 0), self._numbers.get(key, ())
-        if isinstance(numbers, int):
-            numbers = (numbers,)
+        used, found = self._used.get(key, 0), self._numbers.get(key, [])
+        numbers = [found] if isinstance(found, int) else found
         if used >= len(numbers):
             return None
         self._used[key] = used + 1
         at = 3 * numbers[used]
         with self._files[self._positions[at]].open("rb") as stream:
             stream.seek(self._positions[at + 1])
-            return msgspec.json.decode(stream.read(self._positions[at + 2]), type=RecordedResponse)
+            raw = stream.read(self._positions[at + 2])
+        line = msgspec.json.decode(raw, type=RecordedResponse)
+        if line.completion is None or not _own_fields(self._completion_type):
+            return line
+        completion = msgspec.json.decode(raw, type=_RawLine).completion
+        return msgspec.structs.replace(line, completion=msgspec.json.decode(completion, type=self._completion_type))
 
     def count(self, key: str) -> int:
         """Return how many answers of a key were recorded."""
@@ -307,3 +324,8 @@ def _lines_of(file: Path, name: str) -> Iterator[tuple[str, JsonLine]]:
             found = "expected one of `completion`, `embeddings`, `failure`"
             raise ProjectError(f"not a line of a recording: {found}", place=Place(file=name, line=line.number))
         yield recorded.key, line
+
+
+def _own_fields(kind: type[Completion]) -> tuple[str, ...]:
+    """Return the fields that a kind of completion adds."""
+    return kind.__struct_fields__[len(Completion.__struct_fields__) :]

@@ -11,7 +11,8 @@ from flowai.cli.help_format import examples
 from flowai.cli.options import Env, JsonOption, Outputs, UseCache
 
 if TYPE_CHECKING:
-    from flowai.evals.runs.eval import EvalOptions, EvalResult
+    from flowai.evals.runs.eval import EvalResult
+    from flowai.evals.runs.eval_options import EvalOptions
 
 EXAMPLES = examples(
     "flowai eval",
@@ -49,11 +50,17 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
         bool, typer.Option("--filter-failing", help="Run only cases that did not pass in the last run of this target.")
     ] = False,
     max_concurrency: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--max-concurrency", "-j", metavar="N", min=1, max=1000, help="Maximum number of concurrent calls."
+            "--max-concurrency",
+            "-j",
+            metavar="N",
+            min=1,
+            max=1000,
+            show_default=False,
+            help="Maximum number of concurrent calls; default the suite's, else 8. Fewer while a provider answers 429.",
         ),
-    ] = 8,
+    ] = None,
     cache: UseCache = None,
     replay: Annotated[
         Path | None,
@@ -72,10 +79,42 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
             help="With --replay: fail or call the model if an answer is not recorded.",
         ),
     ] = "error",
+    from_outputs: Annotated[
+        Path | None,
+        typer.Option(
+            "--from-outputs",
+            metavar="FILE",
+            help='Check recorded answers instead of calling models: JSONL lines with "id" and "output".',
+        ),
+    ] = None,
+    rescore: Annotated[
+        str | None,
+        typer.Option(
+            "--rescore", metavar="RUN", help="Check the answers of this run again, by today's assertions; `last`."
+        ),
+    ] = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first case that does not pass.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the last interrupted run.")] = False,
     retry_errors: Annotated[
         bool, typer.Option("--retry-errors", help="Retry only the errors of the last run; keep the other results.")
+    ] = False,
+    case_timeout: Annotated[
+        str | None,
+        typer.Option("--case-timeout", metavar="TIME", help="Limit of one case, its checks included: `30s`, `2m`."),
+    ] = None,
+    max_duration: Annotated[
+        str | None,
+        typer.Option("--max-duration", metavar="TIME", help="Stop after this time: `10m`; --resume continues."),
+    ] = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(
+            "--max-cost", metavar="USD", min=0, help="Stop before the calls cost more than this; --resume continues."
+        ),
+    ] = None,
+    no_code: Annotated[bool, typer.Option("--no-code", help="Run no code of suites.")] = False,
+    allow_net: Annotated[
+        bool, typer.Option("--allow-net", help="Let suites load tests from addresses in the network.")
     ] = False,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Run again when a prompt, suite or dataset is saved.")
@@ -89,7 +128,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
     Exit status: 0 gate met, 1 not met, 4 errors, 5 inconclusive, 130 interrupted (continue with --resume).
     """
     from flowai.errors import UsageError
-    from flowai.evals.runs.eval import EvalOptions
+    from flowai.evals.runs.eval_options import EvalOptions
     from flowai.evals.runs.plan import Selection
 
     if on_miss not in ("error", "call"):
@@ -104,14 +143,36 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
         replay=replay,
         record=record,
         call_on_miss=on_miss == "call",
+        from_outputs=from_outputs,
+        rescore=rescore,
         fail_fast=fail_fast,
         resume=resume,
         retry_errors=retry_errors,
+        case_timeout_s=_seconds("--case-timeout", case_timeout),
+        max_duration_s=_seconds("--max-duration", max_duration),
+        max_cost_usd=max_cost,
+        runs_code=not no_code,
+        allows_net=allow_net,
         outputs=tuple(Path(name) for name in output or ()),
     )
     if watch:
         _watch(options, env, json=json)
     raise typer.Exit(_run(options, env, json=json))
+
+
+def _seconds(option: str, text: str | None) -> float | None:
+    from flowai.errors import UsageError
+    from flowai.timestamps import parse_duration_ms
+
+    if text is None:
+        return None
+    try:
+        seconds = parse_duration_ms(text) / 1000
+    except ValueError:
+        seconds = 0.0
+    if seconds <= 0:
+        raise UsageError(f"{option}: found `{text}`, expected a duration", hint="such as `30s`, `10m` or `2h`")
+    return seconds
 
 
 def _run(options: EvalOptions, env: str | None, *, json: bool) -> int:
@@ -123,14 +184,14 @@ def _run(options: EvalOptions, env: str | None, *, json: bool) -> int:
     from flowai.evals.runs.eval import run_eval
 
     context = console.command_context(env).for_suite(options.target)
-    if options.replay is None and options.record is None:
-        options = replace(options, cached=console.uses_cache(context, options.cached))
+    if not options.calls_no_model and options.record is None and not console.uses_cache(context, options.cached):
+        options = replace(options, cached=False)
     with RunProgress() as progress:
         result = run_eval(context, options, progress)
     if json:
-        from flowai.rendering.report_files import to_json
+        from flowai.evals.reports.writer import report_json_parts
 
-        console.print_json(to_json(result.report))
+        console.print_json_parts(report_json_parts(result.report))
     else:
         _print(result, options, context.project.show(result.directory))
     return exit_code(result.report.decision)

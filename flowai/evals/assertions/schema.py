@@ -72,6 +72,8 @@ def _compile(schema: dict[str, Any] | bool, assertion: Assertion) -> Callable[[o
             error = best_match(itertools.islice(validator.iter_errors(value), MAX_ERRORS))
         except RecursionError:
             return "nested too deeply for its schema"
+        except OverflowError:
+            return "has a number that is too large for its schema"
         return None if error is None else _reason(error)
 
     return check

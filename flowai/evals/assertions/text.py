@@ -134,36 +134,45 @@ def regex(assertion: Assertion) -> CheckFunction:
 
 def word_count(assertion: Assertion) -> CheckFunction:
     """Pass if the number of words, separated by white space, is the value or within its `min` and `max`."""
-    min_words, max_words = _word_range(assertion)
+    return _count(assertion, lambda text: len(words_of(text)))
+
+
+def character_count(assertion: Assertion) -> CheckFunction:
+    """Pass if the number of characters (code points) is the value or within its `min` and `max`."""
+    return _count(assertion, len)
+
+
+def _count(assertion: Assertion, count_of: Callable[[str], int]) -> CheckFunction:
+    low, high = _range(assertion)
 
     def check(answer: Answer) -> CheckResult:
-        count = len(words_of(answer.text))
-        if count < min_words:
-            return CheckResult(passed=False, detail=f" {count} < {min_words:g}")
-        if count > max_words:
-            return CheckResult(passed=False, detail=f" {count} > {max_words:g}")
+        count = count_of(answer.text)
+        if count < low:
+            return CheckResult(passed=False, detail=f" {count} < {low:g}")
+        if count > high:
+            return CheckResult(passed=False, detail=f" {count} > {high:g}")
         return CheckResult(passed=True, detail=f" {count}")
 
     return check
 
 
-def _word_range(assertion: Assertion) -> tuple[float, float]:
+def _range(assertion: Assertion) -> tuple[float, float]:
     value = assertion.value
     if isinstance(value, dict):
         if value and value.keys() <= {"min", "max"}:
-            min_words = 0 if value.get("min") is None else _word_number(assertion, value["min"])
-            max_words = math.inf if value.get("max") is None else _word_number(assertion, value["max"])
-            if min_words <= max_words:
-                return min_words, max_words
-            raise suite_error(assertion, f"has `min` {min_words} above `max` {max_words}")
+            low = 0 if value.get("min") is None else _whole_number(assertion, value["min"])
+            high = math.inf if value.get("max") is None else _whole_number(assertion, value["max"])
+            if low <= high:
+                return low, high
+            raise suite_error(assertion, f"has `min` {low} above `max` {high}")
         raise suite_error(assertion, f"found {quoted(value)}; expected `min`, `max` or both")
-    count = _word_number(assertion, value)
+    count = _whole_number(assertion, value)
     return count, count
 
 
-def _word_number(assertion: Assertion, value: object) -> int:
+def _whole_number(assertion: Assertion, value: object) -> int:
     if isinstance(value, str) and value.strip().isdecimal():  # from a column of a table
         return int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and value == value // 1:
+        return int(value)
     raise suite_error(assertion, f"found {quoted(value)}; expected a whole number >= 0, or `min` and `max`")

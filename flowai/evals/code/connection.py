@@ -26,7 +26,7 @@ class FrameError(Exception):
 
 
 class FrameConnection(asyncio.Protocol):
-    """One end of the socket: sends a request and waits for one reply.
+    """End of the socket in flowai: sends a request and waits for one reply.
 
     Args:
         max_frame_bytes: limit of a reply.

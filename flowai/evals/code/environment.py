@@ -84,11 +84,11 @@ def is_node(program: str) -> bool:
 
 
 def _python(named: str | None, environment: Mapping[str, str]) -> str:
-    wanted = named or environment.get(PYTHON_VARIABLE) or sys.executable
-    found = shutil.which(wanted, path=environment.get("PATH"))
+    program = named or environment.get(PYTHON_VARIABLE) or sys.executable
+    found = shutil.which(program, path=environment.get("PATH"))
     if found is None:
         source = "`pythonExecutable`" if named else f"`{PYTHON_VARIABLE}`"
-        raise CodeError(f"needs Python, and {source} names `{wanted}`, which is no program", kind="missing")
+        raise CodeError(f"needs Python, and {source} names `{program}`, which is no program", kind="missing")
     return found
 
 

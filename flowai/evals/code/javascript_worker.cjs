@@ -15,6 +15,7 @@ const MAGIC = Buffer.from('flo1');
 const INLINE_NAME = 'suite-code';
 const MAX_STACK_CHARS = 4000;
 const HEADER_BYTES = 8;
+const MAX_SPLITS = 50;
 const FUNCTION_EXPRESSION = /^(async\s+)?(function\b|\([^]*?\)\s*=>|[A-Za-z_$][\w$]*\s*=>)/;
 const NOT_A_MODULE = /(require|module|exports|__dirname|__filename) is not defined in ES module scope/;
 
@@ -34,33 +35,33 @@ Object.defineProperty(process, 'mainModule', {
   writable: true,
 });
 
-class NotJsonError extends Error {}
+class UnusableValueError extends Error {}
 class MissingFunctionError extends Error {}
 
 function encode(value) {
   if (typeof value === 'function' || typeof value === 'symbol') {
-    throw new NotJsonError(`returned a ${typeof value}`);
+    throw new UnusableValueError(`returned a ${typeof value}`);
   }
   let text;
   try {
     text = JSON.stringify(value, (_key, part) => {
       if (typeof part === 'number' && !Number.isFinite(part)) {
-        throw new NotJsonError('returned NaN or an infinite number');
+        throw new UnusableValueError('returned NaN or an infinite number');
       }
       return part;
     });
   } catch (error) {
-    if (error instanceof NotJsonError) throw error;
+    if (error instanceof UnusableValueError) throw error;
     const message = String(error && error.message);
-    if (message.includes('circular')) throw new NotJsonError('returned a value that contains itself');
-    if (error instanceof RangeError) throw new NotJsonError('returned a value that is nested too deeply or too long');
-    throw new NotJsonError(`returned a value that is not JSON: ${message}`);
+    if (message.includes('circular')) throw new UnusableValueError('returned a value that contains itself');
+    if (error instanceof RangeError) throw new UnusableValueError('returned a value that is nested too deeply or too long');
+    throw new UnusableValueError(`returned a value that is not JSON: ${message}`);
   }
   text = text === undefined ? 'null' : text;
   const size = Buffer.byteLength(text);
   if (size > maxResultBytes) {
     const [found, limit] = [size, maxResultBytes].map((count) => count.toLocaleString('en-US'));
-    throw new NotJsonError(`returned ${found} bytes; the limit is ${limit}`);
+    throw new UnusableValueError(`returned ${found} bytes; the limit is ${limit}`);
   }
   return text;
 }
@@ -73,10 +74,10 @@ function compile(head, code, tail) {
   return vm.runInThisContext(`${head}\n${code}\n${tail}`, options);
 }
 
-// a declaration and then an expression on one line: the expression is the result
-function returnLast(code) {
-  const end = code.lastIndexOf(';');
-  return end === -1 ? code : `${code.slice(0, end + 1)} return (${code.slice(end + 1)}\n)`;
+// declarations and then an expression on one line: the expression is the result; a semicolon may be in a text
+function returningLast(head, code) {
+  const ends = [...code.matchAll(/;/g)].map((match) => match.index + 1).slice(-MAX_SPLITS);
+  return ends.reverse().map((end) => [head, `${code.slice(0, end)} return (${code.slice(end)}\n)`, '})']);
 }
 
 // an expression, a function expression, or the body of a function with `return`
@@ -84,7 +85,7 @@ function compileInline(source, parameters) {
   const code = source.trim().replace(/;+\s*$/, '');
   const head = `(async function (${parameters.join(', ')}) {`;
   const variants = [[`${head} return (`, code, ');})'], [head, code, '})']];
-  if (/^(const|let|var)\s/.test(code) && !/\breturn\b/.test(code)) variants.splice(1, 0, [head, returnLast(code), '})']);
+  if (/^(const|let|var)\s/.test(code) && !/\breturn\b/.test(code)) variants.splice(1, 0, ...returningLast(head, code));
   let first = null;
   for (const [start, text, end] of variants) {
     try {
@@ -175,7 +176,21 @@ function providerOf(exported, request) {
   if (!target || typeof target[request.method] !== 'function') {
     throw new MissingFunctionError(`${path.basename(request.file)} has no \`${request.method}\``);
   }
-  return (...given) => target[request.method](...given);
+  return (prompt, context, options) =>
+    target[request.method](prompt, withHelpers(context), { ...options, abortSignal: new AbortController().signal });
+}
+
+// promptfoo gives providers a log, filters and a cache of answers; these are a process's own
+const cached = new Map();
+const log = (...parts) => console.error(...parts);
+function withHelpers(context) {
+  const cache = {
+    get: async (key) => cached.get(key),
+    set: async (key, value) => void cached.set(key, value),
+    has: async (key) => cached.has(key),
+  };
+  const logger = { debug: log, info: log, warn: log, error: log };
+  return { ...context, logger, filters: {}, getCache: () => cache };
 }
 
 function lineOf(error, request) {
@@ -191,7 +206,7 @@ function lineOf(error, request) {
 
 function describe(error, request) {
   let kind = 'raised';
-  if (error instanceof NotJsonError) kind = 'nonsense';
+  if (error instanceof UnusableValueError) kind = 'nonsense';
   if (error instanceof MissingFunctionError) kind = 'missing';
   const isError = error instanceof Error || (error && typeof error.message === 'string');
   const name = isError ? `${error.name || 'Error'}: ${error.message}` : `threw ${String(error)}`;

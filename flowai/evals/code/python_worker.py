@@ -29,7 +29,7 @@ class MissingFunctionError(Exception):
     """The file has no such function."""
 
 
-class NotJsonError(Exception):
+class UnusableValueError(Exception):
     """The code returned a value that is not JSON."""
 
 
@@ -82,14 +82,14 @@ class CodeHost:
             encoded = json.dumps(value, allow_nan=False, default=_plain).encode()
         except ValueError as error:
             found = "a value that contains itself" if "Circular" in str(error) else "NaN or an infinite number"
-            raise NotJsonError(f"returned {found}") from None
+            raise UnusableValueError(f"returned {found}") from None
         except TypeError as error:
-            raise NotJsonError(f"returned a value that is not JSON: {error}") from None
+            raise UnusableValueError(f"returned a value that is not JSON: {error}") from None
         except RecursionError:
-            raise NotJsonError("returned a value that is nested too deeply") from None
+            raise UnusableValueError("returned a value that is nested too deeply") from None
         if len(encoded) > self._max_result_bytes:
             found = f"returned {len(encoded):,} bytes; the limit is {self._max_result_bytes:,}"
-            raise NotJsonError(found)
+            raise UnusableValueError(found)
         return encoded
 
 
@@ -169,7 +169,7 @@ def _expression_code(head: str, text: str) -> str:
 
 def _describe(error: BaseException, file: str | None) -> dict[str, Any]:
     kind = "raised"
-    if isinstance(error, NotJsonError):
+    if isinstance(error, UnusableValueError):
         kind = "nonsense"
     elif isinstance(error, MissingFunctionError):
         kind = "missing"

@@ -53,7 +53,7 @@ class Worker:
 
     @property
     def is_usable(self) -> bool:
-        """Whether it can take another call."""
+        """True if it can take another call."""
         is_fresh = self._limits.cpu_s is None or self._cpu_s < self._limits.cpu_s / 2
         return self._connection.is_usable and not self.process.exit.done() and not self._stopped.done() and is_fresh
 

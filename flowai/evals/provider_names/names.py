@@ -29,6 +29,8 @@ ModelUse = Literal["chat", "embedding", "moderation", "classification"]
 _FILE_PREFIX = "file://"
 _JAVASCRIPT_FILE = re.compile(r"\.(?:[cm]?js|[cm]?ts)(?::[\w$.]+)?$", re.IGNORECASE)
 _PYTHON_FILE = re.compile(r"\.py(?::[\w.]+)?$")
+_UNSUPPORTED_HTTP_KEYS = ("multipart", "signatureAuth", "tls", "session", "streamResponse")
+_HTTP_AUTH_TYPES = frozenset({"bearer", "basic", "api_key"})
 _WEBHOOK_RESPONSE = "json.output"
 
 
@@ -128,9 +130,9 @@ def _program(text: str, config: dict[str, Any]) -> ProviderName | None:
             raise UnsupportedProviderError(
                 f"provider `{text}` has no address", hint="write it as `config.url`, or as the provider's id"
             )
-        return ProviderName(kind="http", config=config)
+        return ProviderName(kind="http", config=_checked_http(text, config))
     if text.startswith(("http://", "https://")):
-        return ProviderName(kind="http", config={"url": text, **config})
+        return ProviderName(kind="http", config={"url": text, **_checked_http(text, config)})
     if text.startswith("webhook:"):
         url = text.removeprefix("webhook:")
         body = {"prompt": "{{prompt}}", **({"config": config} if config else {})}
@@ -143,6 +145,19 @@ def _program(text: str, config: dict[str, Any]) -> ProviderName | None:
             raise UnsupportedProviderError("provider `exec:` names no program", hint="write `exec:PROGRAM ARGUMENT`")
         return ProviderName(kind="exec", config=config)
     return None
+
+
+def _checked_http(text: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration of an HTTP target unless it needs what flowai has not."""
+    auth = config.get("auth")
+    kind = auth.get("type") if isinstance(auth, dict) else None
+    names = [name for name in _UNSUPPORTED_HTTP_KEYS if config.get(name)]
+    names += [f"auth: {{type: {kind}}}"] if auth and kind not in _HTTP_AUTH_TYPES else []
+    if names:
+        raise UnsupportedProviderError(
+            f"provider `{text}`: `{names[0]}` is not supported", hint="send the request from a script: `python:call.py`"
+        )
+    return config
 
 
 def _model(head: str, rest: str, text: str, config: dict[str, Any], environ: Mapping[str, str]) -> ProviderName:

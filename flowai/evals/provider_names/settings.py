@@ -55,8 +55,6 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Base URL; None for the provider's own."""
     api_key: str | None = None
     """Key, or reference to a variable (`${NAME}`); None for LiteLLM's variables."""
-    system_prompt: str | None = None
-    """System message of prompts that have none."""
     ignored: tuple[str, ...] = ()
     """Keys of the configuration that have no effect."""
 
@@ -91,7 +89,6 @@ def model_settings(provider: str, config: Mapping[str, Any], environ: Mapping[st
         params=_clean({**params, **_extras(config)}),
         api_base=_api_base(provider, config, environ),
         api_key=_api_key(provider, config, environ),
-        system_prompt=_system_prompt(config),
         ignored=tuple(ignored),
     )
 
@@ -166,7 +163,8 @@ def _api_key(provider: str, config: Mapping[str, Any], environ: Mapping[str, str
     return None if name is None else f"${{{name}}}"
 
 
-def _system_prompt(config: Mapping[str, Any]) -> str | None:
+def system_prompt_of(config: Mapping[str, Any]) -> str | None:
+    """Return the system message that a configuration sets, under any of the providers' names; None for none."""
     for key in _SYSTEM_KEYS:
         value = config.get(key)
         if isinstance(value, dict) and isinstance(value.get("parts"), list):  # Google's form

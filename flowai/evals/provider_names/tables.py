@@ -103,8 +103,8 @@ CLASSIFICATION_KINDS = frozenset(("text-classification", "token-classification")
 EMBEDDING_PREFIXES = {"cohere": "cohere", "ollama": "ollama"}
 """LiteLLM's prefix of embedding models, where it differs."""
 
-_AGENTS = "flowai calls models; wrap the agent in a script: `python:agent.py` or `file://agent.js`"
-_MEDIA = "flowai evaluates texts; call it from a script: `python:call.py`"
+_AGENTS = "only models are called; wrap the agent in a script: `python:agent.py` or `file://agent.js`"
+_MEDIA = "only texts are evaluated; call it from a script: `python:call.py`"
 _SOCKETS = "call it from a script: `python:call.py` or `file://call.js`"
 
 UNSUPPORTED_HEADS: dict[str, str] = {

@@ -30,6 +30,8 @@ class AssertionResult(msgspec.Struct, frozen=True, kw_only=True):
     """Type, found and expected value, one line, redacted; empty if passed."""
     place: str = ""
     """`file:line` of the assertion."""
+    metrics: dict[str, float] = {}
+    """Named scores that the assertion computed besides its own."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +106,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """Names of the slices that the case belongs to."""
     is_critical: bool = False
     """Whether the gate requires the case to pass."""
+    metrics: dict[str, float] = {}
+    """Named scores of the suite's hooks."""
 
 
 class EarlierTrial(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,7 +172,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     ttft: Distribution
     """Of streamed answers, as measured when each was generated."""
     metrics: dict[str, float]
-    """Mean score by metric name, 0 to 1."""
+    """Mean score by metric name, 0 to 1 for those of assertions; derived metrics as the suite computes them."""
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
@@ -292,4 +296,4 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...]
     """Reasons to read the totals with care."""
     trials: tuple[Trial, ...]
-    """In the order of the plan."""
+    """In the order of the plan; those of a large run are read from its log each time: iterate, rather than index."""

@@ -86,7 +86,7 @@ class TrialPlan:
     def __init__(self, suite_targets: Iterable[SuiteTarget], selection: Selection) -> None:
         self._suite_targets = tuple(suite_targets)
         self._selection = selection
-        self._is_selected = _filter(selection)
+        self._is_selected = case_filter(selection)
         self._count: int | None = None
 
     def __iter__(self) -> Iterator[PlannedTrial]:
@@ -131,7 +131,8 @@ def plan_trials(suite_targets: Iterable[SuiteTarget], selection: Selection) -> T
     return TrialPlan(suite_targets, selection)
 
 
-def _filter(selection: Selection) -> Callable[[str, Case], bool]:
+def case_filter(selection: Selection) -> Callable[[str, Case], bool]:
+    """Return whether a case of a suite's path is selected; `first_n` is not considered."""
     keys = selection.case_keys
     pattern: re.Pattern[str] | None = None
     if selection.pattern is not None:
@@ -163,10 +164,7 @@ def _target_of(case: Case, target: TrialTarget, item: SuiteTarget) -> TrialTarge
 
 
 def names_prompt(names: Sequence[str], target: TrialTarget) -> bool:
-    """Return whether one of the names is a target's prompt.
-
-    That is its id, label, text or file, or the beginning of one: `GROUP*`, or `GROUP` of `GROUP:...`.
-    """
+    """Return whether a name is a target's prompt: its id, label, text or file, `GROUP*`, or `GROUP` of `GROUP:...`."""
     own = {target.prompt}
     if target.source is not None:
         own |= {target.source.id, target.source.label, target.source.template, target.source.file or target.prompt}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +10,7 @@ from support.suite_code import CodeFolder, inline
 
 from flowai.evals.assertions.services import CodeError
 from flowai.evals.code.hooks import run_hooks
+from flowai.evals.code.runner import SubprocessCodeRunner
 from flowai.evals.code.sources import call_prompt_function, call_test_function, call_variable_function
 from flowai.evals.code.transforms import apply_transform, transform_variables
 from flowai.evals.suites.records import CodeRef, SuitePrompt, SuiteProvider
@@ -17,6 +19,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROVIDER = SuiteProvider(id="echo", name="mine", kind="echo")
+
+
+Use = Callable[[SubprocessCodeRunner], Awaitable[Any]]
+
+
+def _transform(code: CodeRef, context: dict[str, Any]) -> Use:
+    return lambda runner: apply_transform(runner, code, "hi", context)
+
+
+def _made_prompt(code: CodeRef) -> Use:
+    return lambda runner: call_prompt_function(runner, _prompt(code), {"a": 1}, PROVIDER)
+
+
+def _variable(code: CodeRef) -> Use:
+    return lambda runner: call_variable_function(runner, code, "a", "text", {"b": 2})
+
+
+def _tests(code: CodeRef, config: dict[str, Any] | None) -> Use:
+    return lambda runner: call_test_function(runner, code, config)
 
 
 @pytest.fixture
@@ -36,7 +57,7 @@ def test_a_transform_is_an_expression_a_body_or_a_function_of_a_file(folder: Cod
     ]
     for code, expected in cases:
         context = {"vars": {"a": "1"}, "prompt": "asked"}
-        value = folder.run(lambda runner, code=code, context=context: apply_transform(runner, code, "hi", context))
+        value = folder.run(_transform(code, context))
         assert value == expected
 
 
@@ -63,7 +84,7 @@ def test_a_prompt_function_gets_variables_provider_and_config(folder: CodeFolder
     python = folder.file("p.py", text, function="make")
     script = folder.file("p.js", "module.exports = ({ vars, provider, config }) => [vars, provider, config]")
     for code in (python, script):
-        value = folder.run(lambda runner, code=code: call_prompt_function(runner, _prompt(code), {"a": 1}, PROVIDER))
+        value = folder.run(_made_prompt(code))
         assert value == expected
 
 
@@ -81,7 +102,7 @@ def test_a_variable_comes_from_code(folder: CodeFolder) -> None:
     python = folder.file("v.py", text)
     script = folder.file("v.js", "module.exports = (name, prompt, vars) => ({ output: [name, prompt, vars.b] })")
     for code, expected in ((python, "a text 2"), (script, ["a", "text", 2])):
-        value = folder.run(lambda runner, code=code: call_variable_function(runner, code, "a", "text", {"b": 2}))
+        value = folder.run(_variable(code))
         assert value == expected
     broken = folder.file("w.py", "def get_var(*_):\n    return {'error': 'no value'}\n")
     with pytest.raises(CodeError, match="returned an error for variable `a`: no value"):
@@ -94,7 +115,7 @@ def test_tests_come_from_code(folder: CodeFolder) -> None:
     constant = folder.file("list.js", "module.exports = [{ vars: { a: 1 } }]")
     for code in (python, script):
         for config in (None, {"a": 1}):
-            value = folder.run(lambda runner, code=code, config=config: call_test_function(runner, code, config))
+            value = folder.run(_tests(code, config))
             assert value == [{"vars": config or {}}]
     assert folder.run(lambda runner: call_test_function(runner, constant, None)) == [{"vars": {"a": 1}}]
     broken = folder.file("h.py", "def generate_tests():\n    return {}\n")

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from flowai.evals.provider_names.names import UnsupportedProviderError, resolve_provider
+from flowai.evals.provider_names.settings import system_prompt_of
 from flowai.evals.provider_names.tables import LITELLM_NAMES, UNSUPPORTED_HEADS, UNSUPPORTED_PARTS
 from flowai.evals.suites.provider_names import model_name, provider_of
 from flowai.providers.catalog import DATA_FILE
@@ -104,6 +105,13 @@ def test_a_provider_without_counterpart_is_a_named_error_with_a_way_out(name: st
         resolve_provider(name)
     assert name in caught.value.what
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("config", [{"multipart": {}, "tls": {"ca": "x"}}, {"signatureAuth": {"a": 1}},
+                                    {"auth": {"type": "oauth"}}, {"session": {"url": "http://x"}}])  # fmt: skip
+def test_an_http_target_that_needs_more_is_a_named_error(config: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedProviderError, match="is not supported"):
+        resolve_provider("http://localhost", config)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +216,7 @@ def test_a_key_is_not_shown() -> None:
 def test_settings_without_effect_are_named() -> None:
     settings = resolve_provider("openai:gpt-4o", {"maxRetries": 2, "temperature": 0, "nonsense": 1}).settings
     assert settings.ignored == ("maxRetries", "nonsense")
-    assert resolve_provider("google:g", {"systemInstruction": {"parts": [{"text": "Be brief"}]}}).settings.system_prompt
+    assert system_prompt_of({"systemInstruction": {"parts": [{"text": "Be brief"}]}}) == "Be brief"
 
 
 def test_a_record_has_the_script_s_absolute_path(tmp_path: Path) -> None:
