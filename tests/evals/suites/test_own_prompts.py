@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +17,7 @@ from flowai.evals.suites.records import SuitePrompt
 from flowai.evals.suites.yaml_reader import LoadContext
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from flowai.evals.suites.records import Case, Suite
@@ -451,6 +454,48 @@ def test_a_mapping_in_a_file_is_one_test(suite_of: Read, write: Write) -> None:
 
 
 LOOPS = "{% for i in range(99999) %}" * 2 + "{% endfor %}" * 2
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    folder = tmp_path / "served"
+    folder.mkdir()
+    (folder / "t.csv").write_text("v,__expected\na,contains: a\n")
+    (folder / "t").write_text("v\nb\n")
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as served:
+        thread = threading.Thread(target=served.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{served.server_port}"
+        served.shutdown()
+        thread.join()
+
+
+def test_tables_are_downloaded_only_if_the_user_allows_it(project: Project, write: Write, server: str) -> None:
+    path = write("evals/x.yaml", f"{ONE}tests: ['{server}/t.csv', '{server}/t']\n")
+    with pytest.raises(SuiteError, match=r"x\.yaml:3: tests\.0: .* is not a file of the project") as caught:
+        load_suite(path, project)
+    assert "--allow-net" in str(caught.value.hint)
+    suite = load_suite(path, project, LoadContext(allows_network=True))
+    assert [case.vars for case in suite.cases] == [{"v": "a"}, {"v": "b"}]
+    write("evals/x.yaml", f"{ONE}tests: '{server}/missing.csv'\n")
+    with pytest.raises(SuiteError, match="cannot be downloaded: File not found"):
+        load_suite(path, project, LoadContext(allows_network=True))
+
+
+def test_chats_of_the_suite_may_name_files(suite_of: Read, write: Write) -> None:
+    write("evals/s.j2", "You know {{ topic }}.")
+    chat = "[{role: system, content: file://s.j2}, {role: user, content: hi}]"
+    (prompt,) = suite_of(f"prompts: [{{label: chat, messages: {chat}}}]\n{ECHO}").prompt_sources
+    assert json.loads(prompt.template)[0] == {"role": "system", "content": "You know {{ topic }}."}
+
+
+def test_a_threshold_that_promptfoo_ignores_is_a_warning(suite_of: Read) -> None:
+    suite = suite_of(f"{ONE}tests: [{{assert: [{{type: contains, value: a, threshold: 0.9}}]}}]")
+    assert only(suite).assertions[0].threshold is None
+    assert "`threshold` is ignored: `contains` only passes or fails" in suite.warnings[0]
+
+
 HOSTILE = [
     ("prompts: [file://../../secret.txt]", "is outside the project"),
     ("prompts: [file:///etc/passwd]", "is outside the project"),
