@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flowai.errors import ProjectError, UsageError
-from flowai.project import find_project
+from flowai.project import find_project, find_standalone_suite, standalone_project
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,3 +54,33 @@ def test_a_link_that_leads_outside_is_refused(root: Path) -> None:
     (root / "link").symlink_to("/etc")
     with pytest.raises(UsageError, match="outside the project"):
         find_project(root, {}).inside("link/passwd")
+
+
+def test_a_suite_without_a_registry_reads_inside_its_repository(tmp_path: Path) -> None:
+    root = tmp_path.resolve()
+    for name in ("repo/.git", "repo/suites/a", "repo/.hidden", "elsewhere"):
+        (root / name).mkdir(parents=True)
+    suite = root / "repo/suites/a/promptfooconfig.yml"
+    suite.write_text("")
+    assert find_standalone_suite(suite.parent) == suite
+    assert find_standalone_suite(root) is None
+    project = standalone_project(root / "elsewhere", suite)
+    assert project.root == root / "elsewhere"
+    assert project.reports == root / "elsewhere/reports"
+    assert project.inside("../../prompt.txt", base=suite.parent) == root / "repo/prompt.txt"
+    assert project.show(suite) == "../repo/suites/a/promptfooconfig.yml"
+    assert project.is_hidden(root / "repo/.hidden/x")
+    assert not project.is_hidden(suite)
+    with pytest.raises(UsageError, match="is outside the project"):
+        project.inside("../../../secret", base=suite.parent)
+
+
+def test_without_a_repository_a_suite_reads_inside_its_own_directory(tmp_path: Path) -> None:
+    folder = tmp_path.resolve() / "suites"
+    folder.mkdir()
+    suite = folder / "x.yaml"
+    suite.write_text("")
+    project = standalone_project(folder, suite)
+    assert project.inside("x.txt") == folder / "x.txt"
+    with pytest.raises(UsageError, match="is outside the project"):
+        project.inside("../x.txt")

@@ -25,6 +25,8 @@ _LOCK_POLL_S = 0.02
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
+_ESCAPED_PAIR = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+
 PathKeys = tuple[str | int, ...]  # map keys and list positions from a document's root to a value
 
 
@@ -165,8 +167,9 @@ def read_yaml(
 def read_json_document(path: Path, *, name: str, kind: type[ProjectError] = ProjectError) -> Document:
     """Read a JSON file with line numbers; raises like `read_json`. Of files that are no YAML too, lines are unknown."""
     value = read_json(path, name=name, kind=kind)
+    text = _ESCAPED_PAIR.sub("??", read_text(path, name=name, kind=kind))  # which YAML has not
     try:
-        lines = parse_yaml(read_text(path, name=name, kind=kind), name=name, kind=kind, is_core=True).lines
+        lines = parse_yaml(text, name=name, kind=kind, is_core=True).lines
     except ProjectError as error:
         if error.what == "duplicate key":
             raise

@@ -172,8 +172,8 @@ def _message(value: dict[str, Any]) -> ChatMessage:
 
 
 def _promises_json(config: Mapping[str, Any]) -> bool:
-    wanted = config.get("response_format")
-    return isinstance(wanted, dict) and re.fullmatch(r"json_(object|schema)", str(wanted.get("type"))) is not None
+    required = config.get("response_format")
+    return isinstance(required, dict) and re.fullmatch(r"json_(object|schema)", str(required.get("type"))) is not None
 
 
 def _error(prompt: SuitePrompt, what: str, *, hint: str) -> PromptError:

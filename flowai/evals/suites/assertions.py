@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowai.evals.suites.assertion_types import ASSERT_SET, SUPPORTED_TYPES, UNSUPPORTED_TYPES
+from flowai.evals.suites.assertion_types import ASSERT_SET, ASSERTION_TYPES, SUPPORTED_TYPES, UNSUPPORTED_TYPES
 from flowai.evals.suites.files.code_refs import code, code_file, is_code_file
 from flowai.evals.suites.options import read_rubric
 from flowai.evals.suites.providers import read_graders
@@ -25,6 +25,7 @@ from flowai.evals.suites.yaml_reader import (
     expect_number,
     expect_text,
     read_reference,
+    warn_ignored,
 )
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def read_assertion(value: object, node: YamlNode) -> Assertion:
         ignored=_IGNORED,
         words=SUPPORTED_TYPES | UNSUPPORTED_TYPES,
     )
+    fields = _without_ignored(fields, name, node)
     weight, threshold = fields.get("weight"), fields.get("threshold")
     graders: Any = read_graders(fields.get("provider"), node.at("provider"))
     code_ref, content = _value(fields.get("value"), name, node)
@@ -127,6 +129,18 @@ def read_assertion(value: object, node: YamlNode) -> Assertion:
         rubric_prompt=read_rubric(fields.get("rubricPrompt"), node.at("rubricPrompt")),
         **graders,
     )
+
+
+def _without_ignored(fields: dict[str, Any], name: str, node: YamlNode) -> dict[str, Any]:
+    """Return the fields without those that promptfoo ignores for a type, each with a warning."""
+    definition = ASSERTION_TYPES.get(name)
+    if definition is None or not node.file.context.has_own_prompts:
+        return fields
+    if fields.get("threshold") is not None and not definition.threshold:
+        fields = warn_ignored(fields, {"threshold": f"`{name}` only passes or fails"}, node)
+    if fields.get("value") is not None and definition.value == "forbidden":
+        fields = warn_ignored(fields, {"value": f"`{name}` has only a threshold"}, node)
+    return fields
 
 
 def _text(value: object, node: YamlNode) -> str | None:

@@ -103,9 +103,9 @@ def read_cases(value: object, node: YamlNode, defaults: Defaults, *, name: str) 
     given, options = _identity(test, metadata, node), build_options(defaults.options, own)
     case_id = given or (_slug(description) if description else None) or name
     for number, combination in enumerate(expanded, start=1):
-        wanted = case_id if len(expanded) == 1 else f"{case_id}-{number}"
+        chosen = case_id if len(expanded) == 1 else f"{case_id}-{number}"
         yield Case(
-            id=_unique(wanted, node, defaults, is_given=given is not None),
+            id=_unique(chosen, node, defaults, is_given=given is not None),
             description=description,
             vars=combination,
             dynamic_vars=variables.dynamic,
@@ -128,9 +128,9 @@ def _options(test: dict[str, Any], node: YamlNode) -> dict[str, Any]:
     return own
 
 
-def _unique(wanted: str, node: YamlNode, defaults: Defaults, *, is_given: bool) -> str:
+def _unique(chosen: str, node: YamlNode, defaults: Defaults, *, is_given: bool) -> str:
     """Return an id that no case has yet; only ids made of descriptions may be equal, and only in others' suites."""
-    ids, name, number = defaults.ids, wanted, 1
+    ids, name, number = defaults.ids, chosen, 1
     while name in ids:
         if is_given or not node.file.context.has_own_prompts:
             raise node.error(
@@ -138,7 +138,7 @@ def _unique(wanted: str, node: YamlNode, defaults: Defaults, *, is_given: bool) 
                 hint="set a different `id`; without `id` it is made from the description",
             )
         number += 1
-        name = f"{wanted}-{number}"
+        name = f"{chosen}-{number}"
     ids[name] = node.location
     return name
 

@@ -78,6 +78,9 @@ def load_suites(project: Project, context: LoadContext | None = None) -> list[Su
 def load_suite(path: Path, project: Project, context: LoadContext | None = None) -> Suite:
     """Read one suite and its tables; every case has a unique id. Errors are SuiteError or, in a table, DatasetError."""
     node, suite = _open(path, project, context or LoadContext())
+    if suite.get("nunjucksFilters"):
+        hint = "write the filter's text into a variable, or make the prompt a function: `file://prompt.py:build`"
+        raise node.at("nunjucksFilters").error("filters by code are not supported", hint=hint)
     settings_node = node.at("flowai")
     settings = expect_mapping(suite.get("flowai") or {}, settings_node)
     check_keys(settings, _SETTINGS, settings_node, unsupported={"models": "write `providers`"})

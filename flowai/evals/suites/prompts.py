@@ -36,7 +36,7 @@ SEPARATOR = "---"
 """Line between the prompts of a text file."""
 MAX_LABEL_CHARS = 60
 
-_PROMPT_KEYS = frozenset({"id", "label", "raw", "config", "prompt", "file"})
+_PROMPT_KEYS = frozenset({"id", "label", "raw", "messages", "config", "prompt", "file"})
 _IGNORED_KEYS = {"display": "use `label`", "template": "it is the result of a run", "function": "name a file"}
 _SUFFIXES = (".txt", ".md", ".json", ".jsonl", ".yaml", ".yml", ".csv", ".j2")
 _STORES = ("portkey://", "langfuse://", "helicone://")
@@ -72,7 +72,7 @@ def _entries(value: object, node: YamlNode) -> Iterator[tuple[object, YamlNode]]
         raise node.error(f"found {found}; expected at least one")
     if isinstance(value, list):
         yield from ((part, node.at(index)) for index, part in enumerate(value))
-    elif isinstance(value, dict) and not value.keys() & {"raw", "id", "label"}:
+    elif isinstance(value, dict) and not value.keys() & {"raw", "id", "label", "messages"}:
         yield from (({"raw": raw, "label": label}, node.at(raw)) for raw, label in expect_mapping(value, node).items())
     else:
         yield value, node
@@ -83,7 +83,7 @@ def _read_entry(value: object, node: YamlNode) -> list[SuitePrompt]:
         return _read_source(expect_text(value, node), node, _Options())
     entry = warn_ignored(expect_mapping(value, node), _IGNORED_KEYS, node)
     check_keys(entry, _PROMPT_KEYS, node, unsupported={})
-    key = next((name for name in ("raw", "prompt", "file", "id", "label") if name in entry), None)
+    key = next((name for name in ("raw", "messages", "prompt", "file", "id", "label") if name in entry), None)
     if key is None:
         raise node.error("a prompt without `raw`", hint="write its text as `raw`, or its file as `id: file://...`")
     options = _Options(
@@ -93,7 +93,7 @@ def _read_entry(value: object, node: YamlNode) -> list[SuitePrompt]:
     )
     source = entry[key]
     if isinstance(source, list | dict):  # a chat written as YAML
-        return [_prompt(to_json(source), node.at(key), options, kind="chat")]
+        return [_prompt(to_json(_with_files(source, node.at(key))), node.at(key), options, kind="chat")]
     text = expect_text(source, node.at(key))
     return _read_source(f"{FILE_PREFIX}{text}" if key == "file" else text, node.at(key), options)
 
@@ -206,24 +206,26 @@ def _read_json(path: Path, node: YamlNode) -> list[tuple[str, str | None]]:
         document = read_document(path, node).document
     except node.file.kind:
         return [(text, None)]
-    return [(to_json(_with_files(document.value if document else None, path, node)), None)]
+    return [(to_json(_with_files(document.value if document else None, node)), None)]
 
 
 def _read_yaml(path: Path, node: YamlNode) -> list[tuple[str, str | None]]:
     return _read_json(path, node)
 
 
-def _with_files(value: object, path: Path, node: YamlNode) -> object:
+def _with_files(value: object, node: YamlNode) -> object:
     """Replace `file://` values inside a chat by the content of the files."""
     if isinstance(value, str) and value.startswith(FILE_PREFIX) and "{{" not in value:
+        if is_code_file(value):
+            raise node.error(f"`{value[:60]}` inside a chat is code", hint="make the whole prompt a function")
         named = resolve_path(value, node, base=node.file.path.parent)
         if named.suffix.lower() in {".json", ".yaml", ".yml"}:
             document = read_document(named, node).document
             return document.value if document else None
         return read_file_text(named, node)
     if isinstance(value, dict):
-        return {key: _with_files(part, path, node) for key, part in value.items()}
-    return [_with_files(part, path, node) for part in value] if isinstance(value, list) else value
+        return {key: _with_files(part, node) for key, part in value.items()}
+    return [_with_files(part, node) for part in value] if isinstance(value, list) else value
 
 
 def _read_csv(path: Path, node: YamlNode) -> list[tuple[str, str | None]]:
@@ -286,10 +288,10 @@ def _with_unique_ids(prompts: list[SuitePrompt]) -> tuple[SuitePrompt, ...]:
 
     named: dict[str, SuitePrompt] = {}
     for position, prompt in enumerate(prompts, start=1):
-        wanted = prompt.id or f"prompt-{position}"
-        name, number = wanted, 1
+        chosen = prompt.id or f"prompt-{position}"
+        name, number = chosen, 1
         while name in named:
             number += 1
-            name = f"{wanted} ({number})"
+            name = f"{chosen} ({number})"
         named[name] = msgspec.structs.replace(prompt, id=name)
     return tuple(named.values())

@@ -140,8 +140,8 @@ def _escape(value: Any) -> str:  # noqa: ANN401 - any value
     return text
 
 
-def _select(value: Any, attribute: Any, *, wanted: bool) -> list[Any]:  # noqa: ANN401 - any values
-    return [item for item in _list(value) if is_true(member(item, attribute, None)) == wanted]
+def _select(value: Any, attribute: Any, *, chosen: bool) -> list[Any]:  # noqa: ANN401 - any values
+    return [item for item in _list(value) if is_true(member(item, attribute, None)) == chosen]
 
 
 def _group(value: Any, attribute: Any) -> dict[str, list[Any]]:  # noqa: ANN401 - any values
@@ -210,13 +210,13 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "nl2br": _on_text(lambda text: re.sub(r"\r\n|\n", "<br />\n", text)),
     "random": lambda value: random.choice(items) if (items := _list(value)) else None,  # noqa: S311 - as promptfoo
     "reject": lambda value: [item for item in _list(value) if not is_true(item)],
-    "rejectattr": lambda value, attribute: _select(value, attribute, wanted=False),
+    "rejectattr": lambda value, attribute: _select(value, attribute, chosen=False),
     "replace": _replace,
     "reverse": _reverse,
     "round": _round,
     "safe": lambda value: value,
     "select": lambda value: [item for item in _list(value) if is_true(item)],
-    "selectattr": lambda value, attribute: _select(value, attribute, wanted=True),
+    "selectattr": lambda value, attribute: _select(value, attribute, chosen=True),
     "slice": _slice,
     "sort": _sort,
     "string": _on_text(str),

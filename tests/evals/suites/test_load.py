@@ -201,6 +201,7 @@ WRONG = [
     ("test: []", "unknown key `test`"),
     ("tests: [{}]\nscenarios: 3", "x.yaml:2: scenarios: found 3; expected a list"),
     ("tests: [{}]\nevaluateOptions: {maxConcurency: 3}", "unknown key `maxConcurency`"),
+    ("tests: [{}]\nnunjucksFilters: {a: a.js}", "nunjucksFilters: filters by code are not supported"),
     ("tests: [{}]\nredteam: {}", "x.yaml:2: redteam: `redteam` is not supported"),
     ("tests: [{provider: 'openai:'}]", "names no model"),
     ("tests: [{options: {transfrom: x}}]", "unknown key `transfrom`"),

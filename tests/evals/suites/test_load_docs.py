@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowai.evals.suites import cases, gate_settings, loader
+from flowai.evals.suites import cases, gate_settings, loader, options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,5 +27,8 @@ def test_the_example_of_the_reference_loads(
 
 def test_the_reference_names_every_key() -> None:
     text = REFERENCE.read_text()
-    keys = loader._SUITE_KEYS | loader._SETTINGS | gate_settings.GATE_KEYS | cases.TEST_KEYS
-    assert [key for key in sorted(keys) if f"| `{key}`" not in text] == []
+    keys = loader._SUITE_KEYS | loader._SETTINGS | gate_settings.GATE_KEYS | cases.TEST_KEYS | options.OPTION_KEYS
+    rows = [row.partition("|")[0] for row in re.findall(r"^\| (.*)$", text, re.MULTILINE)]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert sorted(keys - named) == []
+    assert [key for key in sorted(options.EVALUATE_KEYS) if f"`{key}`" not in text] == []

@@ -21,7 +21,7 @@ def dereference(suite: dict[str, Any], node: YamlNode) -> dict[str, Any]:
     """
     if not _has_reference(suite):
         return suite
-    resolved: dict[str, Any] = _Resolver(suite, node).resolve(suite, ())
+    resolved: dict[str, Any] = _ReferenceResolver(suite, node).resolve(suite, ())
     return resolved
 
 
@@ -31,7 +31,7 @@ def _has_reference(value: object) -> bool:
     return isinstance(value, list) and any(map(_has_reference, value))
 
 
-class _Resolver:
+class _ReferenceResolver:
     def __init__(self, root: object, node: YamlNode) -> None:
         self._root = root
         self._node = node

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from flowai.errors import expected_one_of
+from flowai.evals.suites.files.downloads import download_table, is_address
 from flowai.evals.suites.yaml_reader import FILE_PREFIX, resolve_path
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ def dataset_paths(text: str, node: YamlNode) -> list[Path]:
 
     With `file://` it is relative to the file that names it, else also to the root; it may contain `*`.
     """
+    if is_address(text):
+        return [download_table(text, node)]
     scheme = re.match(r"(\w[\w+-]*)://", text)
     if scheme is not None and not text.startswith(FILE_PREFIX):
         raise node.error(f"`{text}` is not a file of the project", hint="download it to datasets/")
