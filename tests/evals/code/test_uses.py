@@ -165,6 +165,23 @@ def test_a_hook_of_another_name_gets_every_hook(folder: CodeFolder) -> None:
     assert _hooks(folder, [extension], "afterAll", {"results": []}) == {"results": []}
 
 
+def test_hooks_have_a_log(folder: CodeFolder) -> None:
+    text = """
+from promptfoo_logger import logger
+def beforeEach(context, info):
+    context["logger"].info("from the context", {"a": 1})
+    logger.warn("imported")
+    return context
+"""
+    python = folder.file("h.py", text, function="beforeEach")
+    script = folder.file(
+        "h.js", "module.exports = (hook, context) => { context.logger.info('in js', hook); return context }"
+    )
+    assert _hooks(folder, [python, script], "beforeEach", {"test": {"a": 1}}) == {"test": {"a": 1}}
+    printed = "\n".join(folder.printed)
+    assert all(part in printed for part in ("from the context {'a': 1}", "imported", "in js beforeEach"))
+
+
 def test_a_hook_after_each_adds_scores_and_metadata_only(folder: CodeFolder) -> None:
     text = """
 def afterEach(context, info):

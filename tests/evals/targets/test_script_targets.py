@@ -211,3 +211,9 @@ module.exports = class {
     _script(targets, "p.js", text)
     assert targets.ask(targets.provider("file://p.js")).output == [1, False]
     assert any("said" in printed for printed in targets.printed)
+
+
+def test_parts_of_an_answer_that_refer_to_themselves_are_left_out(targets: Targets) -> None:
+    text = "module.exports = async () => { const o = { a: 1 }; o.o = o; return { output: 'x', metadata: { o } } }"
+    _script(targets, "p.js", text)
+    assert targets.ask(targets.provider("file://p.js")).metadata == {"o": {"a": 1}}
