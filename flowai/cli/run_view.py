@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flowai.evals.gates.sentences import check_sentence
 from flowai.evals.reports.tables import OUTCOME_WORDS, VERDICT_WORDS
 from flowai.rendering import formatting
 from flowai.rendering.markdown import one_line
@@ -112,6 +113,8 @@ def verdict_line(report: Report, place: str) -> str:
 def _limit(check: GateCheck) -> str:
     if check.observed is None:
         return f"{check.metric}: nothing measured"
+    if check.low is not None:
+        return check_sentence(check)
     sign = "<" if check.direction == "min" else ">"
     return (
         f"{check.metric} {formatting.format_number(check.observed)} {sign} {formatting.format_number(check.threshold)}"

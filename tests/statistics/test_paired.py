@@ -69,10 +69,7 @@ def test_repeats_are_permuted_within_their_case(pairs: list[PairedTrials]) -> No
 
 @given(PAIRS)
 def test_whole_cases_are_exchanged(pairs: list[PairedTrials]) -> None:
-    even = [
-        PairedTrials(before=pair.before[:1] * 3, after=(pair.after + pair.before)[:1] * 2 + pair.after[-1:])
-        for pair in pairs
-    ]
+    even = [PairedTrials(before=pair.before[:1] * 3, after=(*pair.after[:1] * 2, pair.after[-1])) for pair in pairs]
     differences = [pair.difference for pair in even]
     sums = [
         sum(sign * value for sign, value in zip(signs, differences, strict=True))
