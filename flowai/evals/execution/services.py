@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import Place, SuiteError
-from flowai.evals.assertions.services import DEFAULT_CODE_TIMEOUT_S, CheckServices, CodeError
+from flowai.evals.assertions.services import DEFAULT_CODE_TIMEOUT_S, CheckServices
 from flowai.evals.execution.endpoints import resolve_endpoint
 from flowai.evals.execution.transforms import output_of
 from flowai.evals.suites.records import SuiteProvider
@@ -219,41 +219,3 @@ class _Webhooks:
             return json.loads(output)
         except ValueError:
             return output
-
-
-class CaseGenerator:
-    """Runs code that makes tests, while a suite is loaded."""
-
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
-
-    def run(self, code: CodeRef, arguments: Sequence[Any]) -> Any:  # noqa: ANN401 - any JSON value
-        """Return the tests that code makes.
-
-        Raises:
-            SuiteError: it failed.
-        """
-        import asyncio
-
-        return asyncio.run(self._run(code, arguments))
-
-    async def _run(self, code: CodeRef, arguments: Sequence[Any]) -> Any:  # noqa: ANN401 - any JSON value
-        from flowai.evals.code.environment import code_environment
-        from flowai.evals.code.records import TARGET_LIMITS
-        from flowai.evals.code.runner import SubprocessCodeRunner
-        from flowai.evals.code.sources import call_test_function
-
-        runner = SubprocessCodeRunner(
-            folder=Path(code.file).parent if code.file is not None else self._workspace.project.root,
-            environment=code_environment({}, with_keys=True, environ=self._workspace.environ),
-            limits=TARGET_LIMITS,
-            redactor=self._workspace.redactor,
-        )
-        try:
-            return await call_test_function(runner, code, arguments[0] if arguments else None)
-        except CodeError as error:
-            file, _, line = code.place.rpartition(":")
-            place = Place(file=file, line=int(line) if line.isdecimal() else None)
-            raise SuiteError(f"the code that makes tests: {error}", place=place) from None
-        finally:
-            await runner.aclose()

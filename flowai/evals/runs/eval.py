@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from flowai.errors import InconclusiveError
-from flowai.evals.execution.services import CaseGenerator
 from flowai.evals.gates.stopping import EarlyStop
 from flowai.evals.reports import STANDARD_NAMES, WRITERS
+from flowai.evals.runs.answers.recorded_answers import RecordedPlan, RecordedPreparer, open_outputs, open_run
 from flowai.evals.runs.earlier_runs import compare_with_earlier
 from flowai.evals.runs.eval_options import EvalOptions, check_options, concurrency_of
 from flowai.evals.runs.eval_run import last_finished, start_or_resume
@@ -17,7 +18,6 @@ from flowai.evals.runs.eval_session import EvalSession
 from flowai.evals.runs.gating import RunGate
 from flowai.evals.runs.plan import JoinedPlan, ListedPlan, case_key, plan_trials
 from flowai.evals.runs.prepared import PreparedPlan
-from flowai.evals.runs.recorded_answers import RecordedPlan, RecordedPreparer, open_outputs, open_run
 from flowai.evals.runs.resolver import TargetResolver, endpoint_models
 from flowai.evals.runs.run_report import RunFacts, build_report
 from flowai.evals.runs.run_trials import trials_of
@@ -26,15 +26,16 @@ from flowai.rendering.report_files import write_reports
 from flowai.workspace.workspace import open_workspace
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from flowai.evals.gates.baseline_file import BaselineChange
     from flowai.evals.reports import Report
+    from flowai.evals.runs.answers.recorded_answers import RecordedAnswers
     from flowai.evals.runs.eval_run import EvalRun
     from flowai.evals.runs.plan import Plan, TrialPlan
     from flowai.evals.runs.prepared import Preparer
-    from flowai.evals.runs.recorded_answers import RecordedAnswers
     from flowai.evals.runs.trials import Observer
+    from flowai.evals.suites.records import CodeRef
     from flowai.workspace.workspace import CommandContext, Workspace
 
 
@@ -132,8 +133,17 @@ def _recorded_answers(workspace: Workspace, options: EvalOptions) -> RecordedAns
 
 
 def _load_context(workspace: Workspace, options: EvalOptions) -> LoadContext:
-    run_code = CaseGenerator(workspace).run if options.runs_code else None
-    return LoadContext(environ=workspace.environ, allows_network=options.allows_net, run_code=run_code)
+    def run_code(code: CodeRef, arguments: Sequence[Any]) -> list[Any]:
+        from flowai.evals.code.sources import make_tests  # not needed for tests that are written
+
+        folder = workspace.project.root if code.file is None else Path(code.file).parent
+        return make_tests(code, arguments, folder=folder, environ=workspace.environ, redactor=workspace.redactor)
+
+    return LoadContext(
+        environ=workspace.environ,
+        allows_network=options.allows_net,
+        run_code=run_code if options.runs_code else None,
+    )
 
 
 def _plan(workspace: Workspace, options: EvalOptions) -> tuple[Workspace, TrialPlan]:

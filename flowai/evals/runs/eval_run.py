@@ -75,6 +75,10 @@ class EvalRun:
             raise RunStoppedError(StopReason(kind="fail_fast", what="at the first failure"))
         self._check_certain(is_certain=self.early.should_stop(trial))
 
+    def update(self, trial: Trial) -> None:
+        """Replace a finished trial."""
+        self._log.add(trial)
+
     def finish(self, elapsed_s: float) -> None:
         """Mark the run as finished, unless trials are missing."""
         self.elapsed_s = elapsed_s

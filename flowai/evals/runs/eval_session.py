@@ -12,11 +12,12 @@ from flowai.errors import CallError, InterruptedRunError, Place, SuiteError
 from flowai.evals.assertions.services import CodeError
 from flowai.evals.execution.limits import CallLimits, ConnectionErrors, CostLimit, RunStoppedError
 from flowai.evals.execution.services import RunServices
+from flowai.evals.runs.answers.comparisons import compare_answers
+from flowai.evals.runs.answers.judging import Judge
+from flowai.evals.runs.answers.trial_steps import MAX_HOOK_RESULTS, TrialSteps
 from flowai.evals.runs.eval_options import concurrency_of
-from flowai.evals.runs.judging import Judge
 from flowai.evals.runs.prepared import TrialPreparer
 from flowai.evals.runs.runner import CachedTrials, finish_cached
-from flowai.evals.runs.trial_steps import MAX_HOOK_RESULTS, TrialSteps
 from flowai.evals.runs.trials import CallOptions, EndpointResolver, ForecastBuilder, run_trials, trial_callbacks
 from flowai.evals.targets.records import TargetCompletion
 from flowai.evals.templates import render
@@ -114,8 +115,12 @@ class EvalSession:
                     self.steps.restore(planned, trials[planned.key])
 
     async def end(self) -> None:
-        """Run the hooks after all cases."""
+        """Compare the answers of cases; run the hooks after all cases."""
         assert self._plan is not None  # noqa: S101 - set by `run`
+        if self._plan.has_comparisons:
+            assert self._run is not None  # noqa: S101 - as above
+            redact = self._workspace.redactor.text
+            await compare_answers(self._plan.plan, self._run, self._services.checks_of, redact)
         await self.steps.after_all(self._plan.plan.suites, self._results)
 
     async def aclose(self) -> None:
@@ -147,7 +152,7 @@ class EvalSession:
                 forecast.add(trial)
         cached_count = cached.finished_count + cached.waiting_count
         self._observer.forecast(forecast.build(trial_count=total_count, cached_count=cached_count))
-        if kept_count + cached.finished_count == total_count:
+        if kept_count + cached.finished_count == total_count and not prepared.has_comparisons:
             return 0.0
         return self._call(prepared, run, cache, forecast)
 

@@ -11,9 +11,11 @@ import msgspec
 from flowai.cache.exact import cache_key
 from flowai.errors import Place, PromptError
 from flowai.evals.assertions import CheckServices, compile_checks
+from flowai.evals.assertions.comparison import compile_comparisons
 from flowai.evals.execution.endpoints import endpoint_as_written
+from flowai.evals.execution.transforms import transforms_of
 from flowai.evals.runs.own_prompts import OwnPrompts, has_state, is_late
-from flowai.evals.runs.records import PreparedTrial
+from flowai.evals.runs.records import PreparedTrial, has_comparison
 from flowai.evals.targets.records import TargetRequest
 from flowai.gateway.plan import build_request
 from flowai.providers import Endpoint
@@ -79,7 +81,7 @@ class TrialPreparer:
         return replace(
             prepared,
             checks=self._checks_of(suite, case),
-            transform=case.options.transform,
+            transforms=transforms_of(target.provider, case),
             is_late=late,
             is_serial=is_serial,
         )
@@ -98,7 +100,7 @@ class TrialPreparer:
             promises_json=case.promises_json,
             checks=self._checks_of(planned.suite, case),
             variables=case.vars,
-            transform=case.options.transform if transforms else None,
+            transforms=transforms_of(None, case) if transforms else (),
             recorded=answer,
         )
 
@@ -126,7 +128,7 @@ class TrialPreparer:
             services = self._services_of(planned.suite)
             assertions = self._own_prompts.fill_assertions(planned, values)
             checks = compile_checks(assertions, services=services)
-        return replace(ready, checks=checks, transform=prepared.transform, is_late=True, is_serial=prepared.is_serial)
+        return replace(ready, checks=checks, transforms=prepared.transforms, is_late=True, is_serial=prepared.is_serial)
 
     def _with_library_prompt(self, planned: PlannedTrial, variables: Mapping[str, Any]) -> PreparedTrial:
         workspace, target, case = self._workspace, planned.target, planned.case
@@ -225,6 +227,8 @@ class TrialPreparer:
         return self._stateful[suite.path]
 
     def _checks_of(self, suite: Suite, case: Case) -> tuple[AssertionFunction, ...]:
+        if has_comparison(case):
+            compile_comparisons(case, self._services_of(suite))  # mistakes are reported now; applied after all trials
         if any(assertion.is_template for assertion in case.assertions):
             return ()
         return tuple([check for assertion in case.assertions for check in self._compile(suite, assertion)])
@@ -260,12 +264,15 @@ class PreparedPlan:
         self.plan = plan
         self._preparer = preparer
         self._held: list[PreparedTrial] | None = []
+        self.has_comparisons = False
+        """Whether the answers of a case are compared with each other."""
         self.has_serial = False
         """Whether some trials may not run at the same time as others."""
         digest = hashlib.sha256()
         for count, planned in enumerate(plan, start=1):
             prepared = preparer.prepare_trial(planned)
             self.has_serial |= prepared.is_serial
+            self.has_comparisons |= has_comparison(planned.case)
             identity = (planned.key, prepared.cache_key or _late_identity(prepared), planned.case)
             digest.update(msgspec.json.encode(identity, order="deterministic"))
             if count > MAX_HELD_TRIALS:

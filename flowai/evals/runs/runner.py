@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from flowai.evals.assertions.scoring import Score
     from flowai.evals.reports import Outcome
-    from flowai.evals.runs.judging import Judge
+    from flowai.evals.runs.answers.judging import Judge
     from flowai.evals.runs.records import PreparedTrial
     from flowai.providers import Completion
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import InconclusiveError, InterruptedRunError, Place, PromptError, UsageError
+from flowai.evals.execution.limits import CallLimits
 from flowai.evals.reports import WRITERS
 from flowai.evals.runs.plan import Selection, plan_trials
 from flowai.evals.runs.prepared import TrialPreparer
 from flowai.evals.runs.resolver import TargetResolver
-from flowai.evals.execution.limits import CallLimits
 from flowai.evals.runs.run_report import RunFacts, build_report
 from flowai.evals.runs.trials import CallOptions, Forecast, resolve_endpoints, run_trials
 from flowai.evals.smoke.fallback_trials import plan_fallback_trials

@@ -10,7 +10,7 @@ from flowai.evals.assertions.scoring import Score
 from flowai.evals.assertions.services import CodeError
 from flowai.evals.execution.transforms import output_of, recorded_completion, transform_answer
 from flowai.evals.reports import AssertionResult
-from flowai.evals.runs.case_state import CaseState
+from flowai.evals.runs.answers.case_state import CaseState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flowai.evals.code.hooks import Hook
     from flowai.evals.execution.services import RunServices
     from flowai.evals.reports import Failure, Trial
-    from flowai.evals.runs.judging import Judge
+    from flowai.evals.runs.answers.judging import Judge
     from flowai.evals.runs.plan import PlannedTrial
     from flowai.evals.runs.prepared import TrialPreparer
     from flowai.evals.runs.records import PreparedTrial
@@ -106,10 +106,10 @@ class TrialSteps:
         case, suite = planned.case, planned.suite
         answer = completion
         try:
-            if prepared.transform is not None:
+            if prepared.transforms:
                 context = {"vars": prepared.variables, "prompt": _prompt_of(prepared)}
                 runner = self._services.code_of(suite)
-                answer = await transform_answer(completion, prepared.transform, runner, context)
+                answer = await transform_answer(completion, prepared.transforms, runner, context)
         except CodeError as error:
             score = _unscored("transform", self._redact(f"transform: {error}"), case.place)
             return Judgement(completion, score, {})
