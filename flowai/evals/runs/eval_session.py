@@ -120,7 +120,8 @@ class EvalSession:
         if self._plan.has_comparisons:
             assert self._run is not None  # noqa: S101 - as above
             redact = self._workspace.redactor.text
-            await compare_answers(self._plan.plan, self._run, self._services.checks_of, redact)
+            run, services = self._run, self._services.checks_of
+            await compare_answers(self._plan.plan, run.trials, run.update, services, redact)
         await self.steps.after_all(self._plan.plan.suites, self._results)
 
     async def aclose(self) -> None:
