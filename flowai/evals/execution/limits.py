@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MIN_CONNECTION_ERRORS = 10
 CONNECTION_ERRORS_PER_SLOT = 2
+MIN_MEAN_COUNT = 5
+"""Calls after which their mean cost is a better estimate than the price table's, which assumes the longest answer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,8 +93,7 @@ class CostLimit:
         Raises:
             RunStoppedError: the limit is reached.
         """
-        mean_usd = self.spent_usd / self._spent_count if self._spent_count else 0.0
-        cost_usd = max(self._estimate(request) or 0.0, mean_usd)
+        cost_usd = self._expected_usd(request)
         if self.spent_usd + self._reserved_usd + cost_usd <= self._max_usd:
             self._reserved_usd += cost_usd
             self._reserved_count += 1
@@ -106,6 +107,13 @@ class CostLimit:
                 what=f"by --max-cost {limit}: {spent} spent, the next call costs about {formatting.dollars(cost_usd)}",
             )
         )
+
+    def _expected_usd(self, request: Request) -> float:
+        """Return what a call will probably cost: the mean of the calls so far, once there are some."""
+        mean_usd = self.spent_usd / self._spent_count if self._spent_count else 0.0
+        if self._spent_count >= MIN_MEAN_COUNT:
+            return mean_usd
+        return max(self._estimate(request) or 0.0, mean_usd)
 
     def settle(self, reserved_usd: float, cost_usd: float | None) -> None:
         """Replace a reservation by the cost of an answer; None for an unknown one, which counts as estimated."""

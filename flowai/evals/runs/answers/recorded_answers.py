@@ -152,12 +152,17 @@ class OutputsFile:
         self._default_prompt = suite.prompts[0] if len(suite.prompts) == 1 else UNNAMED_PROMPT
         self._default_model = suite.models[0] if len(suite.models) == 1 else path.stem
         names: dict[tuple[str, str], None] = {}
+        known = {case.id for case in suite.cases}
+        self._unknown: dict[str, None] = {}
         for line in iterate_lines(path, kind=DatasetError):
             output = self._convert(line.value, line.number)
+            if str(output.id) not in known:
+                self._unknown[str(output.id)] = None
+                continue
             target = (output.prompt or self._default_prompt, output.model or self._default_model)
             names[target] = None
             self._lines.setdefault((str(output.id), *target), []).append((line.offset, line.size_bytes))
-        if not names:
+        if not names and not self._unknown:
             raise DatasetError("no answers", place=Place(file=str(path)), hint='a line is {"id": CASE, "output": TEXT}')
         self._targets = [TrialTarget(prompt=prompt, model=model, feature=None) for prompt, model in names]
 
@@ -183,8 +188,7 @@ class OutputsFile:
 
     def unknown_ids(self) -> Sequence[str]:
         """Return ids that are no case of the suite."""
-        known = {case.id for case in self.suites[0].cases}
-        return tuple(dict.fromkeys(key[0] for key in self._lines if key[0] not in known))
+        return tuple(self._unknown)
 
     def _convert(self, value: object, number: int) -> OutputLine:
         place = Place(file=str(self._path), line=number)
