@@ -274,3 +274,30 @@ tests:
     providerOutput: recorded
     assert: [{type: equals, value: recorded}]
 """
+
+
+def test_reports_are_written_where_the_suite_asks(flowai: Flowai, project: SampleProject) -> None:
+    text = OWN_SUITE.replace("providers: [echo]", "providers: [echo]\noutputPath: [out/a.json, b.csv, ../c.json, .d.json]")
+    project.write("hooks.py", HOOKS)
+    project.write("suite.yaml", text)
+    ran = flowai("eval", "suite.yaml")
+    assert ran.code == 0, ran.err
+    assert json.loads((project.root / "out" / "a.json").read_bytes())["totals"]["pass_count"] == 3
+    assert not (project.root.parent / "c.json").exists()
+    report = project.report("0001")
+    assert [line for line in report["warnings"] if "outputPath" in line] == [
+        "suite.yaml: outputPath `b.csv` is not written: expected one of `.json`, `.md`, `.xml`, `.html`",
+        "suite.yaml: outputPath `../c.json` is not written: it is outside the project",
+        "suite.yaml: outputPath `.d.json` is not written: it is outside the project",
+    ]
+
+
+def test_keys_written_into_a_suite_are_in_no_file(flowai: Flowai, project: SampleProject) -> None:
+    text = (
+        "prompts: ['x {{env.MY_TOKEN}}']\nenv: {MY_TOKEN: plain-words-9f3}\nproviders: [echo]\ntests: [{vars: {a: b}}]\n"
+    )
+    project.write("suite.yaml", text)
+    ran = flowai("eval", "suite.yaml", "--record", "rec.jsonl")
+    (project.root / "suite.yaml").unlink()
+    assert ran.code == 5
+    assert b"plain-words-9f3" not in project.everything_written()

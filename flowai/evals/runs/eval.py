@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from flowai.errors import InconclusiveError
+from flowai.evals.execution.secrets import with_suite_secrets
 from flowai.evals.gates.stopping import EarlyStop
 from flowai.evals.reports import STANDARD_NAMES, WRITERS
 from flowai.evals.runs.answers.recorded_answers import RecordedPlan, RecordedPreparer, open_outputs, open_run
@@ -76,8 +79,31 @@ def run_eval(context: CommandContext, options: EvalOptions, observer: Observer) 
         is_partial=task.is_partial or (stopped is not None and stopped.kind != "fail_fast"),
     )
     directory = workspace.project.reports / run.run_id
-    write_reports(report, [*(directory / name for name in STANDARD_NAMES), *options.outputs], WRITERS)
+    own_paths, unwritten = _own_outputs(workspace, plan)
+    report = msgspec.structs.replace(report, warnings=(*report.warnings, *unwritten))
+    write_reports(report, [*(directory / name for name in STANDARD_NAMES), *options.outputs, *own_paths], WRITERS)
     return EvalResult(report=report, directory=directory, new_baseline=gate.write_new_baseline(report))
+
+
+def _own_outputs(workspace: Workspace, plan: Plan) -> tuple[list[Path], list[str]]:
+    """Return the files that suites ask for (`outputPath`), and a line for each that is not written."""
+    paths, unwritten = [], []
+    for suite in plan.suites:
+        for text in suite.output_paths:
+            path = Path(suite.folder) / text
+            if path.suffix.lower() not in WRITERS:
+                expected = ", ".join(f"`{ending}`" for ending in WRITERS)
+                unwritten.append(f"{suite.path}: outputPath `{text}` is not written: expected one of {expected}")
+            elif not _may_write(workspace, path.resolve()):
+                unwritten.append(f"{suite.path}: outputPath `{text}` is not written: it is outside the project")
+            else:
+                paths.append(path)
+    return paths, unwritten
+
+
+def _may_write(workspace: Workspace, path: Path) -> bool:
+    project = workspace.project
+    return path.is_relative_to(project.root) and not project.is_hidden(path)
 
 
 def watched_files(context: CommandContext) -> list[Path]:
@@ -156,7 +182,7 @@ def _plan(workspace: Workspace, options: EvalOptions) -> tuple[Workspace, TrialP
         loading=_load_context(workspace, options),
     )
     suite_targets = resolver.resolve(options.target)
-    workspace = workspace.with_models(endpoint_models(suite_targets))
+    workspace = with_suite_secrets(workspace.with_models(endpoint_models(suite_targets)), suite_targets)
     selection = options.selection
     if options.failing_only:
         selection = replace(selection, case_keys=_failing_cases(workspace, options))
