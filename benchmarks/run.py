@@ -65,6 +65,16 @@ PARTS = (
         "Targets: wall at most 2.0x the ideal and 0.25x the bare loop, CPU 0.2x; at most 100 MB; each tool slower.",
     ),
     (
+        "Memory by the number of cases",
+        "eval_memory",
+        "Target: 100,000 cases replayed in at most 300 MB.",
+    ),
+    (
+        "An evaluation that is killed",
+        "resume_killed",
+        "Targets: every report equal, 0 lost trials, at most the 50 calls in flight repeated.",
+    ),
+    (
         "The gate's statistics",
         "gate_statistics",
         "Targets at alpha 0.01: A/A worse in at most 1 %, -5 points found in 95 %; see `docs/explanation/gate.md`.",
