@@ -175,7 +175,7 @@ def _metadata(test: dict[str, Any], node: YamlNode) -> dict[str, Any]:
 
 
 def _critical(test: dict[str, Any], metadata: dict[str, Any], node: YamlNode) -> bool:
-    value = test.get("critical", metadata.get("critical", False))
+    value = test.get("critical", metadata.get("critical") is True)
     if not isinstance(value, bool):
         raise node.at("critical").error(f"found {describe(value)}; expected true or false")
     return value
