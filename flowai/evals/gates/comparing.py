@@ -132,6 +132,7 @@ def compare_pairs(
 
 def _p_value(pairs: Sequence[CasePair]) -> tuple[float, str]:
     p_first = worse_p([pair.first for pair in pairs])
+    is_lower = math.fsum(pair.first.difference for pair in pairs) < 0
     again = [pair.again for pair in pairs if pair.again is not None]
     is_single = all(len(pair.first.before) == len(pair.first.after) == 1 for pair in pairs)
     is_binary = all(value in (0.0, 1.0) for pair in pairs for value in pair.first.before + pair.first.after)
@@ -140,7 +141,8 @@ def _p_value(pairs: Sequence[CasePair]) -> tuple[float, str]:
         method = "McNemar's exact test"
     if not again:
         return p_first, method
-    combined = min(1.0, p_first / (1 - RERUN_SHARE), trial_exchange_p(again) / RERUN_SHARE)
+    p_again = trial_exchange_p(again) if is_lower else 1.0  # a candidate that gains as many cases is not worse
+    combined = min(1.0, p_first / (1 - RERUN_SHARE), p_again / RERUN_SHARE)
     return combined, f"{method}, and of failing cases run again"
 
 

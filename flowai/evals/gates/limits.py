@@ -30,7 +30,7 @@ def decide(totals: Mapping[str, Totals], gates: Mapping[str, Gate | None]) -> Ga
     for suite, suite_totals in totals.items():
         gate = gates.get(suite) or DEFAULT_GATE
         is_unjudged |= is_unjudged_default(suite_totals, gates.get(suite))
-        checks += limit_checks(suite, suite_totals, effective_gate(gate))
+        checks += limit_checks(suite, suite_totals, effective_gate(msgspec.structs.replace(gate, baseline=None)))
     has_errors = any(exceeds_errors(suite_totals, gates.get(suite)) for suite, suite_totals in totals.items())
     return GateDecision(
         verdict=verdict_of(checks, has_errors=has_errors, is_unjudged=is_unjudged), checks=tuple(checks)
