@@ -51,7 +51,7 @@ def build_facts(log: Log, spec: ComparisonSpec, schedules: Mapping[str, Sampling
         hash(call_id) AS call, side::ENUM({arms}) AS side, stage::UTINYINT AS stage, coalesce(feature, '') AS feature,
         at_us, known_us, coalesce(unit_hash, hash(call_id)) AS unit, unit_hash IS NOT NULL AS is_named, key, in_sample,
         dropped_us, {CALLER_SQL} AS caller, counts, reaches AND counts AS is_judged,
-        CASE WHEN prompt_hash IS NOT NULL THEN hash(prompt_hash) END AS prompt,
+        prompt,
         {", ".join(f"{sql} AS {name}" for name, sql in _facts(counts).items())}
     """
     # one scan after the other: several at once do not fit into memory
@@ -82,7 +82,7 @@ def _scans(schedules: Mapping[str, SamplingSchedule]) -> list[str]:
         f'"at" < {first}',
         f'"at" >= {first} AND is_sticky IS DISTINCT FROM TRUE',
         *(
-            f'"at" >= {moment(begin_us)}{end} AND is_sticky AND (user_hash IS NULL OR hash(user_hash) >= {least})'
+            f'"at" >= {moment(begin_us)}{end} AND is_sticky AND (user_key IS NULL OR user_key >= {least})'
             for (least, begin_us), end in zip(cuts, ends, strict=True)
         ),
     ]
