@@ -86,7 +86,7 @@ import duckdb
 c = duckdb.connect(config={{"threads": 2, "temp_directory": sys.argv[2], "preserve_insertion_order": False}})
 c.execute("SET TimeZone = 'UTC'")
 c.execute("SET enable_progress_bar = false")
-c.execute('''{table} AS SELECT kind, call_id, "at", origin, user_hash, session, feature, "release", variant, is_sticky,
+c.execute('''{table} AS SELECT kind, schema_version, call_id, "at", origin, user_hash, session, feature, "release", variant, is_sticky,
     prompt_hash, requested_model, attempts, degraded, cache, cost_usd, ttft_ms, latency_ms, json_valid, error_class, verdict
     FROM {source}''')
 c.execute('''
