@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowai.evals.suites.assertion_types import ASSERT_SET
+from flowai.evals.suites.assertion_types import ASSERT_SET, SET_TYPES
 from flowai.evals.suites.records import Assertion, Case
 from flowai.evals.suites.substitution import has_reference, substitute
 from flowai.evals.suites.yaml_reader import (
@@ -257,7 +257,7 @@ def _assertion(value: object, node: YamlNode) -> Assertion:
         raise node.error("an assertion without `type`", hint="such as `{type: contains, value: Paris}`")
     spelling = expect_text(fields["type"], node.at("type"))
     name = spelling.removeprefix("not-")
-    is_set = name == ASSERT_SET
+    is_set = name in SET_TYPES
     unsupported = _UNSUPPORTED_IN_ASSERTIONS | ({} if is_set else {"assert": f"only `{ASSERT_SET}` has `assert`"})
     check_keys(fields, _SET_KEYS if is_set else _ASSERTION_KEYS, node, unsupported=unsupported)
     metric = fields.get("metric")

@@ -1,7 +1,7 @@
 """Checks of answers that are or contain SQL.
 
-Source of the meaning: promptfoo, "Deterministic metrics", sections `is-sql` and `contains-sql`: one or more statements of
-a dialect, and lists of the tables and columns they may use (`select::null::orders`, regular expressions).
+Source of the meaning: promptfoo, "Deterministic metrics", sections `is-sql` and `contains-sql`: one or more statements
+of a dialect, and lists of the tables and columns they may use (`select::null::orders`, regular expressions).
 """
 
 from __future__ import annotations
@@ -118,7 +118,9 @@ def _settings(assertion: Assertion) -> dict[str, Any]:
         raise suite_error(assertion, f"found {quoted(value)}; expected a mapping", hint="such as {databaseType: MySQL}")
     unknown = next((key for key in value if key not in _KEYS), None)
     if unknown is not None:
-        raise suite_error(assertion, f"has an unknown key {quoted(unknown)}", hint=expected_one_of(_KEYS, found=unknown))
+        raise suite_error(
+            assertion, f"has an unknown key {quoted(unknown)}", hint=expected_one_of(_KEYS, found=unknown)
+        )
     return value
 
 
