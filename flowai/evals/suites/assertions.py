@@ -99,7 +99,7 @@ def read_assertion(value: object, node: YamlNode) -> Assertion:
     name = spelling.removeprefix("not-")
     if name.startswith(("promptfoo:redteam", "redteam:")):
         raise node.at("type").error(f"`{spelling}` is not supported", hint="flowai has no red-team plugins")
-    is_set = name == ASSERT_SET
+    is_set = name in SET_TYPES
     unsupported = _UNSUPPORTED | ({} if is_set else {"assert": f"only `{ASSERT_SET}` has `assert`"})
     fields = warn_unknown(
         fields,
