@@ -27,11 +27,12 @@ from flowai.evals.suites.yaml_reader import (
     expect_number,
     expect_text,
 )
+from flowai.evals.templates import resolve_references
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from flowai.evals.suites.records import CodeRef, SuiteProvider
+    from flowai.evals.suites.records import Assertion, CodeRef, SuiteProvider
     from flowai.evals.suites.yaml_reader import YamlNode
 
 MAX_ID_CHARS = 120
@@ -109,15 +110,23 @@ def read_cases(value: object, node: YamlNode, defaults: Defaults, *, name: str) 
             description=description,
             vars=combination,
             dynamic_vars=variables.dynamic,
-            assertions=tuple(
-                [template.for_case(combination, node.location, late_names=late_names) for template in assertions]
-            ),
+            assertions=_fill(assertions, combination, node, late_names),
             threshold=defaults.threshold if threshold is None else threshold,
             place=node.location,
             metadata=metadata,
             options=options,
             **_with_metadata(fields, metadata, node),
         )
+
+
+def _fill(
+    templates: tuple[AssertionTemplate, ...], variables: dict[str, Any], node: YamlNode, late_names: frozenset[str]
+) -> tuple[Assertion, ...]:
+    """Return a case's assertions with its variables."""
+    if not any(template.has_variables for template in templates):
+        return tuple([template.assertion for template in templates])
+    known = resolve_references(variables) if node.file.context.has_own_prompts else variables
+    return tuple([template.for_case(known, node.location, late_names=late_names) for template in templates])
 
 
 def _options(test: dict[str, Any], node: YamlNode) -> dict[str, Any]:

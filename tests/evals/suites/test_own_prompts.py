@@ -71,7 +71,7 @@ def test_prompts_are_files_beside_the_suite(suite_of: Read, write: Write) -> Non
     write("evals/p/t.j2", "{{ x }}\n")
     write("evals/p/make.py", "def build(context): return 'x'\n")
     write("evals/p/make.js", "module.exports = () => 'x'\n")
-    names = "two.txt page.md chat.json half.json chat.yaml rows.jsonl table.csv lines.csv t.j2 make.py:build make.js"
+    names = "two.txt page.md chat.json half.json chat.yaml rows.jsonl table.csv lines.csv t.j2 make.py:build make.py:Make.prompt make.js"
     suite = suite_of(f"prompts: [{', '.join(f'file://p/{name}' for name in names.split())}]\n{ECHO}")
     assert templates(suite) == [
         ("evals/p/two.txt#1", "text", "First"),
@@ -88,9 +88,10 @@ def test_prompts_are_files_beside_the_suite(suite_of: Read, write: Write) -> Non
         ("evals/p/lines.csv#2", "text", "Two"),
         ("evals/p/t.j2", "text", "{{ x }}\n"),
         ("evals/p/make.py:build", "function", ""),
+        ("evals/p/make.py:Make.prompt", "function", ""),
         ("evals/p/make.js", "function", ""),
     ]
-    function = suite.prompt_sources[-2].code
+    function = suite.prompt_sources[-3].code
     assert function is not None
     assert (function.language, function.function) == ("python", "build")
 
