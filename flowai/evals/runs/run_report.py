@@ -11,20 +11,25 @@ from flowai.evals.reports import PromptVersion, Report, groups_of, totals_of
 from flowai.prompts import PromptLock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
     from typing import Literal
 
     from flowai.evals.reports import Changes, EarlierTrial, Gate, Trial
     from flowai.workspace.workspace import Workspace
 
 
-def prompt_versions(workspace: Workspace, prompts: Iterable[str]) -> tuple[tuple[PromptVersion, ...], list[str]]:
-    """Compare prompts with their released bytes; return versions, and a warning for each that differs."""
-    lock = PromptLock.read(workspace.project.prompts_lock)
+def prompt_versions(prompts_lock: Path, digests: Mapping[str, str]) -> tuple[tuple[PromptVersion, ...], list[str]]:
+    """Compare prompts with their released bytes; return versions, and a warning for each that differs.
+
+    Args:
+        prompts_lock: hashes of released prompts.
+        digests: hashes of the tried prompts by id.
+    """
+    lock = PromptLock.read(prompts_lock)
     locked = {name for release in lock.releases.values() for name in release.prompts}
     versions, warnings = [], []
-    for name in prompts:
-        digest = workspace.library.load(name).hash
+    for name, digest in digests.items():
         changes = lock.changes(prompts={name: digest})
         state: Literal["released", "changed", "unpublished"] = "unpublished"
         if name in locked:
@@ -60,7 +65,9 @@ def build_report(
 ) -> Report:
     """Build the report of a run, with totals and decision; gates are by suite path."""
     suites = tuple(dict.fromkeys(trial.suite for trial in trials))
-    versions, warnings = prompt_versions(workspace, dict.fromkeys(trial.prompt for trial in trials))
+    prompts = dict.fromkeys(trial.prompt for trial in trials)
+    digests = {name: workspace.library.load(name).hash for name in prompts}
+    versions, warnings = prompt_versions(workspace.project.prompts_lock, digests)
     by_suite = {suite: totals_of([trial for trial in trials if trial.suite == suite]) for suite in suites}
     return Report(
         kind=facts.kind,

@@ -8,14 +8,14 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from flowai.evals.reports.page.text_table import TextTable
-from flowai.evals.reports.page.turns import count_outcomes, turn_of
 from flowai.evals.reports.slices import slice_rates, slices_of_trial
+from flowai.evals.reports.turns import count_outcomes, turn_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flowai.evals.reports.page.turns import Turn
     from flowai.evals.reports.records import EarlierTrial, Report, Trial
+    from flowai.evals.reports.turns import Turn
 
 OUTCOMES = ("pass", "fail", "error", "unscored")
 HASH_DIGITS = 16
