@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples(
     "flowai eval",
-    "flowai eval prompts/summary_v2 --model gpt-4o-mini --model smollm2 --html a.html",
+    "flowai eval prompts/summary_v2 -m gpt-4o-mini -m smollm2 --html a.html",
     "flowai eval evals/summary_v2.yaml --replay evals/recordings/summary_v2.jsonl",
 )
 
