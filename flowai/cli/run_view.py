@@ -37,6 +37,8 @@ def report_lines(report: Report, *, again: str, place: str, width: int | None) -
     for changes in (report.changes, *report.against_baseline):
         if changes is not None:
             yield from formatting.wrapped(change_line(changes), width)
+    if getattr(report, "comparison", ()):
+        yield from formatting.wrapped(one_line(getattr(report.decision, "sentence", ""), 1_000), width)
     yield from verdict_lines(report, place, width)
 
 

@@ -20,6 +20,7 @@ let current = 0; // position in rows
 let frame = 0;
 
 const rowKey = (row) => `${row.suite}:${row.case}`;
+const indexes = new Map(data.rows.map((row, index) => [rowKey(row), index]));
 const hasBaseline = data.rows.some((row) => row.cells.some((cell) => cell?.baseline || cell?.turn));
 
 function buildPage() {
@@ -103,8 +104,7 @@ function update() {
   columns = shownColumns();
   const found = filterRows(columns);
   rows = found.rows;
-  const position = rows.findIndex((index) => rowKey(data.rows[index]) === filters.row);
-  current = Math.max(0, position);
+  current = Math.max(0, rows.indexOf(indexes.get(filters.row)));
   for (const button of document.querySelectorAll("[data-tab]")) {
     button.textContent = `${button.dataset.name} ${formatCount(found.counts[button.dataset.tab])}`;
     button.setAttribute("aria-selected", String(button.dataset.tab === filters.tab));
@@ -114,10 +114,20 @@ function update() {
     if (select) select.value = filters[name];
   }
   if ($("search").value !== filters.q) $("search").value = filters.q;
-  drawHead();
   $("space").style.height = `${rows.length * ROW_HEIGHT}px`;
   $("list").setAttribute("aria-rowcount", String(rows.length + 1));
-  select(current, currentColumn());
+  select(current, columnOfTab());
+}
+
+// The current column; if its cell is not why the tab has the current row, the first one that is.
+function columnOfTab() {
+  const column = currentColumn();
+  if (!rows.length || filters.tab === "all") return column;
+  const isWanted = (index) => {
+    const cell = bits[rows[current]][index];
+    return filters.tab === "failing" ? cell?.isFailing : cell?.turn === filters.tab;
+  };
+  return isWanted(column) ? column : (columns.find(isWanted) ?? column);
 }
 
 function currentColumn() {
@@ -131,12 +141,22 @@ function drawHead() {
   $("list").style.setProperty("--min-width", `${(hasBaseline ? 20 : 11) + 10 * columns.length}rem`);
   const names = columns.map((column) => {
     const { prompt, model } = data.columns[column];
-    const cell = createElement("div", "cell", createElement("div", "name", prompt), createElement("div", "quiet name", model));
+    const cell = createElement("div", "cell", nameNode("name", prompt), nameNode("quiet name", model));
     cell.title = columnName(column);
     return cell;
   });
-  const baseline = createElement("div", "cell", "baseline", createElement("div", "quiet name", columnName(currentColumn())));
+  const known = rows.map((index) => data.rows[index].cells[currentColumn()]?.baseline).find(Boolean);
+  const run = known ? `${known.prompt ? `${known.prompt}, ` : ""}run ${known.run}` : "";
+  const baseline = createElement("div", "cell", "baseline", nameNode("quiet name", run));
+  baseline.title = `baseline of ${columnName(currentColumn())}`;
   $("head").replaceChildren(createElement("div", "cell", "case and input"), ...(hasBaseline ? [baseline] : []), ...names);
+}
+
+// A name that may wrap after a slash or a dash.
+function nameNode(className, name) {
+  const node = createElement("div", className);
+  for (const part of name.split(/(?<=[/-])/)) node.append(part, createElement("wbr"));
+  return node;
 }
 
 function drawRows() {
@@ -201,12 +221,13 @@ function select(position, column) {
   current = Math.min(Math.max(0, position), Math.max(0, rows.length - 1));
   filters.column = column === columns[0] && columns[0] === 0 ? "" : String(column);
   const list = $("list");
+  if (!$("head").children.length) drawHead();
   const top = current * ROW_HEIGHT;
   const height = list.clientHeight - $("head").offsetHeight;
   if (top < list.scrollTop) list.scrollTop = top;
   else if (top + ROW_HEIGHT > list.scrollTop + height) list.scrollTop = top + ROW_HEIGHT - height;
   if (rows.length) filters.row = rowKey(data.rows[rows[current]]);
-  if (hasBaseline) drawHead();
+  drawHead();
   drawRows();
   drawDetail();
   showStatus();

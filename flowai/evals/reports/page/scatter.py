@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _WIDTH, _HEIGHT = 760, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 24, 18, 46
 _MIN_RADIUS, _MAX_RADIUS = 9.0, 20.0
-_TICK_COUNT = 4
+_TICK_COUNT = 5
 MAX_POINT_COUNT = 40
 COLUMNS = ("", "prompt", "model", "pass rate", "95 % interval", "n", "cost per answer", "latency p50")
 _NUMERIC = ("pass rate", "95 % interval", "n", "cost per answer", "latency p50")

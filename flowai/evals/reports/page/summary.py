@@ -24,10 +24,15 @@ MAX_FAILING_CHARS = 400
 MAX_SLICE_COUNT = 60
 MAX_WARNING_COUNT = 20
 MAX_LIMIT_COUNT = 3
+MAX_SENTENCE_CHARS = 1_500
 _SIGNS = {"pass": "\u2713", "fail": "\u2717", "error": "!", "inconclusive": "?", "unscored": "?"}
 _COLOURS = {"pass": "good", "fail": "bad", "error": "warn", "inconclusive": "quiet", "unscored": "quiet"}
 _ORDER = ("fail", "error", "unscored")
-_TEXT_COLUMNS = frozenset({"suite", "prompt", "model", "metric", "slice", ""})
+_TEXT_COLUMNS = frozenset({"suite", "prompt", "model", "metric", "slice", "baseline", ""})
+_COMPARISON_COLUMNS = (
+    "prompt", "model", "metric", "baseline", "n", "difference", "interval", "p", "", "needs n",
+)  # fmt: skip
+_COMPARED = {True: "not worse", False: "worse", None: "undecided"}
 _SLICE_COLUMNS = ("slice", "cases", "pass rate", "95 % interval", "n")
 
 
@@ -48,6 +53,9 @@ def summary(report: Report, turns: Mapping[str, int]) -> Iterator[Markup]:
         _folded("Totals and gate", _totals(report)),
         _folded("Quality, cost, latency", scatter(points_of(report))),
     ]
+    compared = _comparison(report)
+    if compared:
+        facts.insert(0, _folded("Comparison with the baseline", compared))
     slices = slice_rates(report.trials)
     if slices:
         rows = [
@@ -75,8 +83,10 @@ def verdict_sentence(report: Report, turns: Mapping[str, int]) -> str:
     totals = report.totals
     missing = [(totals.error_count, "without an answer"), (totals.unscored_count, "not judged")]
     parts += [f"{count(number, 'trial')} {text}." for number, text in missing if number]
+    sentence: str = getattr(report.decision, "sentence", "")
     unmet = [check for check in report.decision.checks if check.passed is not True]
-    parts += [f"{one_line(check.metric)}: {_limit_text(check)}." for check in unmet[:MAX_LIMIT_COUNT]]
+    limits = [f"{one_line(check.metric)}: {_limit_text(check)}." for check in unmet[:MAX_LIMIT_COUNT]]
+    parts += [one_line(sentence, MAX_SENTENCE_CHARS)] if sentence else limits
     if sum(turns.values()):
         named = (("worse", "turned worse"), ("better", "turned better"), ("noise", "within noise"))
         changed = ", ".join(f"{turns[key]:,} {text}" for key, text in named if turns.get(key))
@@ -84,6 +94,26 @@ def verdict_sentence(report: Report, turns: Mapping[str, int]) -> str:
     elif report.changes is not None or report.against_baseline:
         parts.append(f"Compared with {_compared_with(report)}: nothing turned.")
     return " ".join(parts)
+
+
+def _comparison(report: Report) -> Markup:
+    """Build the table of paired comparisons, if the gate made some."""
+    rows = [
+        (
+            one_line(item.prompt),
+            one_line(item.model),
+            one_line(item.metric),
+            one_line(item.baseline),
+            f"{item.case_count:,}",
+            "-" if item.difference is None else f"{item.difference:+.3f}",
+            f"{item.low:+.3f} to {item.high:+.3f}",
+            f"{item.p_value:.2g}",
+            _COMPARED[item.passed],
+            "-" if item.needed_case_count is None else f"{item.needed_case_count:,}",
+        )
+        for item in getattr(report, "comparison", ())
+    ]
+    return _table(_COMPARISON_COLUMNS, rows)
 
 
 def _limit_text(check: GateCheck) -> str:
