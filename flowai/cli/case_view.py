@@ -1,4 +1,4 @@
-"""One case of a run on the screen: inputs, answers, reasons."""
+"""Screen of one case of a run: inputs, answers, reasons."""
 
 from __future__ import annotations
 

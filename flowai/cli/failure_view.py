@@ -50,7 +50,7 @@ def failure_groups(trials: Sequence[Trial]) -> list[FailureGroup]:
         group.members.setdefault(_name(trial, several=several), []).append(trial)
     found: list[FailureGroup] = []
     for group in groups.values():
-        if len(group.members) >= MIN_GROUP_COUNT and group.reason and group.outcome != "pass":
+        if len(group.members) >= _min_group_count(group) and group.reason and group.outcome != "pass":
             found.append(group)
             continue
         for name, members in group.members.items():
@@ -58,6 +58,11 @@ def failure_groups(trials: Sequence[Trial]) -> list[FailureGroup]:
             found.append(FailureGroup(outcome=group.outcome, reason=group.reason, place=place, members={name: members}))
     order = {trial.key: number for number, trial in enumerate(trials)}
     return sorted(found, key=lambda group: order[next(iter(group.members.values()))[0].key])
+
+
+def _min_group_count(group: FailureGroup) -> int:
+    """Return the size from which cases are shown together; errors have no answer that could differ."""
+    return 2 if group.outcome == "error" else MIN_GROUP_COUNT
 
 
 def failure_reason(trial: Trial) -> tuple[str, str]:
@@ -93,7 +98,8 @@ def failure_lines(trials: Sequence[Trial], *, again: str, width: int | None) -> 
         if len(group.members) > 1:
             yield from _shared_lines(name, group, again, width or DEFAULT_WIDTH)
         else:
-            yield from _single_lines(one_line(name, max(limit, 8)).ljust(column), group, again, width or DEFAULT_WIDTH)
+            longest = max(8, (width or DEFAULT_WIDTH) - len(_INDENT) - 2 - MIN_REASON_CHARS)
+            yield from _single_lines(one_line(name, longest).ljust(column), group, again, width or DEFAULT_WIDTH)
     hidden = sum(len(group.members) for group in groups[MAX_SHOWN_COUNT:])
     if hidden:
         yield f"... and {formatting.count(hidden, 'more case', 'more cases')} in the report"
@@ -130,22 +136,22 @@ def _single_lines(name: str, group: FailureGroup, again: str, width: int) -> Ite
     while facts and len("  ".join([head, *facts])) + 2 + min(len(group.reason), MIN_REASON_CHARS) > width:
         facts.pop(0)
     line = "  ".join([head, *facts])
-    room = width - len(line) - 2
-    if room < min(len(group.reason), MIN_REASON_CHARS):  # a long name: the reason has a line of its own
+    free_chars = width - len(line) - 2
+    if free_chars < min(len(group.reason), MIN_REASON_CHARS):  # a long name: the reason has a line of its own
         yield line.rstrip()
         yield f"{_INDENT}{one_line(group.reason, max(8, width - len(_INDENT)))}"
     else:
-        yield "  ".join([line, *([one_line(group.reason, room)] if group.reason else [])]).rstrip()
+        yield "  ".join([line, *([one_line(group.reason, free_chars)] if group.reason else [])]).rstrip()
     yield from _evidence(first, group, again, width)
 
 
 def _shared_lines(name: str, group: FailureGroup, again: str, width: int) -> Iterator[str]:
     head = f"{OUTCOME_WORDS[group.outcome]:<5} {name}: "
     place = f"  {group.place}" if group.place else ""
-    room = width - len(head) - len(place)
-    if room < MIN_REASON_CHARS:
-        place, room = "", width - len(head)
-    yield f"{head}{one_line(group.reason, max(8, room))}{place}"
+    free_chars = width - len(head) - len(place)
+    if free_chars < MIN_REASON_CHARS:
+        place, free_chars = "", width - len(head)
+    yield f"{head}{one_line(group.reason, max(8, free_chars))}{place}"
     yield _INDENT + _cases_text(_case_names(group), width - len(_INDENT))
     yield from _evidence(next(iter(group.members.values()))[0], group, again, width)
 
@@ -170,11 +176,11 @@ def _evidence(trial: Trial, group: FailureGroup, again: str, width: int) -> Iter
         yield f"{_INDENT}again: {again}"
     if group.outcome not in ("fail", "unscored") or trial.output is None:
         return
-    room = width - len(_INDENT)
+    free_chars = width - len(_INDENT)
     asked = trial.input_text
     if not asked:
-        yield f"{_INDENT}{one_line(trial.output, min(100, room)) or '(empty answer)'}"
+        yield f"{_INDENT}{one_line(trial.output, min(100, free_chars)) or '(empty answer)'}"
         return
-    half = max(8, (room - len(_ARROW)) // 2)
+    half = max(8, (free_chars - len(_ARROW)) // 2)
     answer = one_line(trial.output, half) or "(empty answer)"
-    yield f"{_INDENT}{answer}{_ARROW}{one_line(asked, max(8, room - len(_ARROW) - len(answer)))}"
+    yield f"{_INDENT}{answer}{_ARROW}{one_line(asked, max(8, free_chars - len(_ARROW) - len(answer)))}"

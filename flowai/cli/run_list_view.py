@@ -20,6 +20,7 @@ _LIST_SIDES = {"cases": ">", "passed": ">", "pass rate": ">", "errors": ">", "co
 _LIST_DROP_ORDER = ("errors", "cost", "passed", "started (UTC)", "cases")
 MAX_TARGET_CHARS = 40
 MAX_TURNED_COUNT = 20
+MAX_NAMES_CHARS = 24
 DEFAULT_WIDTH = 160
 _TURN_WORDS = {"worse": "WORSE", "better": "better", "noise": "noise"}
 _INDENT = " " * 7
@@ -97,7 +98,7 @@ def _different_names(base: Report, run: Report) -> Iterator[tuple[str, ...]]:
     for name in ("prompt", "model"):
         names = [", ".join(dict.fromkeys(getattr(group, name) for group in report.groups)) for report in (base, run)]
         if names[0] != names[1]:
-            yield name, *(one_line(text, 32) for text in names), ""
+            yield name, *(one_line(text, MAX_NAMES_CHARS) for text in names), ""
 
 
 def _turned_lines(turned: TurnedCase, run: Report, width: int) -> Iterator[str]:
@@ -111,8 +112,8 @@ def _turned_lines(turned: TurnedCase, run: Report, width: int) -> Iterator[str]:
     if turned.reason:
         was = "was: " if turned.turn == "better" else ""
         place = f"  {turned.place}" if turned.place else ""
-        room = width - len(_INDENT) - len(place) - len(was)
-        yield f"{_INDENT}{was}{one_line(turned.reason, max(20, room))}{place}"
+        free_chars = width - len(_INDENT) - len(place) - len(was)
+        yield f"{_INDENT}{was}{one_line(turned.reason, max(20, free_chars))}{place}"
     if turned.turn != "noise" and turned.output is not None:
         half = (width - len(_INDENT) - 6) // 2
         before = "(no answer)" if turned.output_before is None else one_line(turned.output_before, half)

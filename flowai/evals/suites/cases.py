@@ -47,7 +47,7 @@ _ASSERTION_KEYS = frozenset({"type", "value", "threshold", "weight", "metric"})
 _SET_KEYS = frozenset({"type", "assert", "threshold", "weight", "metric"})
 _OPTION_KEYS = frozenset({"disableVarExpansion", "disableDefaultAsserts"})
 
-_NO_CODE = "flowai runs no code from suites"
+_NO_CODE = "flowai executes no code from suites"
 _NO_GRADING = "assertions graded by a model are not supported yet"
 _UNSUPPORTED_IN_TESTS = {
     **dict.fromkeys(("provider", "providers"), "models are chosen for the whole suite, under `providers`"),

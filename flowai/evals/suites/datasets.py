@@ -26,7 +26,7 @@ _UNSUPPORTED_SUFFIXES = {
     ".parquet": "export it as JSONL",
     **dict.fromkeys((".xlsx", ".xls"), "export the sheet as CSV in UTF-8"),
     ".tsv": "export it as CSV with commas",
-    **dict.fromkeys((".py", ".js", ".ts"), "flowai runs no code from suites; write its rows to a JSONL file"),
+    **dict.fromkeys((".py", ".js", ".ts"), "flowai executes no code from suites; write its rows to a JSONL file"),
 }
 
 DatasetRow = tuple[dict[str, Any], YamlNode]

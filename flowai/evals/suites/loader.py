@@ -40,7 +40,7 @@ _SETTINGS = frozenset({"feature", "repeats", "gate", "baseline"})
 _RATES = frozenset({"pass_rate", "json_valid_rate"})
 _DURATIONS = {"latency_p95": "latency_p95_ms", "ttft_p95": "ttft_p95_ms"}
 _GATE_KEYS = frozenset({*_RATES, *_DURATIONS, "cost_usd", "metrics"})
-_NO_CODE = "flowai runs no code from suites"
+_NO_CODE = "flowai executes no code from suites"
 _UNSUPPORTED = {
     "targets": "write `providers`",
     "scenarios": "write one test with lists in `vars`, or several tests",

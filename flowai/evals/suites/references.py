@@ -25,7 +25,7 @@ _LITELLM_PROVIDERS = {"google": "gemini", "vertex": "vertex_ai", "azureopenai": 
 _UNSUPPORTED_IN_PROVIDERS = {
     "config": "set parameters in the prompt's front matter or in a release in registry.yaml",
     "prompts": "every prompt of a suite runs on every model; use two suites",
-    "transform": "flowai runs no code from suites",
+    "transform": "flowai executes no code from suites",
     "delay": "use `--max-concurrency`",
     "env": "set keys in the environment or in .env",
 }

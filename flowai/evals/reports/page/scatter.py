@@ -31,7 +31,7 @@ _NUMERIC = ("pass rate", "95 % interval", "n", "cost per answer", "latency p50")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Point:
+class PlotPoint:
     """A prompt on a model, here or in the compared run."""
 
     mark: str
@@ -45,7 +45,7 @@ class Point:
     """Median."""
 
 
-def points_of(report: Report) -> list[Point]:
+def points_of(report: Report) -> list[PlotPoint]:
     """Return a point per prompt and model, and a hollow one for each compared with."""
     members: dict[tuple[str, str], list[Trial]] = defaultdict(list)
     for trial in report.trials:
@@ -57,7 +57,7 @@ def points_of(report: Report) -> list[Point]:
     return points[:MAX_POINT_COUNT]
 
 
-def _earlier_points(report: Report, mark: str, model: str, trials: Sequence[Trial]) -> list[Point]:
+def _earlier_points(report: Report, mark: str, model: str, trials: Sequence[Trial]) -> list[PlotPoint]:
     import msgspec
 
     earlier = {item.key: item for item in report.earlier}
@@ -73,9 +73,9 @@ def _earlier_points(report: Report, mark: str, model: str, trials: Sequence[Tria
     return [_point(mark, name, model, before, is_earlier=True)]
 
 
-def _point(mark: str, prompt: str, model: str, trials: Sequence[Trial], *, is_earlier: bool) -> Point:
+def _point(mark: str, prompt: str, model: str, trials: Sequence[Trial], *, is_earlier: bool) -> PlotPoint:
     costs = [trial.cost_usd for trial in trials if trial.cost_usd is not None]
-    return Point(
+    return PlotPoint(
         mark=mark,
         prompt=prompt,
         model=model,
@@ -86,7 +86,7 @@ def _point(mark: str, prompt: str, model: str, trials: Sequence[Trial], *, is_ea
     )
 
 
-def scatter(points: Sequence[Point]) -> Markup:
+def scatter(points: Sequence[PlotPoint]) -> Markup:
     """Build the table of the points and, if at least two can be placed, the plot above it."""
     by_cost = any(point.cost_usd for point in points)
     placed = [point for point in points if _x(point, by_cost=by_cost) is not None and point.rate.observation_count]
@@ -107,11 +107,11 @@ def scatter(points: Sequence[Point]) -> Markup:
     return joined((plot, table(COLUMNS, rows, numeric=_NUMERIC)))
 
 
-def _x(point: Point, *, by_cost: bool) -> float | None:
+def _x(point: PlotPoint, *, by_cost: bool) -> float | None:
     return point.cost_usd if by_cost else point.latency_ms
 
 
-def _plot(points: Sequence[Point], *, by_cost: bool) -> Markup:
+def _plot(points: Sequence[PlotPoint], *, by_cost: bool) -> Markup:
     xs = [_x(point, by_cost=by_cost) or 0.0 for point in points]
     top_x = _nice_top(max(xs))
     low_y = math.floor(min(point.rate.interval.low for point in points) * 10) / 10
