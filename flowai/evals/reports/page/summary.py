@@ -158,7 +158,7 @@ def failing_cases(report: Report) -> Markup:
     hidden_count = len(trials) - len(articles)
     if hidden_count:
         articles.append(tag("p", f"{hidden_count:,} more are in report.json and in the table that needs JavaScript."))
-    outcomes = Counter(trial.outcome for trial in trials)
+    outcomes: Counter[str] = Counter(trial.outcome for trial in trials)
     title = ", ".join(f"{outcomes[outcome]:,} {outcome}" for outcome in _ORDER if outcomes[outcome])
     return section(f"Not passed: {title or 'none'}", joined(articles) or tag("p", "Every trial passed."))
 
@@ -179,4 +179,5 @@ def _evidence(trial: Trial) -> Iterator[Markup]:
         left_out = len(trial.output) - MAX_FAILING_CHARS
         more = f" [... {left_out:,} more characters]" if left_out > 0 else ""
         # an HTML parser drops the first line feed inside <pre>
-        yield tag("pre", "\n", f"{trial.output[:MAX_FAILING_CHARS]}{more}" or "(empty answer)", dir="auto")
+        shown = trial.output[:MAX_FAILING_CHARS].replace("\r", "\n")
+        yield tag("pre", "\n", f"{shown}{more}" or "(empty answer)", dir="auto")
