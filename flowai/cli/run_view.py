@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _GAP = "     "
 MAX_LIMIT_COUNT = 3
+MAX_NAME_CHARS = 48
 _HEAD_DROP_ORDER = (2, 5, 3)
 """Columns that are left out on a narrow terminal, the least important first: suite, p95, cases."""
 
@@ -37,21 +38,20 @@ def report_lines(report: Report, *, again: str, place: str, width: int | None) -
     for changes in (report.changes, *report.against_baseline):
         if changes is not None:
             yield from formatting.wrapped(change_line(changes), width)
-    if getattr(report, "comparison", ()):
-        yield from formatting.wrapped(one_line(getattr(report.decision, "sentence", ""), 1_000), width)
     yield from verdict_lines(report, place, width)
 
 
 def head_lines(report: Report, width: int | None) -> Iterator[str]:
     """Yield a line for each prompt on each model; with its own figures if there are several."""
-    prompts = {prompt.id: f"{prompt.id} @{prompt.hash[:6]} ({prompt.state})" for prompt in report.prompts}
+    versions = {prompt.id: f" @{prompt.hash[:6]} ({prompt.state})" for prompt in report.prompts}
     cases = {(trial.suite, trial.prompt, trial.model, trial.case) for trial in report.trials}
     case_counts = Counter(case[:3] for case in cases)
     rows = []
     for group in report.groups:
         totals = group.totals
         case_count = case_counts[group.suite, group.prompt, group.model]
-        row = [prompts[group.prompt], group.model, group.suite, formatting.count(case_count, "case")]
+        prompt = f"{one_line(group.prompt, MAX_NAME_CHARS)}{versions.get(group.prompt, '')}"
+        row = [prompt, one_line(group.model, MAX_NAME_CHARS), group.suite, formatting.count(case_count, "case")]
         if len(report.groups) > 1:
             row.append(f"{totals.pass_count}/{totals.pass_count + totals.fail_count} pass")
             row.append(f"p95 {formatting.duration(totals.latency.p95_ms)}")

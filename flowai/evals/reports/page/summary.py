@@ -32,6 +32,7 @@ _TEXT_COLUMNS = frozenset({"suite", "prompt", "model", "metric", "slice", "basel
 _COMPARISON_COLUMNS = (
     "prompt", "model", "metric", "baseline", "n", "difference", "interval", "p", "", "needs n",
 )  # fmt: skip
+_GATE_SLICE_COLUMNS = ("slice", "cases", "pass rate", "95 % interval", "difference", "p (Holm)", "")
 _COMPARED = {True: "not worse", False: "worse", None: "undecided"}
 _SLICE_COLUMNS = ("slice", "cases", "pass rate", "95 % interval", "n")
 
@@ -55,7 +56,7 @@ def summary(report: Report, turns: Mapping[str, int]) -> Iterator[Markup]:
     ]
     compared = _comparison(report)
     if compared:
-        facts.insert(0, _folded("Comparison with the baseline", compared))
+        facts.insert(0, _folded("Comparison with the baseline", joined((compared, _gate_slices(report)))))
     slices = slice_rates(report.trials)
     if slices:
         rows = [
@@ -114,6 +115,23 @@ def _comparison(report: Report) -> Markup:
         for item in getattr(report, "comparison", ())
     ]
     return _table(_COMPARISON_COLUMNS, rows)
+
+
+def _gate_slices(report: Report) -> Markup:
+    """Build the table of the slices that the gate names."""
+    rows = [
+        (
+            one_line(item.name),
+            f"{item.case_count:,}",
+            rate(item.pass_rate),
+            f"{rate(item.low)} to {rate(item.high)}",
+            "-" if item.difference is None else f"{item.difference:+.3f}",
+            f"{item.p_value:.2g}",
+            "ok" if item.passed else "worse",
+        )
+        for item in getattr(report, "slices", ())
+    ]
+    return section("Slices of the gate", _table(_GATE_SLICE_COLUMNS, rows))
 
 
 def _limit_text(check: GateCheck) -> str:
