@@ -176,6 +176,10 @@ class InfrastructureError(FlowaiError):
     exit_code = ExitCode.INFRASTRUCTURE
 
 
+class FileWriteError(InfrastructureError):
+    """A file cannot be written: the disk is full, or the directory read-only or none at all."""
+
+
 class BudgetError(InfrastructureError):
     """A call would cost more than its feature may spend; raised before the call.
 

@@ -24,7 +24,7 @@ from flowai.evals.runs.trials import (
 )
 from flowai.providers import create_client
 from flowai.rendering import formatting
-from flowai.rendering.report_files import check_endings, write_reports
+from flowai.rendering.report_files import check_endings, write_result
 from flowai.workspace.workspace import open_workspace
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ class EvalResult:
 
     report: Report
     directory: Path
+    unwritten: tuple[str, ...] = ()
+    """A line per report file that cannot be written."""
 
 
 def run_eval(context: CommandContext, options: EvalOptions, observer: Observer) -> EvalResult:
@@ -90,8 +92,8 @@ def run_eval(context: CommandContext, options: EvalOptions, observer: Observer) 
         run.finish(context.clock_s() - started_s)
     report = _build_report(workspace, planned, run, options, calls_wall_s)
     directory = workspace.project.reports / run.run_id
-    write_reports(report, [*(directory / name for name in STANDARD_NAMES), *options.outputs], WRITERS)
-    return EvalResult(report=report, directory=directory)
+    files = [*(directory / name for name in STANDARD_NAMES), *options.outputs]
+    return EvalResult(report=report, directory=directory, unwritten=write_result(report, files, WRITERS))
 
 
 def watched_files(context: CommandContext) -> list[Path]:

@@ -24,7 +24,7 @@ from flowai.prompts import PromptLock
 from flowai.providers import PriceTable, create_client
 from flowai.registry import check_daily_limits, single_provider_warnings
 from flowai.releases.integrity import changes_since
-from flowai.rendering.report_files import check_endings, write_reports
+from flowai.rendering.report_files import check_endings, write_result
 from flowai.workspace.workspace import open_workspace
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ class SmokeResult:
     junit: Path
     untried: tuple[str, ...] = ()
     """A line per fallback model that was not tried, and why."""
+    unwritten: tuple[str, ...] = ()
+    """A line per report file that cannot be written."""
 
 
 def run_smoke(context: CommandContext, options: SmokeOptions, observer: Observer) -> SmokeResult:
@@ -154,8 +156,15 @@ def run_smoke(context: CommandContext, options: SmokeOptions, observer: Observer
     )
     report = build_report(workspace, [trials[trial.key] for trial in (*planned, *spares)], {}, facts)
     junit = workspace.project.reports / "smoke.xml"
-    write_reports(report, [junit, *options.outputs], WRITERS)
-    return SmokeResult(report=report, release=release, current=serving.release, junit=junit, untried=untried)
+    unwritten = write_result(report, [junit, *options.outputs], WRITERS)
+    return SmokeResult(
+        report=report,
+        release=release,
+        current=serving.release,
+        junit=junit,
+        untried=untried,
+        unwritten=unwritten,
+    )
 
 
 def _check_integrity(workspace: Workspace) -> None:
