@@ -9,7 +9,9 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Every package is pinned with its hashes in requirements/, so that each day's installation is the same.
-# Python compiles a module when it is first imported: compiling all of them would double the time.
+# Python compiles a module when it is first imported: compiling all of them would double the time. It must keep what it
+# compiled: the tests start thousands of processes.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --no-compile
 PINNED := $(INSTALL) --require-hashes

@@ -12,6 +12,7 @@ FlowaiError                     70  never raised directly
 │   ├── MissingKeyError          3  a model needs an environment variable that is not set
 │   └── RecordingMissError       3  replay: the request was never recorded
 ├── InfrastructureError          4  this machine or a service failed: disk full, port in use, no server
+│   ├── FileWriteError           4  a file cannot be written: disk full, read-only
 │   ├── BudgetError              4  a call would cost more than its feature may spend
 │   └── CallError                4  a provider failed; carries provider, model, status and whether a retry may succeed
 │       ├── RateLimitedError     4  429, or the provider's equivalent

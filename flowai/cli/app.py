@@ -13,7 +13,7 @@ from flowai import __version__
 from flowai.cli import console, streams
 from flowai.cli.command_group import CommandGroup
 from flowai.cli.help_format import examples
-from flowai.errors import ExitCode, FlowaiError, InterruptedRunError, UsageError
+from flowai.errors import ExitCode, FlowaiError, InfrastructureError, InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,10 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     code = run(given)
     sys.stdout.flush()
     problem = streams.lost_output()
-    if problem is not None:
-        console.print_progress_line(f"warning: stdout cannot be written: {problem}; the output is incomplete")
-        if code == ExitCode.DONE and _name_of(given) not in DECIDING_COMMANDS:
-            code = ExitCode.INFRASTRUCTURE
+    if problem is not None and code == ExitCode.DONE and _name_of(given) not in DECIDING_COMMANDS:
+        console.print_error(InfrastructureError(f"stdout cannot be written: {problem}", hint="the output is incomplete"))
+        code = ExitCode.INFRASTRUCTURE
     sys.exit(code)
 
 

@@ -112,6 +112,12 @@ class PriceTable:
             self._decoded[model] = None if raw is None else msgspec.json.decode(raw, type=dict[str, Any])
         return self._decoded[model]
 
+    def names(self) -> tuple[str, ...]:
+        """List the models of the table, in its order."""
+        if self._rows is None:
+            self._rows = _read(self._file or _packaged())
+        return tuple(self._rows)
+
     def _raw_row(self, model: str) -> msgspec.Raw | None:
         if self._rows is None:
             self._rows = _read(self._file or _packaged())

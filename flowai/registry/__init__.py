@@ -15,6 +15,7 @@ from flowai.registry.resolve import (
     resolve_release,
     secret_values,
 )
+from flowai.registry.retirement import Retirement, check_retirements, retirements
 from flowai.registry.server_policy import Serve, ServeKey, ServeQueue, TenantLimits
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "ModelEntry",
     "Registry",
     "Release",
+    "Retirement",
     "Rollout",
     "Serve",
     "ServeKey",
@@ -35,6 +37,7 @@ __all__ = [
     "binding",
     "cache_address",
     "check_daily_limits",
+    "check_retirements",
     "endpoint_as_written",
     "endpoint_of",
     "environment_file",
@@ -46,6 +49,7 @@ __all__ = [
     "load_registry",
     "model_chain",
     "resolve_release",
+    "retirements",
     "secret_values",
     "single_provider_warnings",
 ]

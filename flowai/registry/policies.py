@@ -20,6 +20,8 @@ from flowai.registry.fields import (
 )
 from flowai.timestamps import parse_duration_s
 
+SECONDS_PER_DAY = 86_400
+
 
 class BreakerPolicy(RegistryRecord, frozen=True, kw_only=True):
     """When a failing provider gets no calls for a while."""
@@ -157,8 +159,27 @@ class WatchPolicy(RegistryRecord, frozen=True, kw_only=True):
     """Guardrails of `policies.canary`; default all of them; `[]`: only failed calls are checked."""
 
 
+class RetirementPolicy(RegistryRecord, frozen=True, kw_only=True):
+    """Limits for reports of a model's end date. Dates are from LiteLLM's price table; see `flowai models`."""
+
+    warn: Duration = "60d"
+    """Time before the end date from which `smoke`, `release publish` and `watch` warn."""
+    fail: Duration = "14d"
+    """Time before the end date from which `smoke` and `release publish` fail."""
+
+    @property
+    def warn_days(self) -> float:
+        """`warn` in days."""
+        return parse_duration_s(self.warn) / SECONDS_PER_DAY
+
+    @property
+    def fail_days(self) -> float:
+        """`fail` in days."""
+        return parse_duration_s(self.fail) / SECONDS_PER_DAY
+
+
 class Policies(RegistryRecord, frozen=True, kw_only=True):
-    """Policies of breakers, retries, alerts, rollouts and automatic rollback."""
+    """Policies of breakers, retries, alerts, rollouts, automatic rollback and retired models."""
 
     breaker: BreakerPolicy = BreakerPolicy()
     """Circuit breaker of each provider."""
@@ -170,6 +191,8 @@ class Policies(RegistryRecord, frozen=True, kw_only=True):
     """Stages and guardrails of rollouts."""
     watch: WatchPolicy = WatchPolicy()
     """Automatic rollback."""
+    retirement: RetirementPolicy = RetirementPolicy()
+    """Models that their provider retires soon."""
 
     @property
     def watched_guardrails(self) -> tuple[Guardrail, ...]:

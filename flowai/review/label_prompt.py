@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowai.finetune.decisions.labels import judgement_schema
-from flowai.prompts import openai_messages, parse_prompt
+from flowai.prompts import load_package_prompt, openai_messages
 
 if TYPE_CHECKING:
     from flowai.finetune.records import Pair
@@ -21,10 +19,7 @@ class LabelPrompt:
     """The label prompt, read once."""
 
     def __init__(self) -> None:
-        text = (files("flowai.review") / _FILE).read_text(encoding="utf-8")
-        self._prompt: Prompt = parse_prompt(
-            text, id="flowai/label", path=Path(_FILE), file=f"flowai's own {_FILE}", partials=_NoPartials()
-        )
+        self._prompt: Prompt = load_package_prompt("flowai.review", _FILE)
 
     @property
     def hash(self) -> str:
@@ -49,14 +44,6 @@ class LabelPrompt:
             "answer": pair.output if pair.answer is None else pair.answer,
         }
         return openai_messages(self._prompt.render(values).messages)
-
-
-class _NoPartials:
-    def get(self, name: str) -> None:  # noqa: ARG002 - a partial's name
-        return None
-
-    def names(self) -> tuple[str, ...]:
-        return ()
 
 
 def _turn_text(turn: dict[str, Any]) -> str:

@@ -9,7 +9,8 @@ import msgspec
 
 from flowai.errors import Place, PromptError, UsageError
 from flowai.prompts import PromptLibrary, PromptLock
-from flowai.registry import Rollout
+from flowai.providers import PriceTable
+from flowai.registry import Rollout, check_retirements
 from flowai.releases.diff import Difference, changed_features, differences
 from flowai.releases.integrity import changes_since, locked_release
 from flowai.releases.ledger import LedgerEntry, entry_id
@@ -83,11 +84,12 @@ def publish(context: CommandContext, options: PublishOptions, observer: Observer
         if rollout is not None and rollout.candidate == name:
             return _already_published(session, options, rollout, baseline)
         _check_publishable(session, status, name, baseline)
+        retired = check_retirements(registry, (name,), today=context.now().date(), prices=PriceTable())
         library = PromptLibrary(session.source.project)
         lock = _add_to_lock(session, name, library)
         smoke, untried = _smoke(session, options, observer) if options.smoke else ("skipped", ())
         if smoke not in ("pass", "skipped"):
-            return _result(session, options, baseline, smoke=smoke, stage=None, warnings=untried)
+            return _result(session, options, baseline, smoke=smoke, stage=None, warnings=(*retired, *untried))
         lock.write(session.source.project.prompts_lock)
         new_rollout = Rollout(
             candidate=name, stage=registry.policies.canary.stages[0], started_at=context.now().replace(microsecond=0)
@@ -97,7 +99,7 @@ def publish(context: CommandContext, options: PublishOptions, observer: Observer
             return msgspec.structs.replace(own, rollout=new_rollout)
 
         warnings = session.apply_step(_entry(session, options, new_rollout, smoke), rollout, start)
-        warnings = (*untried, *warnings)
+        warnings = (*retired, *untried, *warnings)
         result = _result(session, options, baseline, smoke=smoke, stage=new_rollout.stage, warnings=warnings)
         return msgspec.structs.replace(result, changed=True)
 

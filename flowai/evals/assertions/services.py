@@ -37,10 +37,26 @@ class CodeRunner(Protocol):
 class ModelCaller(Protocol):
     """Calls the models of graded and semantic checks."""
 
+    def check_grader(self, grader: SuiteProvider | None) -> None:
+        """Check that a grader can be called, before any call is paid for; None for the default grader.
+
+        Raises:
+            SuiteError: there is no default grader.
+            MissingKeyError: it has no key.
+        """
+        ...
+
     async def complete(
-        self, grader: SuiteProvider | None, messages: Sequence[ChatMessage], *, params: Mapping[str, Any]
+        self,
+        grader: SuiteProvider | None,
+        messages: Sequence[ChatMessage],
+        *,
+        params: Mapping[str, Any],
+        schema: Mapping[str, Any] | None = None,
     ) -> Completion:
         """Return a grader's answer; None for the default grader.
+
+        `schema` is the JSON Schema of the answer; a grader that does not know schemas answers without.
 
         Raises:
             CallError: it failed.
@@ -57,6 +73,15 @@ class ModelCaller(Protocol):
         """
         ...
 
+    async def moderate(self, grader: SuiteProvider | None, text: str) -> tuple[str, ...]:
+        """Return the categories for which a moderation model flags a text; None for the default model.
+
+        Raises:
+            CallError: it failed.
+            SuiteError: there is no such model.
+        """
+        ...
+
 
 class WebhookCaller(Protocol):
     """Posts answers to the addresses of `webhook` assertions."""
@@ -70,6 +95,18 @@ class WebhookCaller(Protocol):
         ...
 
 
+class TemplateRenderer(Protocol):
+    """Renders the templates that a suite writes itself."""
+
+    def render(self, template: str, variables: Mapping[str, Any]) -> str:
+        """Return the rendered text.
+
+        Raises:
+            SuiteError: the template is wrong.
+        """
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckServices:
     """Services of a run's checks; None for one that this run does not have."""
@@ -78,3 +115,4 @@ class CheckServices:
     code: CodeRunner | None = None
     models: ModelCaller | None = None
     webhooks: WebhookCaller | None = None
+    templates: TemplateRenderer | None = None

@@ -22,7 +22,7 @@ from flowai.evals.suites.loader import load_suite
 from flowai.evals.suites.records import Assertion
 from flowai.prompts import PromptLock
 from flowai.providers import PriceTable, create_client
-from flowai.registry import check_daily_limits, single_provider_warnings
+from flowai.registry import check_daily_limits, check_retirements, single_provider_warnings
 from flowai.releases.integrity import changes_since
 from flowai.rendering.report_files import check_endings, write_result
 from flowai.workspace.workspace import open_workspace
@@ -91,7 +91,7 @@ def run_smoke(context: CommandContext, options: SmokeOptions, observer: Observer
     workspace = replace(serving, release=release) if release in serving.registry.releases else serving
     workspace.registry.release(release)
     _check_integrity(workspace)
-    check_daily_limits(workspace.registry, PriceTable())
+    retired = _check_models(workspace, release)
     started_at, started_s = context.timestamp(), context.clock_s()
     suite = load_suite(workspace.project.inside(SMOKE_SUITE), workspace.project)
     resolver = TargetResolver(workspace.project, workspace.registry, workspace.library, release=workspace.release)
@@ -152,7 +152,7 @@ def run_smoke(context: CommandContext, options: SmokeOptions, observer: Observer
         calls_wall_s=calls_wall_s,
         in_flight_s=sum(trial.latency_ms or 0.0 for trial in trials.values()) / 1000,
         concurrency_limit=concurrency,
-        warnings=(*single_provider_warnings(workspace.registry, workspace.environ, (release,)), *untried),
+        warnings=(*single_provider_warnings(workspace.registry, workspace.environ, (release,)), *retired, *untried),
     )
     report = build_report(workspace, [trials[trial.key] for trial in (*planned, *spares)], {}, facts)
     junit = workspace.project.reports / "smoke.xml"
@@ -165,6 +165,14 @@ def run_smoke(context: CommandContext, options: SmokeOptions, observer: Observer
         untried=untried,
         unwritten=unwritten,
     )
+
+
+def _check_models(workspace: Workspace, release: str) -> tuple[str, ...]:
+    """Check limits that need prices, and end dates of models; return a warning for each model that is retired soon."""
+    prices = PriceTable()
+    check_daily_limits(workspace.registry, prices)
+    today = workspace.context.now().date()
+    return check_retirements(workspace.registry, (release,), today=today, prices=prices)
 
 
 def _check_integrity(workspace: Workspace) -> None:

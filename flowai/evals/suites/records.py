@@ -101,6 +101,10 @@ class CaseOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Whether no other case may run at the same time."""
     grader: SuiteProvider | None = None
     """Model of graded assertions; None for the suite's default."""
+    embedder: SuiteProvider | None = None
+    """Model that embeds texts; None for the suite's default."""
+    factuality: dict[str, float] = {}
+    """Scores of the categories of `factuality`: `subset`, `superset`, `agree`, `disagree`, `differButFactual`."""
     rubric_prompt: Any = None
     """Template of graded assertions, a text or a list of messages; None for the type's own."""
 
@@ -131,8 +135,12 @@ class Assertion(msgspec.Struct, frozen=True, kw_only=True):
     """The type's own settings."""
     grader: SuiteProvider | None = None
     """Model of a graded assertion; None for the case's."""
+    embedder: SuiteProvider | None = None
+    """Model that embeds texts; None for the case's."""
     rubric_prompt: Any = None
     """Template of a graded assertion; None for the case's."""
+    context_transform: CodeRef | None = None
+    """Computes the context of a graded assertion from the answer; None for the variable `context`."""
 
     @property
     def spelling(self) -> str:

@@ -16,13 +16,11 @@ from flowai.providers.client import LOCAL_PROVIDER, Chunk, Completion, Embedding
 from flowai.providers.failures import (
     building_request,
     deadline_error,
-    explain_malformed,
-    http_error,
     malformed_error,
     unbuildable_error,
 )
 from flowai.providers.openai.requests import chat_request, embedding_request, request_as_written
-from flowai.providers.openai.stream_parser import ChatStreamParser, MalformedStreamError
+from flowai.providers.openai.stream_parser import ChatStreamParser
 from flowai.providers.prices import PriceTable
 from flowai.providers.results import check_not_withheld, token_limit, tool_call_deltas, vectors_of, visible_text
 from flowai.providers.time_limits import TimeLimits
@@ -245,25 +243,9 @@ class OpenAIClient:
         return failure
 
     def _call_error(self, error: Exception, endpoint: Endpoint, elapsed_s: float) -> CallError:
-        from flowai.providers.direct.chat_call import HttpAnswerError
-        from flowai.providers.http.connections import RedirectError
-        from flowai.providers.http.network_errors import network_error
+        from flowai.providers.direct.call_errors import call_error
 
-        redactor = self._redactor
-        if isinstance(error, HttpAnswerError):
-            return http_error(
-                status=error.status,
-                headers=error.headers,
-                body=error.body,
-                endpoint=endpoint,
-                now=self._now(),
-                redactor=redactor,
-            )
-        if isinstance(error, MalformedStreamError):
-            return explain_malformed(error, endpoint=endpoint, redactor=redactor)
-        if isinstance(error, RedirectError):
-            return malformed_error(endpoint, redactor.text(error.what))
-        return network_error(error, endpoint=endpoint, elapsed_s=elapsed_s, redactor=redactor)
+        return call_error(error, endpoint=endpoint, elapsed_s=elapsed_s, now=self._now(), redactor=self._redactor)
 
 
 class _VectorUsage(msgspec.Struct):
