@@ -69,6 +69,7 @@ def test_every_grader_of_an_openai_eval_is_mapped_or_named(exports: Path, comman
     suite = yaml.safe_load((exports / "evals/support_tickets.yaml").read_text(encoding="utf-8"))
     assert suite["prompts"] == ["file://../prompts/support_tickets_v1.prompt"]
     assert suite["providers"] == ["openai:gpt-4o-mini"]
+    assert suite["flowai"] == {"render_variables": False}, "an item with `{{nothing}}` is data"
     assert suite["defaultTest"]["options"] == {"disableVarExpansion": True}, "a list in an item stays a list"
     assertions = {assertion["metric"]: assertion for assertion in suite["defaultTest"]["assert"]}
     assert {name: assertion["type"] for name, assertion in assertions.items()} == {
@@ -136,7 +137,7 @@ def test_an_eval_of_the_old_registry_runs(registry: Path, command: Command, prov
     assert ran.code == 1
     long = next(asked for asked in provider.asked if len(asked.body["messages"]) > 2)
     assert [message["role"] for message in long.body["messages"]] == ["system", "user", "assistant", "user"]
-    assert long.body["messages"][-1]["content"] == "Germany? {{x}}"
+    assert long.body["messages"][-1]["content"] == "Germany?"
     assert (registry / "datasets/capitals.jsonl").is_file()
 
 
