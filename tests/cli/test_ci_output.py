@@ -131,7 +131,7 @@ def test_a_comment_of_an_odd_target_has_a_marker_that_ends(flowai: Flowai, proje
 # --- GitHub Actions ---
 
 
-def annotations(ran: Ran) -> list[str]:
+def commands_in(ran: Ran) -> list[str]:
     return [line for line in ran.out.splitlines() if line.startswith("::")]
 
 
@@ -155,8 +155,8 @@ def test_annotations_are_relative_to_the_repository(
     ran = flowai(name)
     file = {"eval": "datasets/echo.jsonl", "smoke": "evals/smoke.yaml"}[name]
     prefix = "" if way == "none" else f"{project.root.name}/"
-    assert annotations(ran)[0].startswith(f"::error file={prefix}{file},line="), ran.out
-    assert annotations(flowai(name, "--json")) == []
+    assert commands_in(ran)[0].startswith(f"::error file={prefix}{file},line="), ran.out
+    assert commands_in(flowai(name, "--json")) == []
 
 
 def test_an_answer_is_no_command_of_the_runner(
@@ -180,7 +180,7 @@ def test_ten_annotations_at_most(
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     project.cases(*(case(f"c{number}") for number in range(30)))
     provider.default = Reply(text="no")
-    assert len(annotations(flowai("eval", "--no-cache"))) == 10
+    assert len(commands_in(flowai("eval", "--no-cache"))) == 10
 
 
 def test_the_summary_gets_every_report_and_stays_below_github_s_limit(

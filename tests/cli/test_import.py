@@ -225,7 +225,22 @@ def test_a_log_of_inspect_becomes_recorded_answers(exports: Path, command: Comma
     assert ran.out.splitlines()[-1].endswith("--from-outputs datasets/capitals.outputs.jsonl")
 
 
-HEADER = {"version": 2, "status": "success", "plan": {}, "eval": {"task": "t", "model": "openai/x", "scorers": []}}
+def test_the_json_form_of_a_log_reads_alike(exports: Path, command: Command) -> None:
+    log = HEADER | {"samples": [sample(), sample(id="b", output={"choices": []}, error={"message": "timed out"})]}
+    (exports / "log.json").write_text(json.dumps(log | {"status": "error"}), encoding="utf-8")
+    ran = command("import", "log.json", "--json")
+    assert ran.code == 0, ran.err
+    assert [row["output"] for row in rows(exports / "datasets/t.outputs.jsonl")] == ["the answer"]
+    assert omissions(ran)["samples.1"] == "no answer: timed out"
+    assert "ended with `error`" in omissions(ran)["status"]
+
+
+HEADER: dict[str, Any] = {
+    "version": 2,
+    "status": "success",
+    "plan": {},
+    "eval": {"task": "t", "model": "openai/x", "scorers": []},
+}
 
 
 def sample(**changes: Any) -> dict[str, Any]:
@@ -252,7 +267,7 @@ def test_a_name_that_leads_out_of_the_archive_writes_nothing_there(exports: Path
     log = exports / "x.eval"
     write_log(
         log, {"samples/../../../../evil.json": sample()}, HEADER | {"eval": HEADER["eval"] | {"task": "../../evil"}}
-    )  # type: ignore[operator]
+    )
     ran = command("import", "x.eval")
     assert ran.code == 0, ran.err
     assert written_files(exports) == {
