@@ -123,6 +123,13 @@ def test_output_items_are_recorded_answers(exports: Path, command: Command) -> N
     )
 
 
+def test_an_eval_without_items_keeps_its_graders(exports: Path, command: Command) -> None:
+    ran = command("import", "openai_eval.json")
+    assert ran.code == 0
+    assert "the export has no items; pass the JSONL file too" in ran.out
+    assert written_files(exports) == {"evals/support_tickets.yaml", "evals/support_tickets_one_word_11.py"}
+
+
 def test_items_without_their_eval_are_named(exports: Path, command: Command) -> None:  # noqa: ARG001 - stands in it
     ran = command("import", "openai_items.jsonl")
     assert ran.code == 3
