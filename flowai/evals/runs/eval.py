@@ -25,7 +25,7 @@ from flowai.evals.runs.resolver import TargetResolver, endpoint_models
 from flowai.evals.runs.run_report import RunFacts, build_report
 from flowai.evals.runs.run_trials import trials_of
 from flowai.evals.suites.yaml_reader import LoadContext
-from flowai.rendering.report_files import write_reports
+from flowai.rendering.report_files import write_result
 from flowai.workspace.workspace import open_workspace
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class EvalResult:
 
     report: Report
     directory: Path
+    unwritten: tuple[str, ...] = ()
+    """A line per report file that cannot be written."""
     new_baseline: BaselineChange | None = None
     """Changes of the baseline that was written; None if none was."""
 
@@ -79,10 +81,13 @@ def run_eval(context: CommandContext, options: EvalOptions, observer: Observer) 
         is_partial=task.is_partial or (stopped is not None and stopped.kind != "fail_fast"),
     )
     directory = workspace.project.reports / run.run_id
-    own_paths, unwritten = _own_outputs(workspace, plan)
-    report = msgspec.structs.replace(report, warnings=(*report.warnings, *unwritten))
-    write_reports(report, [*(directory / name for name in STANDARD_NAMES), *options.outputs, *own_paths], WRITERS)
-    return EvalResult(report=report, directory=directory, new_baseline=gate.write_new_baseline(report))
+    own_paths, refused = _own_outputs(workspace, plan)
+    report = msgspec.structs.replace(report, warnings=(*report.warnings, *refused))
+    files = [*(directory / name for name in STANDARD_NAMES), *options.outputs, *own_paths]
+    unwritten = write_result(report, files, WRITERS)
+    return EvalResult(
+        report=report, directory=directory, unwritten=unwritten, new_baseline=gate.write_new_baseline(report)
+    )
 
 
 def _own_outputs(workspace: Workspace, plan: Plan) -> tuple[list[Path], list[str]]:
