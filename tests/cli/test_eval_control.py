@@ -128,9 +128,7 @@ def test_errors_of_an_earlier_run_stay_errors(
     flowai: Flowai, project: SampleProject, provider: ScriptedProvider
 ) -> None:
     project.cases(case("one"), case("down"))
-    provider.answerer = lambda asked: (
-        Reply(status=503) if "down" in asked.body["messages"][-1]["content"] else Reply()
-    )
+    provider.answerer = lambda asked: Reply(status=503) if "down" in asked.body["messages"][-1]["content"] else Reply()
     assert flowai("eval").code == 4
     ran = flowai("eval", "--rescore", "last")
     assert ran.code == 4
@@ -277,7 +275,9 @@ tests:
 
 
 def test_reports_are_written_where_the_suite_asks(flowai: Flowai, project: SampleProject) -> None:
-    text = OWN_SUITE.replace("providers: [echo]", "providers: [echo]\noutputPath: [out/a.json, b.csv, ../c.json, .d.json]")
+    text = OWN_SUITE.replace(
+        "providers: [echo]", "providers: [echo]\noutputPath: [out/a.json, b.csv, ../c.json, .d.json]"
+    )
     project.write("hooks.py", HOOKS)
     project.write("suite.yaml", text)
     ran = flowai("eval", "suite.yaml")
@@ -293,9 +293,7 @@ def test_reports_are_written_where_the_suite_asks(flowai: Flowai, project: Sampl
 
 
 def test_keys_written_into_a_suite_are_in_no_file(flowai: Flowai, project: SampleProject) -> None:
-    text = (
-        "prompts: ['x {{env.MY_TOKEN}}']\nenv: {MY_TOKEN: plain-words-9f3}\nproviders: [echo]\ntests: [{vars: {a: b}}]\n"
-    )
+    text = "prompts: ['x {{env.MY_TOKEN}}']\nenv: {MY_TOKEN: plain-words-9f3}\nproviders: [echo]\ntests: [{vars: {a: b}}]\n"
     project.write("suite.yaml", text)
     ran = flowai("eval", "suite.yaml", "--record", "rec.jsonl")
     (project.root / "suite.yaml").unlink()

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowai.evals.suites.assertion_types import ASSERT_SET, ASSERTION_TYPES, SUPPORTED_TYPES, UNSUPPORTED_TYPES
+from flowai.evals.suites.assertion_types import (
+    ASSERT_SET,
+    ASSERTION_TYPES,
+    SET_TYPES,
+    SUPPORTED_TYPES,
+    UNSUPPORTED_TYPES,
+)
 from flowai.evals.suites.files.code_refs import code, code_file, is_code_file
 from flowai.evals.suites.options import read_rubric
 from flowai.evals.suites.providers import read_graders

@@ -97,7 +97,8 @@ def test_named_scores_become_metrics() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, "yes", [1], {}, {"pass": "true", "score": 1, "reason": ""}, float("nan"), {"pass": True, "score": 1}]
+    "value",
+    [None, "yes", [1], {}, {"pass": "true", "score": 1, "reason": ""}, float("nan"), {"pass": True, "score": 1}],
 )
 @pytest.mark.parametrize("code", [PYTHON, JAVASCRIPT])
 @pytest.mark.parametrize("negated", [False, True])

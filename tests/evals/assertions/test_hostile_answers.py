@@ -149,7 +149,9 @@ def test_an_answer_with_a_million_mistakes_is_described_by_a_few() -> None:
     assert time.monotonic() - start < LIMIT_S
 
 
-@pytest.mark.parametrize("pattern", ["(" * 5_000, "[" * 90_000, "a{1000}{1000}", "(?<a>x)" * 2_000, "\\" * 9_999, "(a|" * 9_000])
+@pytest.mark.parametrize(
+    "pattern", ["(" * 5_000, "[" * 90_000, "a{1000}{1000}", "(?<a>x)" * 2_000, "\\" * 9_999, "(a|" * 9_000]
+)
 def test_a_pattern_of_any_form_is_an_error_or_is_searched(pattern: str) -> None:
     start = time.monotonic()
     try:
@@ -162,7 +164,10 @@ def test_a_pattern_of_any_form_is_an_error_or_is_searched(pattern: str) -> None:
 
 
 def test_a_schema_of_any_size_is_compiled_in_bounded_time() -> None:
-    wide = {"type": "object", "properties": {f"k{index}": {"type": "string", "pattern": "^a+$"} for index in range(5_000)}}
+    wide = {
+        "type": "object",
+        "properties": {f"k{index}": {"type": "string", "pattern": "^a+$"} for index in range(5_000)},
+    }
     deep: dict[str, object] = {"type": "integer"}
     for _ in range(80):
         deep = {"properties": {"a": deep}}
