@@ -556,3 +556,10 @@ def test_a_suite_written_as_code_is_a_named_error(project: Project, write: Write
 def test_a_reference_to_itself_ends(suite_of: Read) -> None:
     suite = suite_of(f"{ONE}x-a: {{$ref: '#/x-b'}}\nx-b: {{$ref: '#/x-a'}}\ntests: [{{}}]")
     assert isinstance(suite.prompt_sources[0], SuitePrompt)
+
+
+def test_equal_entries_of_prompts_are_one(suite_of: Read, write: Write) -> None:
+    write("evals/a.txt", "A")
+    suite = suite_of(f"prompts: [x, x, file://a.txt, a.txt, prompts/summary_v1, prompts/summary_v*]\n{ECHO}")
+    names = ("prompt-1", "evals/a.txt", "evals/a.txt (2)", "prompts/summary_v1", "prompts/summary_v2")
+    assert suite.prompts == names
