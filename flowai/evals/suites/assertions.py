@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowai.evals.suites.assertion_types import ASSERT_SET, ASSERTION_TYPES, SUPPORTED_TYPES, UNSUPPORTED_TYPES
+from flowai.evals.suites.assertion_types import (
+    ASSERT_SET,
+    ASSERTION_TYPES,
+    CODE_TYPES,
+    SET_TYPES,
+    SUPPORTED_TYPES,
+    UNSUPPORTED_TYPES,
+)
 from flowai.evals.suites.files.code_refs import code, code_file, is_code_file
 from flowai.evals.suites.options import read_rubric
 from flowai.evals.suites.providers import read_graders
@@ -34,8 +41,6 @@ if TYPE_CHECKING:
     from flowai.evals.suites.yaml_reader import YamlNode
 
 MAX_WEIGHT = 1e6
-CODE_LANGUAGES = {"javascript": "javascript", "python": "python"}
-"""Types whose value is code."""
 _SCHEMA_TYPES = frozenset({"is-json", "contains-json"})
 
 _ASSERTION_KEYS = frozenset({
@@ -99,7 +104,7 @@ def read_assertion(value: object, node: YamlNode) -> Assertion:
     name = spelling.removeprefix("not-")
     if name.startswith(("promptfoo:redteam", "redteam:")):
         raise node.at("type").error(f"`{spelling}` is not supported", hint="flowai has no red-team plugins")
-    is_set = name == ASSERT_SET
+    is_set = name in SET_TYPES
     unsupported = _UNSUPPORTED | ({} if is_set else {"assert": f"only `{ASSERT_SET}` has `assert`"})
     fields = warn_unknown(
         fields,
@@ -174,8 +179,8 @@ def _value(value: Any, name: str, node: YamlNode) -> tuple[CodeRef | None, Any]:
     that its row names as such, because texts are data there.
     """
     child = node.at("value")
-    if name in CODE_LANGUAGES and isinstance(value, str):
-        language: Any = CODE_LANGUAGES[name]
+    if name in CODE_TYPES and isinstance(value, str):
+        language: Any = name
         return code(value, child, language=language), None
     if not isinstance(value, str):
         if value is not None and not node.file.is_table:

@@ -71,7 +71,8 @@ def test_prompts_are_files_beside_the_suite(suite_of: Read, write: Write) -> Non
     write("evals/p/t.j2", "{{ x }}\n")
     write("evals/p/make.py", "def build(context): return 'x'\n")
     write("evals/p/make.js", "module.exports = () => 'x'\n")
-    names = "two.txt page.md chat.json half.json chat.yaml rows.jsonl table.csv lines.csv t.j2 make.py:build make.py:Make.prompt make.js"
+    names = "two.txt page.md chat.json half.json chat.yaml rows.jsonl table.csv lines.csv t.j2"
+    names += " make.py:build make.py:Make.prompt make.js"
     suite = suite_of(f"prompts: [{', '.join(f'file://p/{name}' for name in names.split())}]\n{ECHO}")
     assert templates(suite) == [
         ("evals/p/two.txt#1", "text", "First"),
