@@ -564,3 +564,10 @@ def test_equal_entries_of_prompts_are_one(suite_of: Read, write: Write) -> None:
     suite = suite_of(f"prompts: [x, x, file://a.txt, a.txt, prompts/summary_v1, prompts/summary_v*]\n{ECHO}")
     names = ("prompt-1", "evals/a.txt", "evals/a.txt (2)", "prompts/summary_v1", "prompts/summary_v2")
     assert suite.prompts == names
+
+
+def test_an_id_in_the_metadata_of_somebody_elses_test_may_be_anything(suite_of: Read) -> None:
+    tests = "[{metadata: {id: a}}, {metadata: {id: a}}, {metadata: {id: [1]}}, {metadata: {id: 'x::y'}}]"
+    assert [case.id for case in suite_of(f"{ONE}tests: {tests}").cases] == ["a", "a-2", "case-3", "case-4"]
+    with pytest.raises(SuiteError, match="two cases have the id `a`"):
+        suite_of(f"{ONE}tests: [{{id: a}}, {{id: a}}]")
