@@ -26,19 +26,20 @@ from flowai.evals.suites.substitution import has_reference, substitute
 from flowai.evals.suites.unknown_keys import warn_unknown
 from flowai.evals.suites.yaml_reader import (
     FILE_PREFIX,
+    YamlNode,
     expect_json_value,
     expect_list,
     expect_mapping,
     expect_number,
     expect_text,
+    read_document,
     read_reference,
+    resolve_path,
     warn_ignored,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from flowai.evals.suites.yaml_reader import YamlNode
 
 MAX_WEIGHT = 1e6
 _SCHEMA_TYPES = frozenset({"is-json", "contains-json"})
@@ -82,9 +83,12 @@ def read_assertions(test: Mapping[str, Any], node: YamlNode) -> tuple[AssertionT
     """Read `assert` of a test."""
     if test.get("assert") is None:
         return ()
-    child = node.at("assert")
+    child, listed = node.at("assert"), test["assert"]
+    if isinstance(listed, str) and listed.startswith(FILE_PREFIX) and not child.file.is_table:
+        file = read_document(resolve_path(listed, child), child)
+        child, listed = YamlNode(file=file, line=1), file.document.value if file.document else None
     templates = []
-    for index, value in enumerate(expect_list(test["assert"], child)):
+    for index, value in enumerate(expect_list(listed, child)):
         assertion_node = child.at(index)
         assertion = read_assertion(value, assertion_node)
         templates.append(

@@ -571,3 +571,13 @@ def test_an_id_in_the_metadata_of_somebody_elses_test_may_be_anything(suite_of: 
     assert [case.id for case in suite_of(f"{ONE}tests: {tests}").cases] == ["a", "a-2", "case-3", "case-4"]
     with pytest.raises(SuiteError, match="two cases have the id `a`"):
         suite_of(f"{ONE}tests: [{{id: a}}, {{id: a}}]")
+
+
+def test_assertions_may_be_in_a_file(suite_of: Read, write: Write) -> None:
+    write("evals/checks/a.yaml", "- {type: is-json, value: file://s.json}\n- {type: contains, value: '{{v}}'}\n")
+    write("evals/checks/s.json", "{}")
+    (case,) = suite_of(f"{ONE}tests: [{{vars: {{v: x}}, assert: file://checks/a.yaml}}]").cases
+    assert [(check.value, check.place) for check in case.assertions] == [
+        ({}, "evals/checks/a.yaml:1"),
+        ("x", "evals/checks/a.yaml:2"),
+    ]
