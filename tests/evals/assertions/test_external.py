@@ -32,7 +32,7 @@ class ScriptedCode:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
 
-    async def call(self, code: CodeRef, arguments: Sequence[Any], *, timeout_s: float = 1.0) -> Any:
+    async def call(self, code: CodeRef, arguments: Sequence[Any], *, timeout_s: float = 1.0) -> Any:  # noqa: ARG002
         return self.function(*arguments)
 
 
@@ -51,7 +51,7 @@ class ScriptedAddress:
 class LetterEmbedder:
     """Embeds a text as its counts of `a` and `b`."""
 
-    async def embed(self, embedder: SuiteProvider | None, texts: Sequence[str]) -> Embeddings:
+    async def embed(self, embedder: SuiteProvider | None, texts: Sequence[str]) -> Embeddings:  # noqa: ARG002
         vectors = tuple((float(text.count("a")), float(text.count("b"))) for text in texts)
         return Embeddings(vectors=vectors, input_tokens=None, cost_usd=None)
 
@@ -97,7 +97,8 @@ def test_named_scores_become_metrics() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, "yes", [1], {}, {"pass": "true", "score": 1, "reason": ""}, float("nan"), {"pass": True, "score": 1}]
+    "value",
+    [None, "yes", [1], {}, {"pass": "true", "score": 1, "reason": ""}, float("nan"), {"pass": True, "score": 1}],
 )
 @pytest.mark.parametrize("code", [PYTHON, JAVASCRIPT])
 @pytest.mark.parametrize("negated", [False, True])
