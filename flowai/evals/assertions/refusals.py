@@ -43,7 +43,7 @@ _PHRASES = (
 )
 
 
-def is_refusal(_: Assertion) -> CheckFunction:
+def refusal(_: Assertion) -> CheckFunction:
     """Pass if the answer is empty, begins like a refusal or contains a phrase of one, or the provider marked it."""
     opens = re.compile(_OPENING).match
     contains = re.compile(rf"\b(?:{'|'.join(_PHRASES)})\b", re.ASCII).search

@@ -50,7 +50,7 @@ class _AllowedNames:
         return f"uses {self.kind} {', '.join(map(quoted, forbidden[:3]))}" if forbidden else None
 
 
-def is_sql(assertion: Assertion) -> CheckFunction:
+def valid_sql(assertion: Assertion) -> CheckFunction:
     """Pass if the answer is SQL of the dialect that uses only what is allowed."""
     problem_of = _build_problem(assertion)
 
@@ -74,7 +74,8 @@ def contains_sql(assertion: Assertion) -> CheckFunction:
 
 def _sql_blocks(text: str) -> Iterator[str]:
     """Yield the closed code blocks that are SQL by their language, or have none."""
-    fence, is_sql, lines = "", False, []
+    fence, is_sql = "", False
+    lines: list[str] = []
     for line in re.split(r"\r\n?|\n", text):
         match = _FENCE.fullmatch(line)
         if not fence:

@@ -54,7 +54,7 @@ class _Element:
         self.parts.setdefault(name, []).append(part)
 
 
-def is_xml(assertion: Assertion) -> CheckFunction:
+def valid_xml(assertion: Assertion) -> CheckFunction:
     """Pass if the answer is well-formed XML as a whole and has the elements that `value` names."""
     paths = _required_paths(assertion)
 
