@@ -11,9 +11,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from flowai.evals.assertions.javascript_text import trim
-from flowai.evals.assertions.syntax.libraries import import_library
 from flowai.evals.assertions.records import CheckResult
 from flowai.evals.assertions.safe_regex import TIMEOUT_S, compile_pattern
+from flowai.evals.assertions.syntax.libraries import import_library
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborHTMLParser, LexborNode
