@@ -87,8 +87,9 @@ def trial_exchange_p(pairs: Sequence[PairedTrials]) -> float:
 def broken_case_p(pairs: Sequence[PairedTrials]) -> float:
     """Return the one-sided p-value that some cases broke: results must be 0 and 1, trials are exchanged within cases.
 
-    Each case has an exact p-value of its own; the sum of their logarithms has a distribution that is counted, too. A few
-    cases that lose all of their trials stand out, while unreliable ones hardly add noise, as they do to a sum of passes.
+    Each case has an exact p-value of its own; the sum of their logarithms has a distribution that is counted, too. A
+    few cases that lose all of their trials stand out, while unreliable ones hardly add noise, as they do to a sum of
+    passes.
 
     Source: Fisher, Statistical Methods for Research Workers (1932), section 21.1; of discrete p-values: counted exactly
     after rounding the logarithms to an eighth of a bit, which changes the statistic, not its validity.
