@@ -10,7 +10,7 @@ from flowai.evals.gates.early_evidence import EarlyEvidence
 from flowai.evals.gates.sample_needs import alpha_of, full_run_alpha, margin_of, needed_count
 from flowai.evals.reports.gate_records import PairedComparison
 from flowai.statistics import Interval, bounded_mean_interval
-from flowai.statistics.paired import PairedTrials, trial_exchange_p, worse_p
+from flowai.statistics.paired import PairedTrials, broken_case_p, worse_p
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -141,7 +141,7 @@ def _p_value(pairs: Sequence[CasePair]) -> tuple[float, str]:
         method = "McNemar's exact test"
     if not again:
         return p_first, method
-    p_again = trial_exchange_p(again) if is_lower else 1.0  # a candidate that gains as many cases is not worse
+    p_again = broken_case_p(again) if is_lower else 1.0  # a candidate that gains as many cases is not worse
     combined = min(1.0, p_first / (1 - RERUN_SHARE), p_again / RERUN_SHARE)
     return combined, f"{method}, and of failing cases run again"
 
