@@ -277,9 +277,8 @@ tests:
 
 
 def test_reports_are_written_where_the_suite_asks(flowai: Flowai, project: SampleProject) -> None:
-    text = OWN_SUITE.replace("providers: [echo]", "providers: [echo]\noutputPath: [out/a.json, b.csv, ../c.json, .d.json]")
     project.write("hooks.py", HOOKS)
-    project.write("suite.yaml", text)
+    project.write("suite.yaml", OWN_SUITE + "outputPath: [out/a.json, b.csv, ../c.json, .d.json]\n")
     ran = flowai("eval", "suite.yaml")
     assert ran.code == 0, ran.err
     assert json.loads((project.root / "out" / "a.json").read_bytes())["totals"]["pass_count"] == 3
@@ -293,10 +292,8 @@ def test_reports_are_written_where_the_suite_asks(flowai: Flowai, project: Sampl
 
 
 def test_keys_written_into_a_suite_are_in_no_file(flowai: Flowai, project: SampleProject) -> None:
-    text = (
-        "prompts: ['x {{env.MY_TOKEN}}']\nenv: {MY_TOKEN: plain-words-9f3}\nproviders: [echo]\ntests: [{vars: {a: b}}]\n"
-    )
-    project.write("suite.yaml", text)
+    prompts = "prompts: ['x {{env.MY_TOKEN}}']\nenv: {MY_TOKEN: plain-words-9f3}\n"
+    project.write("suite.yaml", prompts + "providers: [echo]\ntests: [{vars: {a: b}}]\n")
     ran = flowai("eval", "suite.yaml", "--record", "rec.jsonl")
     (project.root / "suite.yaml").unlink()
     assert ran.code == 5

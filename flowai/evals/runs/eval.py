@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from flowai.evals.reports import Report
     from flowai.evals.runs.answers.recorded_answers import RecordedAnswers
     from flowai.evals.runs.eval_run import EvalRun
-    from flowai.evals.runs.plan import Plan, TrialPlan
+    from flowai.evals.runs.plan import RunPlan, TrialPlan
     from flowai.evals.runs.prepared import Preparer
     from flowai.evals.runs.trials import Observer
     from flowai.evals.suites.records import CodeRef
@@ -85,7 +85,7 @@ def run_eval(context: CommandContext, options: EvalOptions, observer: Observer) 
     return EvalResult(report=report, directory=directory, new_baseline=gate.write_new_baseline(report))
 
 
-def _own_outputs(workspace: Workspace, plan: Plan) -> tuple[list[Path], list[str]]:
+def _own_outputs(workspace: Workspace, plan: RunPlan) -> tuple[list[Path], list[str]]:
     """Return the files that suites ask for (`outputPath`), and a line for each that is not written."""
     paths, unwritten = [], []
     for suite in plan.suites:
@@ -147,7 +147,7 @@ def _open_task(context: CommandContext, options: EvalOptions, observer: Observer
     return _Task(workspace=workspace, session=session, gate=_gate(workspace, plan, options), preparer=session.preparer)
 
 
-def _gate(workspace: Workspace, plan: Plan, options: EvalOptions) -> RunGate:
+def _gate(workspace: Workspace, plan: RunPlan, options: EvalOptions) -> RunGate:
     return RunGate(workspace, plan, options.gate, target=options.target or "", replays=options.calls_no_model)
 
 
@@ -202,7 +202,7 @@ def _failing_cases(workspace: Workspace, options: EvalOptions) -> frozenset[str]
     return frozenset(case_key(trial.suite, trial.case) for trial in failing)
 
 
-def _build_report(task: _Task, plan: Plan, run: EvalRun, options: EvalOptions, calls_wall_s: float) -> Report:
+def _build_report(task: _Task, plan: RunPlan, run: EvalRun, options: EvalOptions, calls_wall_s: float) -> Report:
     workspace = task.workspace
     trials = trials_of(plan, run.trials)
     comparison = compare_with_earlier(workspace, plan, run, trials, options)

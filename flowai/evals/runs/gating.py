@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from flowai.evals.gates.records import Baseline, CaseKey, GroupKey
     from flowai.evals.gates.stopping import StopRule
     from flowai.evals.reports import Report, Trial
-    from flowai.evals.runs.plan import Plan, PlannedTrial
+    from flowai.evals.runs.plan import PlannedTrial, RunPlan
     from flowai.evals.suites.records import Case
     from flowai.workspace.workspace import Workspace
 
@@ -79,7 +79,7 @@ class RunGate:
     """The gate of one run."""
 
     def __init__(
-        self, workspace: Workspace, planned: Plan, options: GateOptions, *, target: str, replays: bool
+        self, workspace: Workspace, planned: RunPlan, options: GateOptions, *, target: str, replays: bool
     ) -> None:
         self._workspace = workspace
         self._options = options
@@ -209,7 +209,7 @@ class RunGate:
         }
         return frozenset(planned & tried)
 
-    def _resolve(self, planned: Plan) -> dict[str, BaselineSource]:
+    def _resolve(self, planned: RunPlan) -> dict[str, BaselineSource]:
         """Resolve the baselines before any call is paid for, by suite."""
         if self._options.interleaves_baseline and not any(gate and gate.baseline for gate in self._gates.values()):
             raise UsageError("--ab needs a baseline", hint="such as `--baseline prompts/summary_v1` or a release")
@@ -247,7 +247,7 @@ class RunGate:
             found[suite] = baseline
         return found
 
-    def _order(self, planned: Plan, *, replays: bool) -> Plan:
+    def _order(self, planned: RunPlan, *, replays: bool) -> RunPlan:
         """Return the plan: with the baseline's trials, twice as many for `--aa`, critical cases first, then by hash."""
         stops_early = any(gate is not None and gate.stops_early for gate in self._gates.values())
         if not (self._options.interleaves_baseline or (self._options.self_rounds and not replays) or stops_early):

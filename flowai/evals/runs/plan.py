@@ -80,7 +80,7 @@ def case_key(suite_path: str, case_id: str) -> str:
     return f"{suite_path}::{case_id}"
 
 
-class Plan(Protocol):
+class RunPlan(Protocol):
     """The trials of a run, in order; they can be read several times."""
 
     @property
@@ -157,7 +157,7 @@ class ListedPlan:
 class JoinedPlan:
     """A plan, and trials that were added while it was run."""
 
-    def __init__(self, plan: Plan, added: Sequence[PlannedTrial]) -> None:
+    def __init__(self, plan: RunPlan, added: Sequence[PlannedTrial]) -> None:
         self._plan = plan
         self._added = added
 

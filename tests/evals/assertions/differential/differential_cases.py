@@ -150,7 +150,7 @@ _CALL_OUTPUTS: tuple[Any, ...] = (
 _CALL_TEXTS = (
     "", "get_weather", json.dumps(_CALL_OUTPUTS[0]), json.dumps(_CALL_OUTPUTS[1]), 'Calling\n{"type": "tool_use", "name": "get_weather"}\n{"type": "tool_use", "name": "get_time"}',
     '{"name": "get_weather"}', '[{"name": "get_weather"}]', "MCP Tool Result (x): done", "MCP Tool Error (x): broken", "[", "null", '  [{"name": "get_time"}]',
-    "text\n  [{\"name\": \"get_weather\"}]\nmore",
+    'text\n  [{"name": "get_weather"}]\nmore',
 )  # fmt: skip
 _TOOL_ANSWERS = tuple({"output": output, "tools": [_WEATHER]} for output in (*_CALL_OUTPUTS, *_CALL_TEXTS))
 _LOGPROBS: tuple[Any, ...] = tuple(
