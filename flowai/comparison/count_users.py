@@ -171,7 +171,8 @@ def count_arrivals(log: Log, spec: ComparisonSpec, schedules: Mapping[str, Sampl
     both = common_schedule(schedules.values()).dropped_sql
     query = f"""
         SELECT side, stage, unit, TRUE, min(greatest(at_us + {BORDER_US}, known_us)) AS came_us, min({both}) AS left_us
-        FROM facts WHERE in_sample AND ({inside}) GROUP BY side, stage, unit
+        FROM (SELECT *, CASE WHEN is_named THEN unit ELSE hash(at_us) END AS key FROM facts)
+        WHERE in_sample AND ({inside}) GROUP BY side, stage, unit
     """  # noqa: S608 - names and numbers of ours
     found = _hours(log, query)
     counts.assigned = {(side, stage): hours for (side, stage, _), hours in found.items()}
