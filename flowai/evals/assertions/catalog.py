@@ -9,18 +9,30 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import expected_one_of
-from flowai.evals.assertions import limits, similarity, structure, text
+from flowai.evals.assertions import external, limits, refusals, similarity, structure, text, tool_calls
+from flowai.evals.assertions.graded import GRADED_BUILDERS
+from flowai.evals.assertions.overlap import meteor, ngrams
 from flowai.evals.assertions.records import AsyncCheck, suite_error
-from flowai.evals.assertions.scoring import apply_checks, apply_checks_async, combine
+from flowai.evals.assertions.scoring import apply_checks, apply_checks_async, combine, combine_or
 from flowai.evals.assertions.services import CheckServices
+from flowai.evals.assertions.syntax import html, sql, xml
+from flowai.evals.assertions.transformed import computed_check, transformed_check
 from flowai.evals.reports.records import AssertionResult
-from flowai.evals.suites.assertion_types import ASSERT_SET, ASSERTION_TYPES, SUPPORTED_TYPES, UNSUPPORTED_TYPES
+from flowai.evals.suites.assertion_types import (
+    ASSERTION_TYPES,
+    CODE_TYPES,
+    COMPARISON_TYPES,
+    SET_TYPES,
+    SUPPORTED_TYPES,
+    UNSUPPORTED_HINTS,
+)
 from flowai.evals.suites.records import iterate_assertions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from flowai.evals.assertions.records import Answer, Check, CheckFunction, CheckResult
+    from flowai.evals.suites.assertion_types import AssertionType
     from flowai.evals.suites.records import Assertion, Case
 
 
@@ -53,13 +65,14 @@ class AssertionFunction:
     def _finish(self, result: CheckResult) -> AssertionResult:
         negated = self.assertion.negated
         passed = None if result.passed is None else result.passed != negated
-        if passed and result.score is None:
+        if passed and result.score is None and not result.metrics:
             return self.passing
         return msgspec.structs.replace(
             self.passing,
             passed=passed,
             score=_score(result, passed=passed, negated=negated),
             reason="" if passed else f"{self.passing.type}{result.detail}",
+            metrics=result.metrics or {},
         )
 
 
@@ -79,13 +92,40 @@ _BUILDERS: dict[str, Callable[[Assertion, CheckServices], Check]] = {
     "ends-with": _alone(text.ends_with),
     "regex": _alone(text.regex),
     "word-count": _alone(text.word_count),
+    "character-count": _alone(text.character_count),
     "is-json": structure.valid_json,
     "contains-json": structure.contains_json,
+    "is-html": _alone(html.is_html),
+    "contains-html": _alone(html.contains_html),
+    "is-sql": _alone(sql.is_sql),
+    "contains-sql": _alone(sql.contains_sql),
+    "is-xml": _alone(xml.is_xml),
+    "contains-xml": _alone(xml.contains_xml),
+    "is-refusal": _alone(refusals.is_refusal),
     "levenshtein": _alone(similarity.levenshtein),
+    "bleu": _alone(ngrams.bleu),
+    "gleu": _alone(ngrams.gleu),
+    "rouge-n": _alone(ngrams.rouge_n),
+    "meteor": _alone(meteor.meteor),
+    "similar": similarity.similar,
+    "similar:cosine": similarity.similar,
+    "similar:dot": similarity.similar,
+    "similar:euclidean": similarity.similar,
     "latency": _alone(limits.latency),
     "ttft": _alone(limits.ttft),
     "cost": _alone(limits.cost),
+    "perplexity": _alone(limits.perplexity),
+    "perplexity-score": _alone(limits.perplexity_score),
     "finish-reason": _alone(limits.finish_reason),
+    "guardrails": _alone(limits.guardrails),
+    "is-valid-function-call": tool_calls.valid_function_call,
+    "is-valid-openai-function-call": tool_calls.valid_function_call,
+    "is-valid-openai-tools-call": tool_calls.valid_tools_call,
+    "tool-call-f1": _alone(tool_calls.tool_call_f1),
+    "javascript": external.code_check,
+    "python": external.code_check,
+    "webhook": external.webhook,
+    **GRADED_BUILDERS,
 }
 """Builders of check functions by type; each raises SuiteError for a wrong value or threshold."""
 
@@ -114,6 +154,8 @@ def compile_checks(
     """
     compiled: list[AssertionFunction] = []
     for assertion in assertions:
+        if assertion.type in COMPARISON_TYPES:
+            continue  # they are applied when all answers are there: `comparison`
         compiled.append(compile_check(assertion, services=services))
         with_metric = (child for child in iterate_assertions(assertion.children) if child.metric is not None)
         uncounted = (msgspec.structs.replace(child, weight=0.0) for child in with_metric)
@@ -144,38 +186,50 @@ def _score(result: CheckResult, *, passed: bool | None, negated: bool) -> float:
 
 
 def _build_check(assertion: Assertion, services: CheckServices) -> Check:
-    if assertion.type == ASSERT_SET:
+    if assertion.transform is not None:
+        own = msgspec.structs.replace(assertion, transform=None)
+        return transformed_check(assertion, services, _build_check(own, services))
+    if assertion.type in SET_TYPES:
         return _build_set_check(assertion, services)
     definition, build = ASSERTION_TYPES.get(assertion.type), _BUILDERS.get(assertion.type)
     if definition is None or build is None:
-        raise _unknown_type(assertion)
-    if assertion.value is None and definition.value == "required":
-        raise suite_error(assertion, "has no `value`")
-    if assertion.value is not None and definition.value == "forbidden":
-        raise suite_error(assertion, "accepts no `value`", hint="set its limit as `threshold`")
-    if assertion.threshold is not None and not definition.threshold:
-        raise suite_error(assertion, "accepts no `threshold`", hint="it only passes or fails; remove `threshold`")
+        raise _wrong_type(assertion)
+    _check_fields(assertion, definition)
+    if assertion.code is not None and assertion.type not in CODE_TYPES:
+        return computed_check(assertion, services, lambda own: _build_check(own, services))
     return build(assertion, services)
 
 
-def _unknown_type(assertion: Assertion) -> Exception:
-    hint = expected_one_of(SUPPORTED_TYPES, found=assertion.type)
-    if assertion.type in UNSUPPORTED_TYPES:
-        return suite_error(
-            assertion, "is one of promptfoo's assertion types that flowai does not support yet", hint=hint
-        )
-    return suite_error(assertion, "is not an assertion type", hint=hint)
+def _check_fields(assertion: Assertion, definition: AssertionType) -> None:
+    if assertion.value is None and assertion.code is None and definition.value == "required":
+        raise suite_error(assertion, "has no `value`")
+    if assertion.value is not None and definition.value == "forbidden":
+        hint = "set its limit as `threshold`" if definition.threshold else "remove `value`"
+        raise suite_error(assertion, "accepts no `value`", hint=hint)
+    if assertion.threshold is not None and not definition.threshold:
+        raise suite_error(assertion, "accepts no `threshold`", hint="it only passes or fails; remove `threshold`")
+
+
+def _wrong_type(assertion: Assertion) -> Exception:
+    name = assertion.type
+    if name in COMPARISON_TYPES:
+        return suite_error(assertion, "compares all answers to a case; a set cannot contain it")
+    if name in UNSUPPORTED_HINTS:
+        what = "is one of promptfoo's assertion types that flowai does not support"
+        return suite_error(assertion, what, hint=UNSUPPORTED_HINTS[name])
+    return suite_error(assertion, "is not an assertion type", hint=expected_one_of(SUPPORTED_TYPES, found=name))
 
 
 def _build_set_check(assertion: Assertion, services: CheckServices) -> Check:
     if assertion.threshold is not None and assertion.threshold > 1:
         raise suite_error(assertion, f"found a `threshold` of {assertion.threshold:g}; expected a score from 0 to 1")
     checks = [compile_check(child, services=services) for child in assertion.children]
+    combine_all = combine_or if assertion.type == "or" else combine
 
     def check_set(answer: Answer) -> CheckResult:
-        return combine(apply_checks(checks, answer), assertion.threshold)
+        return combine_all(apply_checks(checks, answer), assertion.threshold)
 
     async def check_set_async(answer: Answer) -> CheckResult:
-        return combine(await apply_checks_async(checks, answer), assertion.threshold)
+        return combine_all(await apply_checks_async(checks, answer), assertion.threshold)
 
     return AsyncCheck(check_set_async) if any(check.is_async for check in checks) else check_set

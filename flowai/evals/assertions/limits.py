@@ -1,10 +1,11 @@
-"""Checks of a call's measurements: latency, time to first token, cost, finish reason.
+"""Checks of what a call measured or reported: latency, cost, finish reason, probabilities, guardrails.
 
 As in `text`, a wrong value or threshold is a SuiteError when the check is built.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from flowai.errors import expected_one_of
@@ -52,6 +53,47 @@ def finish_reason(assertion: Assertion) -> CheckFunction:
         return CheckResult(
             passed, f" {expected}" if passed else f" {quoted(answer.finish_reason)}, expected {quoted(expected)}"
         )
+
+    return check
+
+
+def perplexity(assertion: Assertion) -> CheckFunction:
+    """Pass if the perplexity of the answer's tokens is at most `threshold`; without one, if it was reported."""
+    return _from_logprobs(assertion, lambda mean: math.exp(min(-mean, 700.0)), is_score=False)
+
+
+def perplexity_score(assertion: Assertion) -> CheckFunction:
+    """Pass if 1 / (1 + perplexity) is at least `threshold`; without one, if it was reported."""
+    return _from_logprobs(assertion, lambda mean: 1 / (1 + math.exp(min(-mean, 700.0))), is_score=True)
+
+
+def _from_logprobs(assertion: Assertion, measure: Callable[[float], float], *, is_score: bool) -> CheckFunction:
+    limit = assertion.threshold
+
+    def check(answer: Answer) -> CheckResult:
+        if not answer.logprobs:
+            return CheckResult(None, ": the provider reported no log probabilities")
+        measured = measure(math.fsum(answer.logprobs) / len(answer.logprobs))
+        score = measured if is_score else None
+        if limit is None:
+            return CheckResult(passed=True, detail=f" {measured:.4g}", score=score)
+        passed = measured >= limit if is_score else measured <= limit
+        sign = (">=" if passed else "<") if is_score else ("<=" if passed else ">")
+        return CheckResult(passed, f" {measured:.4g} {sign} {limit:g}", score)
+
+    return check
+
+
+def guardrails(_: Assertion) -> CheckFunction:
+    """Pass if the provider's own safety checks did not flag prompt or answer."""
+
+    def check(answer: Answer) -> CheckResult:
+        found = answer.guardrails or {}
+        if not found.get("flagged"):
+            return CheckResult(passed=True, detail=": nothing was flagged")
+        part = "the prompt" if found.get("flaggedInput") else "the answer"
+        reason = found.get("reason")
+        return CheckResult(passed=False, detail=f": {part} was flagged{f': {quoted(reason)}' if reason else ''}")
 
     return check
 

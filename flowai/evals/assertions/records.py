@@ -34,6 +34,8 @@ class Answer:
     """Value of the answer after its transforms, if it is no text; None if `text` is the value."""
     tool_calls: tuple[dict[str, Any], ...] = ()
     """In OpenAI's format."""
+    declared_tools: Mapping[str, Any] = field(default_factory=dict)
+    """What the target may call: `tools` and `functions` of its configuration, in OpenAI's format."""
     refusal: str | None = None
     """The provider's own field for a refusal."""
     logprobs: tuple[float, ...] | None = None

@@ -1,12 +1,14 @@
 """Regular expressions with a time limit, so that no answer can block a run.
 
-The standard library's `re` cannot be interrupted while it backtracks. The `regex` package has the same syntax and
-accepts a time limit.
+The standard library's `re` cannot be interrupted while it backtracks; the `regex` package accepts a time limit. Patterns
+have JavaScript's meaning (see `javascript_regex`).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from flowai.evals.assertions.javascript_regex import translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +22,8 @@ def compile_pattern(pattern: str) -> Callable[[str], bool]:
     import regex  # 30 ms; few suites need it
 
     try:
-        search = regex.compile(pattern).search
+        translated, ignores_case = translate(pattern)
+        search = regex.compile(translated, regex.IGNORECASE if ignores_case else 0).search
     except (regex.error, RecursionError, OverflowError) as error:
         raise ValueError(str(error) or "nested too deeply") from None
 

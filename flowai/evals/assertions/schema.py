@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import ProjectError
 from flowai.evals.assertions.records import printable, quoted, suite_error
 from flowai.evals.assertions.safe_regex import compile_pattern
+from flowai.evals.assertions.schema_formats import build_format_checker
 from flowai.evals.assertions.schema_keywords import Patterns
 from flowai.storage.files import parse_yaml
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
     from flowai.evals.suites.records import Assertion
+
+MAX_ERRORS = 1_000
+"""Errors of one answer that are compared to name the most telling one."""
 
 _MAX_REASON_CHARS = 160
 
@@ -50,30 +55,62 @@ class Schemas:
 
 
 def _compile(schema: dict[str, Any] | bool, assertion: Assertion) -> Callable[[object], str | None]:  # noqa: FBT001 - true and false are schemas
-    from jsonschema import Draft202012Validator, validators  # 150 ms; few suites have a schema
-    from jsonschema.exceptions import SchemaError, best_match
+    from jsonschema import validators  # 150 ms; few suites have a schema
+    from jsonschema.exceptions import best_match
     from referencing import Registry
 
-    dialect: Any = validators.validator_for(schema, default=Draft202012Validator)
-    try:
-        dialect.check_schema(schema)
-    except SchemaError as error:
-        where = f"{error.json_path}: " if error.json_path != "$" else ""
-        raise suite_error(assertion, f"has a wrong JSON Schema: {where}{_clipped(error.message)}") from None
+    dialect = _dialect(schema, assertion)
     _check_references(schema, assertion)
     patterns = Patterns(_compile_patterns(schema, assertion))
     extend: Any = validators.extend  # ships no types
     # the library's default registry fetches an unknown `$ref` over the network
-    validator: Any = extend(dialect, patterns.keywords())(schema, registry=Registry())
+    build: Any = extend(dialect, patterns.keywords())
+    validator: Any = build(schema, registry=Registry(), format_checker=build_format_checker())
 
     def check(value: object) -> str | None:
         try:
-            error = best_match(validator.iter_errors(value))
+            error = best_match(itertools.islice(validator.iter_errors(value), MAX_ERRORS))
         except RecursionError:
             return "nested too deeply for its schema"
         return None if error is None else _reason(error)
 
     return check
+
+
+def _dialect(schema: dict[str, Any] | bool, assertion: Assertion) -> Any:  # noqa: ANN401, FBT001 - the library ships no types; true and false are schemas
+    """Return the validator class that `$schema` names; without one, 2020-12 together with draft 7's tuples.
+
+    Ajv reads a schema without `$schema` as draft 7, yet applies what stands beside a `$ref`.
+    """
+    from jsonschema import Draft6Validator, Draft7Validator, Draft202012Validator, validators
+    from jsonschema.exceptions import SchemaError
+
+    named: Any = validators.validator_for(schema, default=None)
+    candidates: list[Any] = [named] if named else [Draft202012Validator, Draft7Validator]
+    problem: SchemaError | None = None
+    for candidate in candidates:
+        try:
+            candidate.check_schema(schema)
+        except SchemaError as error:
+            problem = problem or error
+        else:
+            break
+    else:
+        if problem is None:
+            raise AssertionError("a dialect was tried")
+        where = f"{problem.json_path}: " if problem.json_path != "$" else ""
+        raise suite_error(assertion, f"has a wrong JSON Schema: {where}{_clipped(problem.message)}")
+    if named not in {None, Draft6Validator, Draft7Validator}:
+        return named
+    extend: Any = validators.extend
+    draft7: Any = Draft7Validator.VALIDATORS
+    current: Any = Draft202012Validator.VALIDATORS
+
+    def items(validator: Any, value: Any, instance: Any, schema: Any) -> Any:  # noqa: ANN401 - as the library calls it
+        return (draft7 if isinstance(value, list) else current)["items"](validator, value, instance, schema)
+
+    legacy = {name: draft7[name] for name in ("dependencies", "additionalItems")}
+    return extend(Draft202012Validator, {"items": items, **legacy})
 
 
 def _iterate_mappings(schema: object) -> Iterator[dict[str, Any]]:

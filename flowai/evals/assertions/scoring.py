@@ -96,9 +96,24 @@ def aggregate(checks: Sequence[AssertionResult], threshold: float | None) -> tup
 def combine(checks: Sequence[AssertionResult], threshold: float | None) -> CheckResult:
     """Combine the checks of an `assert-set` into one result; its score is their weighted mean."""
     passed, score = aggregate(checks, threshold)
+    return _combined(checks, threshold, passed, score)
+
+
+def combine_or(checks: Sequence[AssertionResult], threshold: float | None) -> CheckResult:
+    """Combine the checks of an `or`: one of them must pass, or have the score; the score is the best one."""
+    score = max((check.score for check in checks if check.passed is not None), default=0.0)
+    enough = any(check.passed is True for check in checks) if threshold is None else score >= threshold - _ROUNDING
+    is_certain = enough or all(check.passed is not None for check in checks)
+    return _combined(checks, threshold, enough if is_certain else None, score)
+
+
+def _combined(
+    checks: Sequence[AssertionResult], threshold: float | None, passed: bool | None, score: float  # noqa: FBT001 - as a check's result
+) -> CheckResult:
     passed_count = sum(check.passed is True for check in checks)
     summary = f" {passed_count} of {len(checks)} passed"
     if threshold is not None:
         summary += f", score {score:.2f} of {threshold:g}"
     reasons = [check.reason for check in checks if check.reason][:_MAX_SHOWN_REASONS]
-    return CheckResult(passed, "; ".join([summary, *reasons]), None if passed is None else score)
+    metrics = {name: value for check in checks for name, value in check.metrics.items()}
+    return CheckResult(passed, "; ".join([summary, *reasons]), None if passed is None else score, metrics or None)

@@ -8,14 +8,14 @@ Source of the types and their meaning: promptfoo, "Deterministic metrics"
 
 from __future__ import annotations
 
-import csv
 import math
 from typing import TYPE_CHECKING
 
+from flowai.evals.assertions.javascript_text import to_text, words_of
 from flowai.evals.assertions.records import CheckResult, quoted, suite_error
 from flowai.evals.assertions.safe_regex import TIMEOUT_S, compile_pattern
 from flowai.evals.assertions.structure import equals_json
-from flowai.evals.suites.table_columns import split_list
+from flowai.evals.suites.comma_list import split_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ def _text_of(assertion: Assertion, value: object) -> str:
     if isinstance(value, str) and value:
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
+        return to_text(value)
     found = "an empty text" if value == "" else quoted(value)
     hint = (
         "put it in quotes" if isinstance(value, bool) else "an empty text is in every answer" if value == "" else None
@@ -43,7 +43,7 @@ def _texts_of(assertion: Assertion) -> list[str]:
     if isinstance(value, str):
         try:
             value = split_list(value)
-        except csv.Error as error:
+        except ValueError as error:
             raise suite_error(assertion, f"is not a list separated by commas: {error}") from None
     if not isinstance(value, list) or not value:
         raise suite_error(assertion, f"found {quoted(assertion.value)}; expected a list of texts")
@@ -60,7 +60,7 @@ def equals(assertion: Assertion) -> CheckFunction:
     value = assertion.value
     if isinstance(value, dict | list):
         return equals_json(value)
-    expected = value if isinstance(value, str) else quoted(value)
+    expected = to_text(value)
     return _check_text(expected, lambda answer: answer == expected)
 
 
@@ -134,36 +134,45 @@ def regex(assertion: Assertion) -> CheckFunction:
 
 def word_count(assertion: Assertion) -> CheckFunction:
     """Pass if the number of words, separated by white space, is the value or within its `min` and `max`."""
-    min_words, max_words = _word_range(assertion)
+    return _count(assertion, lambda text: len(words_of(text)))
+
+
+def character_count(assertion: Assertion) -> CheckFunction:
+    """Pass if the number of characters (code points) is the value or within its `min` and `max`."""
+    return _count(assertion, len)
+
+
+def _count(assertion: Assertion, count_of: Callable[[str], int]) -> CheckFunction:
+    low, high = _range(assertion)
 
     def check(answer: Answer) -> CheckResult:
-        count = len(answer.text.split())
-        if count < min_words:
-            return CheckResult(passed=False, detail=f" {count} < {min_words:g}")
-        if count > max_words:
-            return CheckResult(passed=False, detail=f" {count} > {max_words:g}")
+        count = count_of(answer.text)
+        if count < low:
+            return CheckResult(passed=False, detail=f" {count} < {low:g}")
+        if count > high:
+            return CheckResult(passed=False, detail=f" {count} > {high:g}")
         return CheckResult(passed=True, detail=f" {count}")
 
     return check
 
 
-def _word_range(assertion: Assertion) -> tuple[float, float]:
+def _range(assertion: Assertion) -> tuple[float, float]:
     value = assertion.value
     if isinstance(value, dict):
         if value and value.keys() <= {"min", "max"}:
-            min_words = 0 if value.get("min") is None else _word_number(assertion, value["min"])
-            max_words = math.inf if value.get("max") is None else _word_number(assertion, value["max"])
-            if min_words <= max_words:
-                return min_words, max_words
-            raise suite_error(assertion, f"has `min` {min_words} above `max` {max_words}")
+            low = 0 if value.get("min") is None else _whole_number(assertion, value["min"])
+            high = math.inf if value.get("max") is None else _whole_number(assertion, value["max"])
+            if low <= high:
+                return low, high
+            raise suite_error(assertion, f"has `min` {low} above `max` {high}")
         raise suite_error(assertion, f"found {quoted(value)}; expected `min`, `max` or both")
-    count = _word_number(assertion, value)
+    count = _whole_number(assertion, value)
     return count, count
 
 
-def _word_number(assertion: Assertion, value: object) -> int:
+def _whole_number(assertion: Assertion, value: object) -> int:
     if isinstance(value, str) and value.strip().isdecimal():  # from a column of a table
         return int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and value == value // 1:
+        return int(value)
     raise suite_error(assertion, f"found {quoted(value)}; expected a whole number >= 0, or `min` and `max`")

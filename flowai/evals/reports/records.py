@@ -30,6 +30,8 @@ class AssertionResult(msgspec.Struct, frozen=True, kw_only=True):
     """Type, found and expected value, one line, redacted; empty if passed."""
     place: str = ""
     """`file:line` of the assertion."""
+    metrics: dict[str, float] = {}
+    """Named scores that the assertion computed besides its own."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ from flowai.evals.suites.assertion_types import (
     TYPES_WITHOUT_VALUE,
     UNSUPPORTED_TYPES,
 )
+from flowai.evals.suites.comma_list import split_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -150,7 +151,7 @@ def parse_assertion(text: str, node: YamlNode) -> dict[str, Any]:
     negation, name, threshold, value = match[1] or "", match[2], match[3], match[4]
     assertion: dict[str, Any] = {"type": negation + name}
     if value is not None and value.strip():
-        assertion["value"] = _items(value, node) if name in LIST_TYPES else value.strip()
+        assertion["value"] = _list(value, node) if name in LIST_TYPES else value.strip()
     if threshold is not None:
         assertion["threshold"] = float(threshold)
     return assertion
@@ -170,14 +171,21 @@ def _is_type(match: re.Match[str], node: YamlNode) -> bool:
     )
 
 
-def _items(text: str, node: YamlNode) -> list[str]:
+def _list(text: str, node: YamlNode) -> list[str]:
     try:
         return split_list(text)
+    except ValueError as error:
+        raise node.error(f"not a list separated by commas: {error}") from None
+
+
+def _items(text: str, node: YamlNode) -> list[str]:
+    try:
+        return _split_metadata(text)
     except csv.Error as error:
         raise node.error(f"not a list separated by commas: {error}") from None
 
 
-def split_list(text: str) -> list[str]:
+def _split_metadata(text: str) -> list[str]:
     """Split at commas and line ends; an item that contains one is in double quotes, or has a backslash before it."""
     rows = csv.reader(io.StringIO(text.strip(), newline=""), skipinitialspace=True, escapechar="\\")
     return [item.strip() for row in rows for item in row if item.strip()]

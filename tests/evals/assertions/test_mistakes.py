@@ -12,8 +12,8 @@ from flowai.evals.suites.records import Assertion
 
 WRONG: list[tuple[dict[str, Any], str, str | None]] = [
     ({"type": "contians", "value": "x"}, "`contians` is not an assertion type", "did you mean `contains`?"),
-    ({"type": "llm-rubric", "value": "x"}, "`llm-rubric` is one of promptfoo's", "there are:"),
-    ({"type": "is-sql", "negated": True}, "`not-is-sql` is one of promptfoo's", "there are:"),
+    ({"type": "ruby", "value": "x"}, "`ruby` is one of promptfoo's", "use `python` or `javascript`"),
+    ({"type": "trajectory:tool-used", "negated": True}, "`not-trajectory:tool-used` is one of", "records no traces"),
     ({"type": "contains"}, "`contains` has no `value`", None),
     ({"type": "contains", "value": ""}, "found an empty text", "an empty text is in every answer"),
     ({"type": "contains", "value": True}, "found true; expected a text", "put it in quotes"),

@@ -8,7 +8,7 @@ import pytest
 
 from flowai.evals.assertions import Answer, compile_check
 from flowai.evals.assertions.catalog import _BUILDERS
-from flowai.evals.suites.assertion_types import ASSERT_SET, SUPPORTED_TYPES, UNSUPPORTED_TYPES
+from flowai.evals.suites.assertion_types import COMPARISON_TYPES, SET_TYPES, SUPPORTED_TYPES, UNSUPPORTED_TYPES
 from flowai.evals.suites.records import Assertion
 
 PERSON = {
@@ -157,7 +157,7 @@ def test_limits_are_not_judged_without_a_measurement(
 
 
 def test_the_catalog_and_the_list_of_names_agree() -> None:
-    assert _BUILDERS.keys() | {ASSERT_SET} == SUPPORTED_TYPES
+    assert _BUILDERS.keys() | SET_TYPES | COMPARISON_TYPES == SUPPORTED_TYPES
     assert not SUPPORTED_TYPES & UNSUPPORTED_TYPES
 
 
