@@ -6,12 +6,13 @@ import msgspec
 
 
 class WireRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """An HTTP POST request, complete but for the connection's own headers."""
+    """An HTTP request, complete but for the connection's own headers."""
 
     url: str
     headers: tuple[tuple[str, str], ...]
     """Hold the key: never shown, logged or recorded."""
     body: bytes
+    method: str = "POST"
 
     def __repr__(self) -> str:
         """Return a text without headers and body."""

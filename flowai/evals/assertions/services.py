@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from flowai.evals.assertions.schema import Schemas
 
@@ -18,8 +18,22 @@ DEFAULT_CODE_TIMEOUT_S = 10.0
 """Limit of one call of a suite's code."""
 
 
+CodeErrorKind = Literal["raised", "timed out", "killed", "nonsense", "missing"]
+
+
 class CodeError(Exception):
-    """A suite's code gave no result: it raised, hung, was killed, or returned something else than JSON."""
+    """A suite's code gave no result.
+
+    Args:
+        what: the reason, after "the code"; secrets redacted.
+        kind: `raised` an exception, `timed out`, `killed` by a limit or by itself, `nonsense`: it returned something
+            else than JSON, `missing`: file, function or program do not exist.
+    """
+
+    def __init__(self, what: str, *, kind: CodeErrorKind = "raised") -> None:
+        super().__init__(what)
+        self.what = what
+        self.kind = kind
 
 
 class CodeRunner(Protocol):

@@ -22,6 +22,8 @@ class CodeRef(msgspec.Struct, frozen=True, kw_only=True):
     """Absolute path; None for inline code."""
     function: str | None = None
     """Function in the file; None for the default of its use."""
+    parameters: tuple[str, ...] = ("output", "context")
+    """Names of the arguments in inline code."""
     place: str = ""
     """`file:line`."""
 

@@ -23,6 +23,10 @@ class TargetRequest(Request, frozen=True, kw_only=True):
     """The rendered prompt as a text: one message's text, or the messages as JSON."""
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     """Metadata of the case."""
+    folder: str = ""
+    """Absolute path of the suite's folder, in which scripts run."""
+    env: dict[str, str] = msgspec.field(default_factory=dict)
+    """The suite's variables for templates and scripts."""
 
 
 class TargetCompletion(Completion, frozen=True, kw_only=True):

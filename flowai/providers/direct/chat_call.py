@@ -138,7 +138,7 @@ class ChatCall:
         """Send the request and read until the answer shows whether it is a stream, whatever its content type."""
         if self._mode == "plain":
             self.limits.expect_no_deltas()
-        response = self._response = await self._connections.post(self._request, is_local=self._is_local)
+        response = self._response = await self._connections.send(self._request, is_local=self._is_local)
         if response.status >= _ERROR_STATUS:
             return await self._refused(response)
         head = b""
@@ -211,7 +211,7 @@ class ChatCall:
 
 async def read_body(request: WireRequest, connections: Connections, *, is_local: bool) -> bytes:
     """Send a request and return the body of its answer; raises one of FAILURES."""
-    response = await connections.post(request, is_local=is_local)
+    response = await connections.send(request, is_local=is_local)
     try:
         body = bytearray()
         if response.status >= _ERROR_STATUS:

@@ -32,6 +32,8 @@ MAX_STALE_COUNT = 2
 _KEPT_REDIRECTS = frozenset({307, 308})
 """Statuses that keep method and body. Source: RFC 9110, section 15.4."""
 _REDIRECTS = frozenset({301, 302, 303}) | _KEPT_REDIRECTS
+_BODILESS_METHODS = frozenset({"GET", "HEAD"})
+"""Methods that every redirect keeps."""
 _PUBLIC_HEADERS = frozenset({"accept", "accept-encoding", "content-type", "user-agent"})
 """Headers that another host may see."""
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=None)  # calls have time limits of their own
@@ -65,7 +67,7 @@ class Connections:
         self._routes: dict[tuple[str, bool], _Route] = {}
         self._tls: ssl.SSLContext | bool | None = None
 
-    async def post(self, request: WireRequest, *, is_local: bool = False) -> aiohttp.ClientResponse:
+    async def send(self, request: WireRequest, *, is_local: bool = False) -> aiohttp.ClientResponse:
         """Send a request and return the response, as soon as its headers are there; the caller closes it.
 
         Args:
@@ -79,12 +81,12 @@ class Connections:
         headers = list(request.headers)
         route = self._known_route(request.url, is_local=is_local)
         for _ in range(MAX_REDIRECT_COUNT + 1):
-            response = await self._send(route, headers, request.body)
+            response = await self._send_once(route, headers, request)
             if response.status not in _REDIRECTS:
                 return response
             location = response.headers.get("Location", "")
             response.close()
-            target = _redirect_target(route.url, location, response.status)
+            target = _redirect_target(route.url, location, response.status, request.method)
             if target.origin() != route.url.origin():
                 headers = [(name, value) for name, value in headers if name.lower() in _PUBLIC_HEADERS]
             route = self._route(target, is_local=is_local)
@@ -96,14 +98,22 @@ class Connections:
         if session is not None:
             await session.close()
 
-    async def _send(self, route: _Route, headers: list[tuple[str, str]], body: bytes) -> aiohttp.ClientResponse:
+    async def _send_once(
+        self, route: _Route, headers: list[tuple[str, str]], request: WireRequest
+    ) -> aiohttp.ClientResponse:
         """Send once; again if a kept connection was closed by the server before it answered anything."""
         session = self._session()
         for stale_count in range(MAX_STALE_COUNT + 1):
             _IS_NEW.set(False)
             try:
-                return await session.post(
-                    route.url, data=body, headers=headers, allow_redirects=False, proxy=route.proxy, ssl=route.tls
+                return await session.request(
+                    request.method,
+                    route.url,
+                    data=request.body or None,
+                    headers=headers,
+                    allow_redirects=False,
+                    proxy=route.proxy,
+                    ssl=route.tls,
                 )
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                 if stale_count == MAX_STALE_COUNT or not _is_stale(error):
@@ -163,14 +173,14 @@ def _is_stale(error: Exception) -> bool:
     return not isinstance(error, aiohttp.ServerDisconnectedError) or isinstance(error.message, str)
 
 
-def _redirect_target(url: yarl.URL, location: str, status: int) -> yarl.URL:
+def _redirect_target(url: yarl.URL, location: str, status: int, method: str) -> yarl.URL:
     try:
         target = url.join(yarl.URL(location))
     except ValueError:
         target = yarl.URL()
     if not location or target.scheme not in {"http", "https"} or not target.host:
         raise RedirectError(f"the address redirects to `{location}`, which is no web address")
-    if status not in _KEPT_REDIRECTS:
+    if status not in _KEPT_REDIRECTS and method not in _BODILESS_METHODS:
         raise RedirectError(
             f"the address redirects to `{target.origin()}{target.path}` ({status}), which drops the body"
         )
