@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,10 @@ class Project:
     root: Path
     """Absolute path of the directory with the registry."""
     registry: Path
+    readable: Path | None = None
+    """Directory above the root in which files may be read too; None for the root."""
+    is_standalone: bool = False
+    """Whether there is no registry: a suite brings its prompts and models along."""
 
     @property
     def prompts(self) -> Path:
@@ -93,10 +98,21 @@ class Project:
 
     def show(self, path: Path) -> str:
         """Return a path relative to the root where possible."""
-        try:
-            return str(path.resolve().relative_to(self.root))
-        except ValueError:
-            return str(path)
+        resolved = path.resolve()
+        if resolved.is_relative_to(self.root):
+            return str(resolved.relative_to(self.root))
+        if self.readable is not None and resolved.is_relative_to(self.readable):
+            return os.path.relpath(resolved, self.root)
+        return str(path)
+
+    def may_read(self, path: Path) -> bool:
+        """Return whether a resolved path is inside the directories that may be read."""
+        return path.is_relative_to(self.root) or (self.readable is not None and path.is_relative_to(self.readable))
+
+    def is_hidden(self, path: Path) -> bool:
+        """Return whether a resolved path that may be read is a hidden file, or in a hidden directory."""
+        base = self.root if path.is_relative_to(self.root) else self.readable or self.root
+        return any(part.startswith(".") for part in path.relative_to(base).parts)
 
     def inside(self, text: str, *, base: Path | None = None) -> Path:
         """Resolve a path, links included, and refuse one that leaves the project.
@@ -109,9 +125,9 @@ class Project:
             UsageError: the path leads outside the project.
         """
         path = ((base or self.root) / text).resolve()
-        if not path.is_relative_to(self.root):
+        if not self.may_read(path):
             raise UsageError(
-                f"`{text}` is outside the project `{self.root}`",
+                f"`{text}` is outside the project `{self.readable or self.root}`",
                 hint="flowai reads only prompts, suites and datasets inside the project; copy the file into it",
             )
         return path
@@ -140,3 +156,23 @@ def find_project(start: Path, environ: Mapping[str, str]) -> Project:
         f"no `{REGISTRY_FILE}` in `{here}` or above it",
         hint="run flowai inside a project, or set FLOWAI_REGISTRY to its registry file",
     )
+
+
+STANDALONE_NAMES = ("promptfooconfig.yaml", "promptfooconfig.yml", "promptfooconfig.json")
+"""Suites that run in a directory without a registry, the first one that exists."""
+
+
+def find_standalone_suite(directory: Path) -> Path | None:
+    """Return the suite of a directory that has no registry; None if there is none."""
+    return next((directory / name for name in STANDALONE_NAMES if (directory / name).is_file()), None)
+
+
+def standalone_project(directory: Path, suite: Path) -> Project:
+    """Return a project without a registry for one suite.
+
+    Reports and flowai's own files go to `directory`; the suite may read files inside the Git repository that contains
+    it, without one inside its own directory.
+    """
+    root, folder = directory.resolve(), suite.resolve().parent
+    repository = next((parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), folder)
+    return Project(root=root, registry=root / REGISTRY_FILE, readable=repository, is_standalone=True)

@@ -7,7 +7,7 @@ limits, so that a recording is valid on any machine.
 from __future__ import annotations
 
 import hashlib
-from collections import deque
+from array import array
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +15,7 @@ import msgspec
 from flowai import errors
 from flowai.errors import CallError, Place, ProjectError, RecordingMissError, UsageError
 from flowai.providers.client import Chunk, Completion, Embeddings
-from flowai.storage.jsonl import AppendLog, iterate_jsonl
+from flowai.storage.jsonl import AppendLog, iterate_lines
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from flowai.providers.client import Client, EmbedRequest, Endpoint, Request
     from flowai.redaction import Redactor
+    from flowai.storage.jsonl import JsonLine
 
 SCHEMA_VERSION = 1
 QUESTION_PREVIEW_CHARS = 80
@@ -175,8 +176,7 @@ class ReplayClient:
         self._name = name or str(path)
         self._on_miss = on_miss
         self._on_called = on_called
-        self._lines = {} if on_miss is not None and not path.exists() else _read(path, self._name)
-        self._counts = {key: len(lines) for key, lines in self._lines.items()}
+        self._recording = None if on_miss is not None and not path.exists() else _Recording(path, self._name)
 
     async def complete(self, request: Request) -> Completion:
         """Return the recorded answer; see `Client.complete`.
@@ -216,8 +216,7 @@ class ReplayClient:
             await self._on_miss.aclose()
 
     def _next(self, request: Request | EmbedRequest) -> RecordedResponse | None:
-        lines = self._lines.get(request_key(request))
-        line = lines.popleft() if lines else None
+        line = None if self._recording is None else self._recording.next(request_key(request))
         if line is not None and line.failure is not None:
             raise _recorded_error(line.failure, request, self._name)
         return line
@@ -226,7 +225,7 @@ class ReplayClient:
         if self._on_miss is not None:
             self._on_called(request)
             return self._on_miss
-        count = self._counts.get(request_key(request), 0)
+        count = 0 if self._recording is None else self._recording.count(request_key(request))
         often = f"was recorded {count} times and is sent once more" if count else "was never recorded"
         raise RecordingMissError(
             f"a request to `{request.endpoint.model}` {often}: {_question_text(request)[:QUESTION_PREVIEW_CHARS]!r}",
@@ -252,24 +251,59 @@ def _recorded_error(failure: RecordedFailure, request: Request | EmbedRequest, n
     return kind(failure.what, provider=endpoint.provider, model=endpoint.name, status=failure.status, hint=failure.hint)
 
 
-def _read(path: Path, name: str) -> dict[str, deque[RecordedResponse]]:
-    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path] if path.is_file() else []
-    if not files:
-        raise UsageError(f"no recording `{name}`", hint="make one with `--record FILE`")
-    lines: dict[str, deque[RecordedResponse]] = {}
-    for file in files:
-        for line in _lines_of(file, name if file == path else f"{name}/{file.name}"):
-            lines.setdefault(line.key, deque()).append(line)
-    return lines
+class _Recording:
+    """Recorded answers by key; their positions are in memory, each is read when it is asked for."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path] if path.is_file() else []
+        if not files:
+            raise UsageError(f"no recording `{name}`", hint="make one with `--record FILE`")
+        self._files = files
+        self._numbers: dict[str, int | list[int]] = {}
+        """Numbers of a key's lines, in order; a single one without its list."""
+        self._used: dict[str, int] = {}
+        self._positions = array("Q")
+        """File, offset and size of each line."""
+        for number, file in enumerate(files):
+            for key, line in _lines_of(file, name if file == path else f"{name}/{file.name}"):
+                self._add(key, len(self._positions) // 3)
+                self._positions.extend((number, line.offset, line.size_bytes))
+
+    def next(self, key: str) -> RecordedResponse | None:
+        """Return the next answer of a key; None after the last."""
+        used, numbers = self._used.get(key, 0), self._numbers.get(key, ())
+        if isinstance(numbers, int):
+            numbers = (numbers,)
+        if used >= len(numbers):
+            return None
+        self._used[key] = used + 1
+        at = 3 * numbers[used]
+        with self._files[self._positions[at]].open("rb") as stream:
+            stream.seek(self._positions[at + 1])
+            return msgspec.json.decode(stream.read(self._positions[at + 2]), type=RecordedResponse)
+
+    def count(self, key: str) -> int:
+        """Return how many answers of a key were recorded."""
+        numbers = self._numbers.get(key, ())
+        return 1 if isinstance(numbers, int) else len(numbers)
+
+    def _add(self, key: str, number: int) -> None:
+        earlier = self._numbers.setdefault(key, number)
+        if isinstance(earlier, list):
+            earlier.append(number)
+        elif earlier != number:
+            self._numbers[key] = [earlier, number]
 
 
-def _lines_of(file: Path, name: str) -> Iterator[RecordedResponse]:
-    for number, raw in iterate_jsonl(file, name=name):
+def _lines_of(file: Path, name: str) -> Iterator[tuple[str, JsonLine]]:
+    for line in iterate_lines(file, name=name):
         try:
-            line = msgspec.convert(raw, RecordedResponse)
+            recorded = msgspec.convert(line.value, RecordedResponse)
         except msgspec.ValidationError as error:
-            raise ProjectError(f"not a line of a recording: {error}", place=Place(file=name, line=number)) from None
-        if [line.completion, line.embeddings, line.failure].count(None) != 2:  # noqa: PLR2004 - one of three is set
+            raise ProjectError(
+                f"not a line of a recording: {error}", place=Place(file=name, line=line.number)
+            ) from None
+        if [recorded.completion, recorded.embeddings, recorded.failure].count(None) != 2:  # noqa: PLR2004 - one of three is set
             found = "expected one of `completion`, `embeddings`, `failure`"
-            raise ProjectError(f"not a line of a recording: {found}", place=Place(file=name, line=number))
-        yield line
+            raise ProjectError(f"not a line of a recording: {found}", place=Place(file=name, line=line.number))
+        yield recorded.key, line

@@ -1,10 +1,12 @@
-"""Builds the HTML page of a report: no script, no external resource, for light and dark schemes.
+"""Builds the HTML page of a report: no external resource, no script but the page's own, for light and dark schemes.
 
 Every text that is not `Markup` is hostile and escaped.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ _CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _FORBIDDEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
 )
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _INLINE = frozenset({"code", "span", "a"})
 """Inline elements; all others end with a line feed."""
 
@@ -61,17 +64,32 @@ svg { width: 100%; height: auto; margin: .5rem 0; }
 """
 
 
-def page(title: str, body: Iterable[Markup], *, style: str = "") -> str:
-    """Build a page with a title of any text; `style` is CSS after that of every page."""
+def page(title: str, body: Iterable[Markup], *, style: str = "", script: str = "", data: str = "") -> str:
+    """Build a page with a title of any text.
+
+    Args:
+        title: shown by the browser's tab.
+        body: elements of the page.
+        style: CSS after that of every page.
+        script: JavaScript of ours, run at the end of the page; the policy allows this one text and no other.
+        data: JSON for the script, of any content, in the element `data`.
+    """
+    styles = _STYLE + style
+    policy = _CONTENT_SECURITY_POLICY
+    if script:
+        policy = f"default-src 'none'; style-src '{_hash(styles)}'; script-src '{_hash(script)}'; "
+        policy += "base-uri 'none'; form-action 'none'"
     head = tag(
         "head",
         Markup('<meta charset="utf-8">\n'),
-        trusted(f'<meta http-equiv="Content-Security-Policy" content="{_CONTENT_SECURITY_POLICY}">\n'),
+        trusted(f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'),
         Markup('<meta name="viewport" content="width=device-width, initial-scale=1">\n'),
         tag("title", title),
-        tag("style", trusted(_STYLE + style)),
+        tag("style", trusted(styles)),
     )
-    return f'<!DOCTYPE html>\n<html lang="en">\n{head}{tag("body", tag("main", *body))}</html>\n'
+    scripts = [tag("script", _json_text(data), id="data", type="application/json")] if data else []
+    scripts += [tag("script", trusted(script))] if script else []
+    return f'<!DOCTYPE html>\n<html lang="en">\n{head}{tag("body", tag("main", *body), *scripts)}</html>\n'
 
 
 def tag(name: str, *content: str, kind: str = "", **attributes: str) -> Markup:
@@ -113,6 +131,17 @@ def joined(parts: Iterable[str]) -> Markup:
 def trusted(html: str) -> Markup:
     """Mark HTML that flowai built, such as a plot, as safe; it must not contain unescaped foreign text."""
     return Markup(html)  # noqa: S704 - the only place where text becomes HTML
+
+
+def _json_text(document: str) -> Markup:
+    """Return JSON that no element's content can end: `<` occurs in strings only, where JSON has another spelling."""
+    escaped = _SURROGATES.sub(lambda match: f"\\u{ord(match[0]):04x}", document.replace("<", "\\u003c"))
+    return trusted(escaped)
+
+
+def _hash(text: str) -> str:
+    """Return the hash of an inline element's text as a policy names it."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def _escape(text: str) -> Markup:

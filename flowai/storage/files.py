@@ -87,18 +87,21 @@ def read_text(path: Path, *, name: str | None = None, kind: type[ProjectError] =
         raise kind(problem, place=Place(file=shown, line=line), hint="save the file as UTF-8") from None
 
 
-def parse_yaml(text: str, *, name: str, kind: type[ProjectError] = ProjectError) -> Document:
+def parse_yaml(text: str, *, name: str, kind: type[ProjectError] = ProjectError, is_core: bool = False) -> Document:
     """Parse one YAML document, called `name` in messages; an empty text has the value None.
+
+    With `is_core`, scalars are read by YAML 1.2's core schema; see `yaml_core`.
 
     Raises `kind` for invalid syntax, a duplicate key, a tag that would build an object, an alias inside its own anchor,
     or a document that is too deep or too large; never another error, however hostile the text is.
     """
     import yaml  # some commands never read YAML
 
+    from flowai.storage.yaml_core import core_loader
     from flowai.storage.yaml_nodes import NodeChecker
 
     # the C parser is ten times faster; it is missing only if PyYAML was built without libyaml
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+    loader = (core_loader() if is_core else getattr(yaml, "CSafeLoader", yaml.SafeLoader))(text)
     checker = NodeChecker(name=name, kind=kind)
     try:
         node = loader.get_single_node()
@@ -151,9 +154,24 @@ def _walk(node: Node, path: PathKeys, lines: dict[PathKeys, int], name: str, kin
             _walk(item, (*path, index), lines, name, kind)
 
 
-def read_yaml(path: Path, *, name: str | None = None, kind: type[ProjectError] = ProjectError) -> Document:
+def read_yaml(
+    path: Path, *, name: str | None = None, kind: type[ProjectError] = ProjectError, is_core: bool = False
+) -> Document:
     """Read and parse a YAML file; raises like `read_text` and `parse_yaml`."""
-    return parse_yaml(read_text(path, name=name, kind=kind), name=name or str(path), kind=kind)
+    text = read_text(path, name=name, kind=kind)
+    return parse_yaml(text, name=name or str(path), kind=kind, is_core=is_core)
+
+
+def read_json_document(path: Path, *, name: str, kind: type[ProjectError] = ProjectError) -> Document:
+    """Read a JSON file with line numbers; raises like `read_json`. Of files that are no YAML too, lines are unknown."""
+    value = read_json(path, name=name, kind=kind)
+    try:
+        lines = parse_yaml(read_text(path, name=name, kind=kind), name=name, kind=kind, is_core=True).lines
+    except ProjectError as error:
+        if error.what == "duplicate key":
+            raise
+        lines = {(): 1}
+    return Document(value=value, file=name, lines=lines)
 
 
 def read_json(path: Path, *, name: str | None = None, kind: type[ProjectError] = ProjectError) -> Any:  # noqa: ANN401 - JSON is anything

@@ -7,7 +7,7 @@ import json
 import os
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
 import msgspec
 
@@ -62,13 +62,35 @@ def iterate_jsonl(
 
     Raises `kind` if the file is missing or unreadable, or a line is not JSON or has an unpaired surrogate.
     """
+    for line in iterate_lines(path, name=name, kind=kind):
+        yield line.number, line.value
+
+
+class JsonLine(NamedTuple):
+    """A line of a JSONL file and its position."""
+
+    number: int
+    """Counted from 1."""
+    offset: int
+    """First byte in the file."""
+    size_bytes: int
+    """With its line feed."""
+    value: Any
+
+
+def iterate_lines(
+    path: Path, *, name: str | None = None, kind: type[ProjectError] = ProjectError
+) -> Iterator[JsonLine]:
+    """Yield each line that is not blank, with its position; otherwise as `iterate_jsonl`."""
     shown = name or str(path)
     try:
         stream = path.open("rb")
     except OSError as error:
         raise kind(f"cannot be read: {error.strerror}", place=Place(file=shown)) from None
+    end = 0
     with stream:
         for number, raw in enumerate(stream, start=1):
+            start, end = end, end + len(raw)
             if not raw.strip():
                 continue
             try:
@@ -79,7 +101,7 @@ def iterate_jsonl(
             except (ValueError, RecursionError) as error:
                 raise kind(unreadable_json(error), place=Place(file=shown, line=number)) from None
             check_encodable(value, place=Place(file=shown, line=number), kind=kind)
-            yield number, value
+            yield JsonLine(number, start, len(raw), value)
 
 
 class AppendLog:
@@ -111,8 +133,11 @@ class AppendLog:
         except FileNotFoundError:
             return False
 
-    def append(self, record: object) -> None:
-        """Write one record (anything msgspec encodes) as one line; on a full disk, a half-written line is removed."""
+    def append(self, record: object) -> int:
+        """Write one record (anything msgspec encodes) as one line, and return its number of bytes.
+
+        On a full disk, a half-written line is removed.
+        """
         data = self._encoder.encode(record) + b"\n"
         with writing(self.path):
             written = os.write(self._descriptor, data)
@@ -120,6 +145,7 @@ class AppendLog:
                 size = os.fstat(self._descriptor).st_size
                 os.ftruncate(self._descriptor, size - written)
                 raise OSError(28, "No space left on device")
+        return len(data)
 
     def sync(self) -> None:
         """Wait until all records are on the disk."""

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.errors import UsageError, expected_one_of
-from flowai.project import find_project
+from flowai.errors import ProjectError, UsageError, expected_one_of
+from flowai.project import find_project, find_standalone_suite, standalone_project
 from flowai.prompts import PromptLibrary
 from flowai.redaction import Redactor
 from flowai.registry import (
     ModelEntry,
+    Registry,
     endpoint_as_written,
     endpoint_of,
     environment_of,
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
     from flowai.gateway.runtime import RuntimeOptions
     from flowai.project import Project
     from flowai.providers import Endpoint
-    from flowai.registry import Registry
+
+
+SUITE_SUFFIXES = frozenset((".yaml", ".yml", ".json"))
 
 
 def _new_id() -> str:
@@ -66,6 +69,27 @@ class CommandContext:
             ProjectError: there is none.
         """
         return self.found_project or find_project(self.directory, self.environ)
+
+    def for_suite(self, target: str | None) -> CommandContext:
+        """Return the context for a suite that may run without a registry.
+
+        Without a registry, the project is the directory of the command, and the suite is `target`, or the directory's
+        `promptfooconfig.yaml`.
+
+        Raises:
+            ProjectError: there is neither a registry nor such a suite.
+        """
+        if self.found_project is not None:
+            return self
+        try:
+            return replace(self, found_project=find_project(self.directory, self.environ))
+        except ProjectError:
+            if self.environ.get("FLOWAI_REGISTRY"):
+                raise
+            suite = find_standalone_suite(self.directory) if target is None else self.directory / target
+            if suite is None or not suite.is_file() or suite.suffix not in SUITE_SUFFIXES:
+                raise
+            return replace(self, found_project=standalone_project(self.directory, suite))
 
     @property
     def is_ci(self) -> bool:
@@ -145,9 +169,12 @@ def open_workspace(context: CommandContext, *, models: Iterable[str] = (), relea
     """
     project = context.project
     environ = environment_of(project, context.environ)
-    registry = _with_models(load_registry(project, env=context.env, environ=environ), models)
+    loaded = Registry(schema_version=1) if project.is_standalone else None
+    registry = _with_models(loaded or load_registry(project, env=context.env, environ=environ), models)
     warnings: tuple[str, ...] = ()
-    if release is None:
+    if project.is_standalone:
+        release = release or ""
+    elif release is None:
         serving = resolve_release(registry, environ)
         release, warnings = serving.name, serving.warnings
     else:

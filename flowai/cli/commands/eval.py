@@ -122,7 +122,7 @@ def _run(options: EvalOptions, env: str | None, *, json: bool) -> int:
     from flowai.evals.gate import exit_code
     from flowai.evals.runs.eval import run_eval
 
-    context = console.command_context(env)
+    context = console.command_context(env).for_suite(options.target)
     if options.replay is None and options.record is None:
         options = replace(options, cached=console.uses_cache(context, options.cached))
     with RunProgress() as progress:
@@ -179,7 +179,7 @@ def _watch(options: EvalOptions, env: str | None, *, json: bool) -> None:
     from flowai.evals.runs.eval import watched_files
     from flowai.storage.files import read_fingerprints
 
-    context = console.command_context(env)
+    context = console.command_context(env).for_suite(options.target)
 
     while True:
         seen = read_fingerprints(watched_files(context))

@@ -1,10 +1,11 @@
 """Reports of runs: their records, totals and output formats."""
 
-from flowai.evals.reports.aggregate import changes_between, groups_of, totals_of
+from flowai.evals.reports.aggregate import changes_between, earlier_trials, groups_of, totals_of
 from flowai.evals.reports.dataframe import to_frame
 from flowai.evals.reports.records import (
     AssertionResult,
     Changes,
+    EarlierTrial,
     Failure,
     Gate,
     GateCheck,
@@ -21,6 +22,7 @@ __all__ = [
     "WRITERS",
     "AssertionResult",
     "Changes",
+    "EarlierTrial",
     "Failure",
     "Gate",
     "GateCheck",
@@ -30,6 +32,7 @@ __all__ = [
     "Totals",
     "Trial",
     "changes_between",
+    "earlier_trials",
     "groups_of",
     "to_frame",
     "totals_of",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from flowai.evals.reports.records import Changes, Distribution, Group, Totals
+from flowai.evals.reports.records import Changes, Distribution, EarlierTrial, Group, Totals
 from flowai.statistics import quantile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from flowai.evals.reports.records import Trial
 
@@ -92,3 +92,24 @@ def changes_between(
     return Changes(
         run_id=run_id, baseline=baseline, regressions=tuple(regressions), fixes=tuple(fixes), shared_count=shared_count
     )
+
+
+def earlier_trials(
+    run_id: str, before: Mapping[str, Trial], now: Iterable[Trial], *, baseline: str | None = None
+) -> Iterator[EarlierTrial]:
+    """Yield the earlier result of each trial that an earlier run has too; arguments as of `changes_between`."""
+    for trial in now:
+        earlier = before.get(trial.key)
+        if earlier is None:
+            continue
+        is_same = earlier.output is not None and earlier.output == trial.output
+        yield EarlierTrial(
+            key=trial.key,
+            run_id=run_id,
+            baseline=baseline,
+            outcome=earlier.outcome,
+            output=None if is_same else earlier.output,
+            is_same_output=is_same,
+            cost_usd=earlier.cost_usd,
+            latency_ms=earlier.latency_ms,
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -92,6 +92,38 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """From the request to the complete answer, when it was generated; None for error."""
     ttft_ms: float | None = None
     """From the request to the first token, when it was generated; None if not measured."""
+    description: str | None = None
+    """The case's description, redacted."""
+    vars: dict[str, Any] = {}
+    """The case's variables, redacted, long texts clipped."""
+    prompt_text: str | None = None
+    """The rendered prompt as it was sent, redacted and clipped; None if it was not rendered."""
+    expected: str | None = None
+    """The text that the case expects (`equals`, `contains`, `similar` ...), redacted and clipped; None without one."""
+    metadata: dict[str, Any] = {}
+    """The case's metadata, redacted, long texts clipped."""
+    tags: tuple[str, ...] = ()
+    """Names of the slices that the case belongs to."""
+    is_critical: bool = False
+    """Whether the gate requires the case to pass."""
+
+
+class EarlierTrial(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of a trial in the run that this run is compared with."""
+
+    key: str
+    """Key of the trial in this report."""
+    run_id: str
+    """The earlier run."""
+    baseline: str | None = None
+    """The baseline prompt that was tried there; None if it was the same prompt."""
+    outcome: Outcome
+    output: str | None = None
+    """Its answer, redacted; None for error, and if it is the answer here (`is_same_output`)."""
+    is_same_output: bool = False
+    """Whether both answers are equal."""
+    cost_usd: float | None = None
+    latency_ms: float | None = None
 
 
 class Distribution(msgspec.Struct, frozen=True, kw_only=True):
@@ -257,6 +289,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Since the last finished run on this target; None if there is none."""
     against_baseline: tuple[Changes, ...] = ()
     """Compared with the suites' baseline prompts, one per prompt; empty if no suite names one."""
+    earlier: tuple[EarlierTrial, ...] = ()
+    """The trials of the compared runs: of `against_baseline` where it has them, else of `changes`."""
     warnings: tuple[str, ...]
     """Reasons to read the totals with care."""
     trials: tuple[Trial, ...]

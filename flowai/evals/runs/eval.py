@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from flowai.cache.exact import ExactCache
 from flowai.errors import InconclusiveError, InterruptedRunError, UsageError
-from flowai.evals.reports import STANDARD_NAMES, WRITERS, changes_between
+from flowai.evals.reports import STANDARD_NAMES, WRITERS, changes_between, earlier_trials
 from flowai.evals.runs.plan import Selection, case_key, plan_trials
 from flowai.evals.runs.run_log import PastRun, RunLog, RunStarted, new_run, past_runs
 from flowai.evals.runs.run_report import RunFacts, build_report
 from flowai.evals.runs.runner import RunAbortedError, finish_cached
-from flowai.evals.runs.targets import TargetResolver
+from flowai.evals.runs.resolver import TargetResolver, endpoint_models
 from flowai.evals.runs.trials import (
     CallOptions,
     TrialPreparer,
@@ -22,6 +22,7 @@ from flowai.evals.runs.trials import (
     resolve_endpoints,
     run_trials,
 )
+from flowai.evals.suites.yaml_reader import LoadContext
 from flowai.providers import create_client
 from flowai.rendering import formatting
 from flowai.rendering.report_files import check_endings, write_reports
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from flowai.evals.reports import Changes, Report, Trial
+    from flowai.evals.reports import Changes, EarlierTrial, Report, Trial
     from flowai.evals.runs.plan import PlannedTrial
     from flowai.evals.runs.runner import AnswerSource, PreparedTrial
     from flowai.evals.runs.trials import Observer
@@ -80,6 +81,7 @@ class EvalResult:
 def run_eval(context: CommandContext, options: EvalOptions, observer: Observer) -> EvalResult:
     """Run an evaluation; InterruptedRunError means that the user interrupted it and it can be resumed."""
     started_s = context.clock_s()
+    context = context.for_suite(options.target)
     _check_options(options)
     workspace, planned = _plan(context, options)
     preparer = TrialPreparer(workspace)
@@ -121,10 +123,15 @@ def _check_options(options: EvalOptions) -> None:
 def _plan(context: CommandContext, options: EvalOptions) -> tuple[Workspace, list[PlannedTrial]]:
     workspace = open_workspace(context, models=options.models)
     resolver = TargetResolver(
-        workspace.project, workspace.registry, workspace.library, release=workspace.release, models=options.models
+        workspace.project,
+        workspace.registry,
+        workspace.library,
+        release=workspace.release,
+        models=options.models,
+        loading=LoadContext(environ=workspace.environ),
     )
     suite_targets = resolver.resolve(options.target)
-    workspace = workspace.with_models({target.model for item in suite_targets for target in item.targets})
+    workspace = workspace.with_models(endpoint_models(suite_targets))
     selection = options.selection
     if options.failing_only:
         selection = replace(selection, case_keys=_failing_cases(workspace, options))
@@ -301,7 +308,7 @@ def _build_report(
     workspace: Workspace, planned: Sequence[PlannedTrial], run: _EvalRun, options: EvalOptions, calls_wall_s: float
 ) -> Report:
     trials = [run.trials[trial.key] for trial in planned if trial.key in run.trials]
-    against_baseline, warnings = _against_baseline(workspace, planned, run)
+    against_baseline, earlier, warnings = _against_baseline(workspace, planned, run)
     if run.stopped:
         warnings.append(f"stopped at the first failure: {len(trials)} of {len(planned)} trials were run")
     if run.cache_error is not None:
@@ -309,7 +316,10 @@ def _build_report(
     changes: Changes | None = None
     if options.replay is None:
         last = _last_finished(workspace, options, before=run.run_id)
-        changes = changes_between(last.run_id, last.trials, trials) if last else None
+        if last is not None:
+            changes = changes_between(last.run_id, last.trials, trials)
+            rest = [trial for trial in trials if trial.key not in earlier]
+            earlier |= {item.key: item for item in earlier_trials(last.run_id, last.trials, rest)}
     facts = RunFacts(
         kind="eval",
         run_id=run.run_id,
@@ -321,6 +331,7 @@ def _build_report(
         concurrency_limit=options.concurrency,
         changes=changes,
         against_baseline=against_baseline,
+        earlier=tuple(earlier.values()),
         warnings=tuple(warnings),
     )
     gates = {trial.suite.path: trial.suite.gate for trial in planned}
@@ -329,9 +340,10 @@ def _build_report(
 
 def _against_baseline(
     workspace: Workspace, planned: Sequence[PlannedTrial], run: _EvalRun
-) -> tuple[tuple[Changes, ...], list[str]]:
+) -> tuple[tuple[Changes, ...], dict[str, EarlierTrial], list[str]]:
     """Compare with the suites' baseline prompts, as tried in this run, else in the newest run that tried them."""
     changes: list[Changes] = []
+    earlier: dict[str, EarlierTrial] = {}
     warnings: list[str] = []
     for baseline in dict.fromkeys(trial.suite.baseline for trial in planned if trial.suite.baseline):
         baseline_keys = {
@@ -350,7 +362,9 @@ def _against_baseline(
         compared = changes_between(run_id, before, run.trials.values(), baseline=baseline)
         if compared is not None:
             changes.append(compared)
-    return tuple(changes), warnings
+        found = earlier_trials(run_id, before, run.trials.values(), baseline=baseline)
+        earlier |= {item.key: item for item in found}
+    return tuple(changes), earlier, warnings
 
 
 def _last_run_with(workspace: Workspace, run: _EvalRun, keys: frozenset[str]) -> tuple[str, dict[str, Trial]] | None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from flowai.evals.suites.records import Case, Suite
+    from flowai.evals.suites.records import Case, Suite, SuitePrompt, SuiteProvider
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +25,15 @@ class TrialTarget:
     feature: str | None
     params: Mapping[str, Any] = field(default_factory=dict)
     """Sampling parameters of the release, by LiteLLM's names; they override the prompt's own."""
+    source: SuitePrompt | None = None
+    """The suite's own prompt; None for a prompt of the project's library."""
+    provider: SuiteProvider | None = None
+    """The suite's own target; None for a model of the registry."""
+
+    @property
+    def endpoint_model(self) -> str | None:
+        """Name of the model in the registry, or LiteLLM's; None if the target is a program or an address."""
+        return self.model if self.provider is None else self.provider.model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +41,7 @@ class SuiteTarget:
     """A suite, or some of its cases, and the targets to try them on."""
 
     suite: Suite
-    cases: tuple[Case, ...]
+    cases: Sequence[Case]
     targets: tuple[TrialTarget, ...]
 
 
@@ -70,25 +80,96 @@ def case_key(suite_path: str, case_id: str) -> str:
     return f"{suite_path}::{case_id}"
 
 
-def plan_trials(suite_targets: Iterable[SuiteTarget], selection: Selection) -> list[PlannedTrial]:
-    """List the trials in the order of the files; repeats of a case are adjacent."""
-    return [
-        PlannedTrial(suite=item.suite, case=case, target=target, repeat=repeat)
-        for item in suite_targets
-        for target in item.targets
-        for case in _selected(item, selection)
-        for repeat in range(selection.repeats or item.suite.repeats)
-    ]
+class TrialPlan:
+    """The trials of a run in the order of the files, built anew each time they are read; repeats are adjacent."""
+
+    def __init__(self, suite_targets: Iterable[SuiteTarget], selection: Selection) -> None:
+        self._suite_targets = tuple(suite_targets)
+        self._selection = selection
+        self._is_selected = _filter(selection)
+        self._count: int | None = None
+
+    def __iter__(self) -> Iterator[PlannedTrial]:
+        for item in self._suite_targets:
+            for target in item.targets:
+                for case in self._cases(item):
+                    own = _target_of(case, target, item)
+                    if own is None:
+                        continue
+                    for repeat in range(self._selection.repeats or case.options.repeats or self.repeats(item.suite)):
+                        yield PlannedTrial(suite=item.suite, case=case, target=own, repeat=repeat)
+
+    def __len__(self) -> int:
+        if self._count is None:
+            self._count = sum(1 for _ in self)
+        return self._count
+
+    def __bool__(self) -> bool:
+        return next(iter(self), None) is not None
+
+    @property
+    def suites(self) -> tuple[Suite, ...]:
+        """The suites, each once."""
+        return tuple({item.suite.path: item.suite for item in self._suite_targets}.values())
+
+    def repeats(self, suite: Suite) -> int:
+        """Return the number of trials per case and target."""
+        return self._selection.repeats or suite.evaluate.repeats or suite.repeats
+
+    def _cases(self, item: SuiteTarget) -> Iterator[Case]:
+        path = item.suite.path
+        cases = (case for case in item.cases if self._is_selected(path, case))
+        return islice(cases, self._selection.first_n)
 
 
-def _selected(suite_target: SuiteTarget, selection: Selection) -> Sequence[Case]:
-    cases: Sequence[Case] = suite_target.cases
+def plan_trials(suite_targets: Iterable[SuiteTarget], selection: Selection) -> TrialPlan:
+    """Plan the trials.
+
+    Raises:
+        UsageError: the selection's pattern is not a regular expression.
+    """
+    return TrialPlan(suite_targets, selection)
+
+
+def _filter(selection: Selection) -> Callable[[str, Case], bool]:
+    keys = selection.case_keys
+    pattern: re.Pattern[str] | None = None
     if selection.pattern is not None:
         try:
             pattern = re.compile(selection.pattern)
         except re.error as error:
             raise UsageError(f"--filter-pattern `{selection.pattern}` is not a regular expression: {error}") from None
-        cases = [case for case in cases if pattern.search(case.id) or pattern.search(case.description or "")]
-    if selection.case_keys is not None:
-        cases = [case for case in cases if case_key(suite_target.suite.path, case.id) in selection.case_keys]
-    return cases if selection.first_n is None else cases[: selection.first_n]
+
+    def is_selected(path: str, case: Case) -> bool:
+        if pattern is not None and not (pattern.search(case.id) or pattern.search(case.description or "")):
+            return False
+        return keys is None or case_key(path, case.id) in keys
+
+    return is_selected
+
+
+def _target_of(case: Case, target: TrialTarget, item: SuiteTarget) -> TrialTarget | None:
+    """Return the target to try a case on, which may be the case's own; None if the case does not use this one."""
+    if case.prompts is not None and case.prompts and not names_prompt(case.prompts, target):
+        return None
+    if case.provider is not None:  # instead of the suite's: once per prompt
+        first = next(other for other in item.targets if other.prompt == target.prompt)
+        return replace(target, model=case.provider.name, provider=case.provider) if target is first else None
+    if case.providers is not None:
+        provider = target.provider
+        names = {target.model} if provider is None else {target.model, provider.id, provider.name}
+        return target if _is_named(case.providers, names) else None
+    return target
+
+
+def names_prompt(names: Sequence[str], target: TrialTarget) -> bool:
+    """Return whether one of the names is a target's prompt: its id, label, text or file, `GROUP*`, or `GROUP` of `GROUP:...`."""
+    own = {target.prompt}
+    if target.source is not None:
+        own |= {target.source.id, target.source.label, target.source.template, target.source.file or target.prompt}
+    return _is_named(names, own)
+
+
+def _is_named(names: Sequence[str], own: set[str]) -> bool:
+    prefixes = tuple(name[:-1] if name.endswith("*") else f"{name}:" for name in names)
+    return not own.isdisjoint(names) or any(item.startswith(prefixes) for item in own)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import tempfile
+import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -24,7 +29,8 @@ from flowai.storage.own_files import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
+
+    from flowai.evals.reports import Outcome
 
 _FILE = "run.jsonl"
 
@@ -59,6 +65,51 @@ _DECODER: msgspec.json.Decoder[RunStarted | TrialRecord | RunFinished] = msgspec
 )
 
 
+class LoggedTrials(Mapping[str, Trial]):
+    """The trials of a log by key, each decoded when it is read: only its position is in memory.
+
+    Args:
+        descriptor: the log, open for reading; closed with this object.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        weakref.finalize(self, os.close, descriptor)
+        self._lines: dict[str, tuple[int, int, Outcome]] = {}
+
+    def note(self, trial: Trial, offset: int, size_bytes: int) -> None:
+        """Register the line of a trial; it replaces an earlier one with the same key."""
+        self._lines[trial.key] = (offset, size_bytes, trial.outcome)
+
+    def outcome(self, key: str) -> Outcome | None:
+        """Return a trial's outcome without decoding it; None if it is not in the log."""
+        line = self._lines.get(key)
+        return None if line is None else line[2]
+
+    def count(self, outcome: Outcome) -> int:
+        """Count the trials with an outcome."""
+        return sum(line[2] == outcome for line in self._lines.values())
+
+    def drop(self, outcome: Outcome) -> None:
+        """Forget the trials with an outcome; their lines stay in the log."""
+        self._lines = {key: line for key, line in self._lines.items() if line[2] != outcome}
+
+    def __getitem__(self, key: str) -> Trial:
+        offset, size_bytes, _ = self._lines[key]
+        line = _DECODER.decode(os.pread(self._descriptor, size_bytes, offset))
+        assert isinstance(line, TrialRecord)  # noqa: S101 - only their lines are registered
+        return line.trial
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._lines
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PastRun:
     """Content of a run's log."""
@@ -67,7 +118,59 @@ class PastRun:
     started: RunStarted
     """Its newest first line."""
     finished: bool
-    trials: dict[str, Trial]
+    trials: LoggedTrials
+
+
+class TrialLog(Protocol):
+    """Store of a run's finished trials."""
+
+    trials: LoggedTrials
+
+    def start(self, started: RunStarted) -> None:
+        """Write that the run starts or is resumed."""
+        ...
+
+    def add(self, trial: Trial) -> None:
+        """Write a finished trial."""
+        ...
+
+    def finish(self, elapsed_s: float) -> None:
+        """Write that the run is finished."""
+        ...
+
+    def close(self) -> None:
+        """Close the log; its trials can still be read."""
+        ...
+
+
+class TemporaryLog:
+    """Log of a run that starts over every time, so that no later process needs it: an unnamed temporary file."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        self._encoder = msgspec.json.Encoder()
+        self._size_bytes = 0
+        self.trials = LoggedTrials(os.dup(self._file.fileno()))
+
+    def start(self, started: RunStarted) -> None:
+        """Do nothing: no other process reads the log."""
+
+    def add(self, trial: Trial) -> None:
+        """Write a finished trial."""
+        data = self._encoder.encode(TrialRecord(trial=trial)) + b"\n"
+        with writing(Path(tempfile.gettempdir())):
+            written = os.write(self._file.fileno(), data)
+            if written != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.trials.note(trial, self._size_bytes, len(data))
+        self._size_bytes += len(data)
+
+    def finish(self, elapsed_s: float) -> None:
+        """Do nothing: no other process reads the log."""
+
+    def close(self) -> None:
+        """Close the log; its trials can still be read."""
+        self._file.close()
 
 
 class RunLog:
@@ -88,18 +191,22 @@ class RunLog:
                 hint="wait for it, or start a new run without --resume",
             ) from None
         self._log = AppendLog(self._path)
+        self._size_bytes = os.fstat(self._lock).st_size
+        self.trials = LoggedTrials(os.open(self._path, os.O_RDONLY | os.O_CLOEXEC))  # a copy would share the lock
+        """The trials of this run that are finished."""
 
     def start(self, started: RunStarted) -> None:
         """Write that the run starts or is resumed."""
-        self._log.append(started)
+        self._append(started)
 
     def add(self, trial: Trial) -> None:
         """Write a finished trial; after this returns, kill -9 does not lose it."""
-        self._log.append(TrialRecord(trial=trial))
+        offset = self._size_bytes
+        self.trials.note(trial, offset, self._append(TrialRecord(trial=trial)))
 
     def finish(self, elapsed_s: float) -> None:
         """Write that the run is finished."""
-        self._log.append(RunFinished(elapsed_s=elapsed_s))
+        self._append(RunFinished(elapsed_s=elapsed_s))
 
     def close(self) -> None:
         """Close the log and release its lock."""
@@ -107,6 +214,11 @@ class RunLog:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+    def _append(self, record: object) -> int:
+        size_bytes = self._log.append(record)
+        self._size_bytes += size_bytes
+        return size_bytes
 
 
 def new_run(runs: Path) -> RunLog:
@@ -143,21 +255,22 @@ def _run_directories(runs: Path) -> list[Path]:
 def _read_run(directory: Path, is_match: Callable[[RunStarted], bool]) -> PastRun | None:
     started: RunStarted | None = None
     finished = False
-    trials: dict[str, Trial] = {}
     check_own_file(directory / _FILE, TRACKED_HINT, is_shared=True)  # its trials can make a gate pass
     try:
         stream = (directory / _FILE).open("rb")
     except OSError:
         return None
     with stream:
+        trials, end = LoggedTrials(os.dup(stream.fileno())), 0
         for raw in stream:
+            offset, end = end, end + len(raw)
             line = _decode_line(raw)
             if isinstance(line, RunStarted):
                 started, finished = line, False
                 if not is_match(started):
                     return None
             elif isinstance(line, TrialRecord):
-                trials[line.trial.key] = line.trial
+                trials.note(line.trial, offset, len(raw))
             elif isinstance(line, RunFinished):
                 finished = True
     if started is None:

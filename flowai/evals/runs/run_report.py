@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Literal
 
-    from flowai.evals.reports import Changes, Gate, Trial
+    from flowai.evals.reports import Changes, EarlierTrial, Gate, Trial
     from flowai.workspace.workspace import Workspace
 
 
@@ -51,6 +51,7 @@ class RunFacts:
     concurrency_limit: int
     changes: Changes | None = None
     against_baseline: tuple[Changes, ...] = ()
+    earlier: tuple[EarlierTrial, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -77,6 +78,7 @@ def build_report(
         decision=decide(by_suite, gates),
         changes=facts.changes,
         against_baseline=facts.against_baseline,
+        earlier=facts.earlier,
         warnings=(*workspace.warnings, *facts.warnings, *warnings),
         trials=tuple(trials),
     )

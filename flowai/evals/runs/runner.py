@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
 from flowai.errors import CallError, ContentFilteredError, ContextTooLongError
 from flowai.evals.reports import Failure, Trial
+from flowai.evals.runs.trial_inputs import trial_inputs
 from flowai.providers.finish_reasons import finish_kind
 from flowai.storage.strict_json import json_problem
 
@@ -57,6 +58,7 @@ class TrialCallbacks:
 
     judge: Callable[[PreparedTrial, Completion], Score]
     redact: Callable[[str], str]
+    redact_value: Callable[[Any], Any]
     new_call_id: Callable[[], str]
     clock_s: Callable[[], float]
     on_call: Callable[[PreparedTrial, str | None, Completion | CallError, float], None]
@@ -138,7 +140,7 @@ def build_trial(
     """Judge an answer and build its trial."""
     outcome, score, checks = callbacks.judge(prepared, completion)
     return msgspec.structs.replace(
-        _unanswered(prepared, source=source, call_id=call_id),
+        _unanswered(prepared, callbacks, source=source, call_id=call_id),
         outcome=outcome,
         score=score,
         checks=checks,
@@ -159,14 +161,17 @@ def _build_failed_trial(
     failure = Failure(
         kind=type(error).__name__, message=callbacks.redact(str(error)), provider=error.provider, status=error.status
     )
-    trial = msgspec.structs.replace(_unanswered(prepared, source=source, call_id=call_id), failure=failure)
+    trial = msgspec.structs.replace(_unanswered(prepared, callbacks, source=source, call_id=call_id), failure=failure)
     if isinstance(error, FAILING_ERRORS):
         return msgspec.structs.replace(trial, outcome="fail", score=0.0)
     return trial
 
 
-def _unanswered(prepared: PreparedTrial, *, source: AnswerSource, call_id: str | None) -> Trial:
+def _unanswered(
+    prepared: PreparedTrial, callbacks: TrialCallbacks, *, source: AnswerSource, call_id: str | None
+) -> Trial:
     planned = prepared.planned
+    inputs = trial_inputs(planned.case, prepared.request.messages, callbacks.redact, callbacks.redact_value)
     return Trial(
         key=planned.key,
         suite=planned.suite.path,
@@ -178,6 +183,7 @@ def _unanswered(prepared: PreparedTrial, *, source: AnswerSource, call_id: str |
         repeat=planned.repeat,
         cache=source,
         call_id=call_id,
+        **inputs._asdict(),
     )
 
 

@@ -105,6 +105,7 @@ class TrialPreparer:
         return TrialCallbacks(
             judge=self.judge,
             redact=self._workspace.redactor.text,
+            redact_value=self._workspace.redactor.value,
             new_call_id=self._workspace.context.new_id,
             clock_s=self._workspace.context.clock_s,
             on_call=on_call,

@@ -15,7 +15,7 @@ from flowai.errors import InconclusiveError, InterruptedRunError, Place, PromptE
 from flowai.evals.reports import WRITERS
 from flowai.evals.runs.plan import Selection, plan_trials
 from flowai.evals.runs.run_report import RunFacts, build_report
-from flowai.evals.runs.targets import TargetResolver
+from flowai.evals.runs.resolver import TargetResolver
 from flowai.evals.runs.trials import CallOptions, Forecast, TrialPreparer, resolve_endpoints, run_trials
 from flowai.evals.smoke.fallback_trials import plan_fallback_trials
 from flowai.evals.suites.loader import load_suite

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flowai.errors import DatasetError, Place
 from flowai.evals.suites.cases import TEST_KEYS
 from flowai.evals.suites.table_columns import build_test, read_columns
-from flowai.evals.suites.yaml_reader import SuiteFile, YamlNode, describe
+from flowai.evals.suites.yaml_reader import LoadContext, SuiteFile, YamlNode, describe, expect_json_value
 from flowai.storage.files import check_encodable, read_text, read_yaml
 from flowai.storage.jsonl import iterate_jsonl
 
@@ -26,14 +26,18 @@ _UNSUPPORTED_SUFFIXES = {
     ".parquet": "export it as JSONL",
     **dict.fromkeys((".xlsx", ".xls"), "export the sheet as CSV in UTF-8"),
     ".tsv": "export it as CSV with commas",
-    **dict.fromkeys((".py", ".js", ".ts"), "flowai runs no code from suites; write its rows to a JSONL file"),
 }
 
 DatasetRow = tuple[dict[str, Any], YamlNode]
 
 
 def read_tests(path: Path, project: Project) -> list[DatasetRow]:
-    """Read a table of cases; its suffix is the format: `.jsonl`, `.csv`, `.json` (a list) or `.yaml` (a list).
+    """Return the rows of a table of cases; as `iterate_tests`."""
+    return list(iterate_tests(path, project))
+
+
+def iterate_tests(path: Path, project: Project, context: LoadContext | None = None) -> Iterator[DatasetRow]:
+    """Yield the rows of a table of cases; its suffix is the format: `.jsonl`, `.csv`, `.json` or `.yaml` (a list).
 
     There is at least one row, in the file's order; a row without `vars` and `assert` is a row of variables.
     """
@@ -48,15 +52,29 @@ def read_tests(path: Path, project: Project) -> list[DatasetRow]:
     if not path.is_file():
         found = "is a directory" if path.is_dir() else "no such file"
         raise DatasetError(found, place=Place(file=name), hint="the path is relative to the suite that names it")
-    is_table = reader is not _read_yaml
+    file = SuiteFile(
+        project=project,
+        path=path,
+        name=name,
+        kind=DatasetError,
+        is_table=reader is not _read_yaml,
+        context=context or LoadContext(),
+    )
+    rows = reader(file)
+    is_empty = True
+    while (row := _next_row(rows, name)) is not None:
+        is_empty = False
+        yield row
+    if is_empty:
+        raise DatasetError("no rows", place=Place(file=name), hint="a table needs at least one case")
+
+
+def _next_row(rows: Iterator[DatasetRow], name: str) -> DatasetRow | None:
     try:
-        rows = list(reader(SuiteFile(project=project, path=path, name=name, kind=DatasetError, is_table=is_table)))
+        return next(rows, None)
     except (RecursionError, ValueError) as error:  # beyond the limits of Python's JSON parser
         found = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise DatasetError(found, place=Place(file=name)) from None
-    if not rows:
-        raise DatasetError("no rows", place=Place(file=name), hint="a table needs at least one case")
-    return rows
 
 
 def _read_jsonl(file: SuiteFile) -> Iterator[DatasetRow]:
@@ -107,14 +125,19 @@ def _skip_space(text: str, position: int) -> int:
 
 
 def _read_yaml(file: SuiteFile) -> Iterator[DatasetRow]:
-    document = read_yaml(file.path, name=file.name, kind=file.kind)
-    file = SuiteFile(project=file.project, path=file.path, name=file.name, kind=file.kind, document=document)
+    document = read_yaml(file.path, name=file.name, kind=file.kind, is_core=True)
+    file = file.beside(file.path, document=document)
     if document.value is None:
         return
+    whole = YamlNode(file=file, line=1)
+    expect_json_value(document.value, whole)
+    if isinstance(document.value, dict) and _is_test(document.value) and file.context.has_own_prompts:
+        yield document.value, whole
+        return
     if not isinstance(document.value, list):
-        raise YamlNode(file=file, line=1).error(f"found {describe(document.value)}; expected a list of cases")
+        raise whole.error(f"found {describe(document.value)}; expected a list of cases")
     for index, value in enumerate(document.value):
-        node = YamlNode(file=file, line=1).at(index)
+        node = whole.at(index)
         yield _test(value, node, {}), node
 
 
@@ -169,11 +192,15 @@ def _header(cells: list[str], node: YamlNode) -> list[str]:
     return names
 
 
+def _is_test(value: dict[str, Any]) -> bool:
+    return "vars" in value or "assert" in value or value.keys() <= TEST_KEYS
+
+
 def _test(value: object, node: YamlNode, columns: dict[tuple[str, ...], Columns]) -> dict[str, Any]:
     """Return a row that is a test unchanged; convert a flat row of variables into a test."""
     if not isinstance(value, dict):
         raise node.error(f"a row is {describe(value)}; expected an object")
-    if "vars" in value or "assert" in value or value.keys() <= TEST_KEYS:
+    if _is_test(value):
         return value
     names = tuple(value)
     if not all(isinstance(name, str) for name in names):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -109,6 +110,10 @@ class CaseOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Scores of the categories of `factuality`: `subset`, `superset`, `agree`, `disagree`, `differButFactual`."""
     rubric_prompt: Any = None
     """Template of graded assertions, a text or a list of messages; None for the type's own."""
+    repeats: int | None = None
+    """Trials of this case; None for the suite's number."""
+    config: dict[str, Any] = {}
+    """Parameters that override those of the prompt and the provider."""
 
 
 class Assertion(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +146,8 @@ class Assertion(msgspec.Struct, frozen=True, kw_only=True):
     """Model that embeds texts; None for the case's."""
     rubric_prompt: Any = None
     """Template of a graded assertion; None for the case's."""
+    is_template: bool = False
+    """Whether value, metric and code have references to variables that are only known when the case is run."""
     context_transform: CodeRef | None = None
     """Computes the context of a graded assertion from the answer; None for the variable `context`."""
 
@@ -157,6 +164,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """Unique within its suite, stable across runs."""
     vars: dict[str, Any]
     """Values for the prompt's variables; plain JSON values."""
+    dynamic_vars: dict[str, CodeRef] = {}
+    """Code that computes a variable when the prompt is rendered; in `vars` is the name of its file."""
     assertions: tuple[Assertion, ...]
     """In order; those of `defaultTest` come first."""
     threshold: float | None = None
@@ -217,7 +226,8 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True):
 
     path: str
     """From the project's root (`evals/summary.yaml`)."""
-    cases: tuple[Case, ...]
+    cases: Sequence[Case]
+    """In order; those of a large suite are on disk."""
     description: str | None = None
     prompts: tuple[str, ...] = ()
     """Prompt ids (`prompts/summary_v2`), in order, each once; empty if the file names none."""
@@ -244,6 +254,10 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
     folder: str = ""
     """Absolute path of the folder in which the suite's code runs."""
+    grader: SuiteProvider | None = None
+    """Default model of graded assertions; None for the project's."""
+    renders_variables: bool = True
+    """Whether templates inside variables are rendered."""
     warnings: tuple[str, ...] = ()
     """Keys that are ignored, each with its place and the reason."""
 

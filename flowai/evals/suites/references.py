@@ -1,12 +1,13 @@
-"""Resolves references of a suite: prompts, models and tables of cases."""
+"""Resolves references of a suite: prompts of the project's library, and tables of cases."""
 
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from flowai.errors import expected_one_of
-from flowai.evals.suites.yaml_reader import FILE_PREFIX, check_keys, describe, expect_text, resolve_path
+from flowai.evals.suites.yaml_reader import FILE_PREFIX, resolve_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,48 +17,50 @@ if TYPE_CHECKING:
 
 PROMPT_SUFFIX = ".prompt"
 _VERSIONED = re.compile(r".+_v\d+")
-_GLOB = re.compile(r"[*?\[]")
-_UNSUPPORTED_PROVIDERS = (
-    "file:", "exec:", "python:", "http:", "https:", "ws:", "webhook:", "golang:", "ruby:", "./", "../",
-)  # fmt: skip
-_KIND_SEGMENTS = frozenset({"chat", "completion", "messages", "responses"})
-_LITELLM_PROVIDERS = {"google": "gemini", "vertex": "vertex_ai", "azureopenai": "azure", "togetherai": "together_ai"}
-_UNSUPPORTED_IN_PROVIDERS = {
-    "config": "set parameters in the prompt's front matter or in a release in registry.yaml",
-    "prompts": "every prompt of a suite runs on every model; use two suites",
-    "transform": "flowai runs no code from suites",
-    "delay": "use `--max-concurrency`",
-    "env": "set keys in the environment or in .env",
-}
+GLOB = re.compile(r"[*?\[]")
 
 
-def _values(value: object, node: YamlNode) -> list[tuple[object, YamlNode]]:
-    if isinstance(value, list):
-        if not value:
-            raise node.error("found an empty list; expected at least one")
-        return [(part, node.at(index)) for index, part in enumerate(value)]
-    return [(value, node)]
+def looks_like_library(text: str, node: YamlNode) -> bool:
+    """Return whether a text names prompts of the project's library, existing or not.
 
-
-def prompt_ids(value: object, node: YamlNode) -> tuple[str, ...]:
-    """Resolve `prompts` to ids, in order, each once.
-
-    Each is an id (`prompts/summary_v2`), a path relative to the suite (`file://../x_v1.prompt`), or either with `*`.
+    That is an id (`prompts/summary_v2`) or a pattern of ids, or a file with the suffix `.prompt`.
     """
-    return tuple(dict.fromkeys(name for part, child in _values(value, node) for name in _prompts(part, child)))
+    if text.endswith(PROMPT_SUFFIX):
+        return True
+    if PurePosixPath(text.removeprefix(FILE_PREFIX)).suffix:
+        return False
+    path = _library_path(text, node)
+    if GLOB.search(text):
+        return path.is_relative_to(node.file.project.prompts) and not _has_files(path, node)
+    if _is_prompt(path.with_name(f"{path.name}{PROMPT_SUFFIX}")) or _is_prompt(path):
+        return True
+    return path.is_relative_to(node.file.project.prompts) and _VERSIONED.fullmatch(path.name) is not None
 
 
-def _prompts(value: object, node: YamlNode) -> list[str]:
-    if isinstance(value, dict):
-        raise node.error("found a mapping; expected a prompt's id", hint="such as `prompts/summary_v2`")
-    text = expect_text(value, node).strip()
-    if "{{" in text or "\n" in text or " " in text:
-        raise node.error("a prompt written into the suite", hint="save it as prompts/NAME_v1.prompt and use that id")
-    project = node.file.project
+def _has_files(pattern: Path, node: YamlNode) -> bool:
+    """Return whether a pattern matches files that are no `.prompt` files."""
+    matches = expand(pattern, node.file.project)
+    return bool(matches) and not any(_is_prompt(match) for match in matches)
+
+
+def _library_path(text: str, node: YamlNode) -> Path:
     beside_suite = text.startswith((FILE_PREFIX, "./", "../"))
+    project = node.file.project
     path = resolve_path(text, node, base=node.file.path.parent if beside_suite else project.root)
-    if _GLOB.search(text):
-        matches = [match for match in _expand(path, project) if not match.name.startswith("_")]
+    if not beside_suite and not path.exists() and text.endswith(PROMPT_SUFFIX):
+        return resolve_path(text, node)
+    return path
+
+
+def library_prompts(text: str, node: YamlNode) -> list[str]:
+    """Resolve a name to ids of the library.
+
+    It is an id (`prompts/summary_v2`), a path relative to the suite (`file://../x_v1.prompt`), or either with `*`.
+    """
+    project = node.file.project
+    path = _library_path(text, node)
+    if GLOB.search(text):
+        matches = [match for match in expand(path, project) if not match.name.startswith("_")]
         prompts = list(dict.fromkeys(_id_of(match, project) for match in matches if _is_prompt(match)))
         if not prompts:
             raise node.error(f"no prompt matches `{text}`", hint=expected_one_of(_known(project)))
@@ -78,7 +81,7 @@ def _is_prompt(path: Path) -> bool:
 
 def _id_of(path: Path, project: Project) -> str:
     """Return the path without its suffix; a prompt in a directory `NAME_vN/` has that directory's path."""
-    relative = path.relative_to(project.root)
+    relative = path.relative_to(project.root if path.is_relative_to(project.root) else project.readable or project.root)
     if relative.suffix == PROMPT_SUFFIX:
         inner = _VERSIONED.fullmatch(relative.parent.name) is not None
         relative = relative.parent if inner else relative.with_suffix("")
@@ -90,40 +93,11 @@ def _known(project: Project) -> set[str]:
     return {_id_of(path, project) for path in files if not path.name.startswith("_")}
 
 
-def _expand(pattern: Path, project: Project) -> list[Path]:
-    """Return the sorted matches of a pattern, without links that leave the project."""
-    relative = pattern.relative_to(project.root).as_posix()
-    matches = sorted(match.resolve() for match in project.root.glob(relative))
-    return [match for match in matches if match.is_relative_to(project.root)]
-
-
-def model_names(value: object, node: YamlNode) -> tuple[str, ...]:
-    """Resolve `providers`, in order, each once: the registry's names unchanged, promptfoo's spelling as LiteLLM's.
-
-    `openai:gpt-4o-mini` and `openai:chat:gpt-4o-mini` become `openai/gpt-4o-mini`; the registry checks them later.
-    """
-    names: dict[str, None] = {}
-    for part, child in _values(value, node):
-        name, place = part, child
-        if isinstance(part, dict):
-            check_keys(part, ("id", "label"), child, unsupported=_UNSUPPORTED_IN_PROVIDERS)
-            name, place = part.get("id"), child.at("id")
-        names[_model(expect_text(name, place).strip(), place)] = None
-    return tuple(names)
-
-
-def _model(text: str, node: YamlNode) -> str:
-    if text.startswith(_UNSUPPORTED_PROVIDERS):
-        raise node.error(
-            f"{describe(text)} is not a model", hint="add it to `models` in registry.yaml and use its name there"
-        )
-    head, colon, rest = text.partition(":")
-    if not colon or "/" in head:  # a name in the registry, or LiteLLM's (`bedrock/...:0`)
-        return text
-    kind, more, model = rest.partition(":")
-    if more and kind in _KIND_SEGMENTS:
-        rest = model
-    return f"{_LITELLM_PROVIDERS.get(head, head)}/{rest}"
+def expand(pattern: Path, project: Project) -> list[Path]:
+    """Return the sorted matches of a pattern, without hidden files and links that leave the project."""
+    base = project.root if pattern.is_relative_to(project.root) else project.readable or project.root
+    matches = sorted(match.resolve() for match in base.glob(pattern.relative_to(base).as_posix()))
+    return [match for match in matches if project.may_read(match) and not project.is_hidden(match)]
 
 
 def dataset_paths(text: str, node: YamlNode) -> list[Path]:
@@ -136,8 +110,8 @@ def dataset_paths(text: str, node: YamlNode) -> list[Path]:
         raise node.error(f"`{text}` is not a file of the project", hint="download it to datasets/")
     project = node.file.project
     path = resolve_path(text, node)
-    if _GLOB.search(text):
-        tables = [match for match in _expand(path, project) if match.is_file()]
+    if GLOB.search(text):
+        tables = [match for match in expand(path, project) if match.is_file()]
         if not tables:
             raise node.error(f"nothing matches `{text}`", hint="the path is relative to the file that names it")
         return tables

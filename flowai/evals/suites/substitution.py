@@ -1,4 +1,4 @@
-"""Substitutes a case's variables in the values of its assertions, as plain data."""
+"""Substitutes a case's variables in the values of its assertions."""
 
 from __future__ import annotations
 
@@ -7,34 +7,50 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import expected_one_of
+from flowai.evals.templates import (
+    TemplateError,
+    has_tags,
+    protect_partial,
+    render,
+    resolve_references,
+    root_names,
+)
 
 if TYPE_CHECKING:
     from flowai.evals.suites.yaml_reader import YamlNode
 
 _REFERENCE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _NAME = re.compile(r"\s*([^\W\d][\w-]*(?:\.[\w-]+)*)\s*")
+_ALWAYS_KNOWN = frozenset({"env", "range", "null", "undefined", "none", "true", "false", "loop"})
 
 
-def has_reference(value: object) -> bool:
-    """Return whether a value names a variable anywhere inside."""
+def has_reference(value: object, names: frozenset[str] | None = None) -> bool:
+    """Return whether a value has a template anywhere inside; with `names`, one that reads one of these variables."""
     if isinstance(value, str):
-        return "{{" in value and _REFERENCE.search(value) is not None
+        return has_tags(value) and (names is None or not names.isdisjoint(root_names(value)))
     if isinstance(value, dict):
-        return any(has_reference(part) for part in value.values())
-    return isinstance(value, list) and any(has_reference(part) for part in value)
+        return any(has_reference(part, names) for part in value.values())
+    return isinstance(value, list) and any(has_reference(part, names) for part in value)
 
 
 def substitute(value: Any, variables: dict[str, Any], node: YamlNode, *, case: str) -> Any:  # noqa: ANN401 - any JSON value
-    """Return a copy of a value with its references replaced by variables.
+    """Return a copy of a value with its templates rendered.
 
-    A text that is a single reference becomes the variable with its type; inside a longer text a variable that is not a
-    text is written as JSON. `case` is its `file:line`, for errors.
+    A text that is a single reference becomes the variable with its type, if that is a list or a mapping. In a suite
+    without prompts of its own, variables are substituted as they are: a number keeps its type, null is `null`.
+
+    Args:
+        value: any JSON value.
+        variables: the case's.
+        node: location of the value.
+        case: `file:line` of the case, for errors.
     """
     if isinstance(value, str):
-        whole = _REFERENCE.fullmatch(value)
-        if whole is not None and "}}" not in whole[1]:
-            return _look_up(whole[1], variables, node, case)
-        return _REFERENCE.sub(lambda match: _as_text(_look_up(match[1], variables, node, case)), value)
+        if not has_tags(value):
+            return value
+        if node.file.context.has_own_prompts:
+            return _render(value, resolve_references(variables), node, case)
+        return _fill(value, variables, node, case)
     if isinstance(value, dict):
         return {key: substitute(part, variables, node, case=case) for key, part in value.items()}
     if isinstance(value, list):
@@ -42,15 +58,34 @@ def substitute(value: Any, variables: dict[str, Any], node: YamlNode, *, case: s
     return value
 
 
-def _look_up(reference: str, variables: dict[str, Any], node: YamlNode, case: str) -> Any:  # noqa: ANN401 - any JSON value
-    name = _NAME.fullmatch(reference)
-    if name is None:
+def _fill(text: str, variables: dict[str, Any], node: YamlNode, case: str) -> Any:  # noqa: ANN401 - any JSON value
+    whole = _REFERENCE.fullmatch(text)
+    if whole is not None and "}}" not in whole[1] and _NAME.fullmatch(whole[1]):
+        return _look_up(whole[1], variables, node, case)
+    if "{%" not in text and all(_NAME.fullmatch(inner) for inner in _REFERENCE.findall(text)):
+        return _REFERENCE.sub(lambda match: _as_text(_look_up(match[1], variables, node, case)), text)
+    return _render(text, variables, node, case)
+
+
+def _render(text: str, variables: dict[str, Any], node: YamlNode, case: str) -> Any:  # noqa: ANN401 - any JSON value
+    whole = _REFERENCE.fullmatch(text.strip())
+    name = whole[1].strip() if whole is not None else ""
+    if isinstance(variables.get(name), list | dict):
+        return variables[name]
+    for missing in sorted(root_names(text) - variables.keys() - _ALWAYS_KNOWN):
+        node.warn(f"`{missing}` is no variable of the case at {case}; it is rendered as an empty text")
+    try:
+        return render(protect_partial(text), variables, env=node.file.context.environ)
+    except TemplateError as error:
         raise node.suite_error(
-            f"`{{{{{reference[:60]}}}}}` is not a variable's name; filters and expressions are not supported",
-            hint="to compare with a text that contains braces, put it in a variable",
-        )
+            f"template `{text[:60]}`: {error.what}", hint="to keep braces as they are, use {% raw %}...{% endraw %}"
+        ) from None
+
+
+def _look_up(reference: str, variables: dict[str, Any], node: YamlNode, case: str) -> Any:  # noqa: ANN401 - any JSON value
     value: Any = variables
-    for part in name[1].split("."):
+    name = reference.strip()
+    for part in name.split("."):
         if isinstance(value, list) and part.isdecimal() and int(part) < len(value):
             value = value[int(part)]
         elif isinstance(value, dict) and part in value:
@@ -58,7 +93,7 @@ def _look_up(reference: str, variables: dict[str, Any], node: YamlNode, case: st
         else:
             known = value if isinstance(value, dict) else ()
             raise node.suite_error(
-                f"unknown variable `{name[1]}` in the case at {case}", hint=expected_one_of(known, found=part)
+                f"unknown variable `{name}` in the case at {case}", hint=expected_one_of(known, found=part)
             )
     return value
 

@@ -21,6 +21,7 @@ from flowai.evals.suites.assertion_types import (
     UNSUPPORTED_TYPES,
 )
 from flowai.evals.suites.comma_list import split_list
+from flowai.evals.suites.unknown_keys import closest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,13 +29,32 @@ if TYPE_CHECKING:
     from flowai.evals.suites.yaml_reader import YamlNode
 
 COLUMN_PREFIX = "__"
-_SINGLE_COLUMNS = ("__id", "__description", "__expected", "__metric", "__threshold", "__metadata:<key>")
-_UNSUPPORTED = {
-    "__prefix": "write it into the prompt",
-    "__suffix": "write it into the prompt",
-    "__providerOutput": "record the answers and replay them instead",
-    "__metadata": "name the key: `__metadata:category`",
+_SINGLE_COLUMNS = (
+    "__id", "__description", "__expected", "__metric", "__threshold", "__prefix", "__suffix", "__provider",
+    "__providerOutput", "__metadata:<key>",
+)  # fmt: skip
+_TEXT_COLUMNS = {
+    "__id": "id",
+    "__description": "description",
+    "__provider": "provider",
+    "__providerOutput": "providerOutput",
 }
+_OPTION_COLUMNS = {"__prefix": "prefix", "__suffix": "suffix"}
+_CODE_PREFIXES = {"javascript:": "javascript", "fn:": "javascript", "eval:": "javascript", "python:": "python"}
+_RUBRIC_PREFIXES = ("grade:", "llm-rubric:")
+_CODE_FILES = {"python": re.compile(r"file://.*\.py(?::\w+)?"), "javascript": re.compile(r"file://.*\.[cm]?[jt]s(?::\w+)?")}
+_DEFAULT_THRESHOLDS = {
+    "similar": 0.8,
+    **dict.fromkeys(
+        (
+            "answer-relevance", "classifier", "context-faithfulness", "context-recall", "context-relevance", "cost",
+            "latency", "levenshtein", "perplexity-score", "perplexity", "rouge-n",
+        ),
+        0.75,
+    ),
+}  # fmt: skip
+"""Thresholds that promptfoo sets in tables where a row has none."""
+_MISSPELT_SIMILARITY = 0.85
 _EXPECTED = re.compile(r"__expected(\d*)")
 _CONFIG = re.compile(r"__config:__expected(\d*):(\w+)")
 _TYPES = SUPPORTED_TYPES | UNSUPPORTED_TYPES
@@ -75,8 +95,10 @@ def read_columns(names: Iterable[str], node: YamlNode) -> Columns:
             metadata.append((name, key.removesuffix("[]"), key.endswith("[]")))
         elif name in _SINGLE_COLUMNS:
             single.add(name)
+        elif name == "__metadata":
+            node.warn("column `__metadata` is ignored: name the key, such as `__metadata:category`")
         else:
-            raise _unknown(name, node)
+            raise node.error(f"unknown column `{name}`", hint=expected_one_of(_SINGLE_COLUMNS, found=name))
     return Columns(
         variables=tuple(variables),
         expected=tuple(expected),
@@ -86,18 +108,15 @@ def read_columns(names: Iterable[str], node: YamlNode) -> Columns:
     )
 
 
-def _unknown(name: str, node: YamlNode) -> Exception:
-    if name in _UNSUPPORTED:
-        return node.error(f"column `{name}` is not supported", hint=_UNSUPPORTED[name])
-    return node.error(f"unknown column `{name}`", hint=expected_one_of(_SINGLE_COLUMNS, found=name))
-
-
 def build_test(row: Mapping[str, Any], columns: Columns, node: YamlNode) -> dict[str, Any]:
     """Build the test of a row; an empty cell of a `__` column is ignored."""
     test: dict[str, Any] = {"vars": {name: row[name] for name in columns.variables}}
-    for column, key in (("__id", "id"), ("__description", "description")):
+    for column, key in _TEXT_COLUMNS.items():
         if column in columns.single and _is_filled(row[column]):
             test[key] = row[column]
+    options = {key: row[column] for column, key in _OPTION_COLUMNS.items() if column in columns.single and row[column]}
+    if options:
+        test["options"] = options
     if "__threshold" in columns.single and _is_filled(row["__threshold"]):
         test["threshold"] = _number(row["__threshold"], "__threshold", node)
     if columns.metadata:
@@ -140,11 +159,15 @@ def _expected(row: Mapping[str, Any], column: str, number: str, columns: Columns
 def parse_assertion(text: str, node: YamlNode) -> dict[str, Any]:
     """Parse an assertion's shorthand: `type`, `type: value`, `type(threshold): value`, each with or without `not-`.
 
-    Any other text is what the answer must equal. So is a single word before a colon that is not a type (`Note: x`); a
-    hyphenated one (`contians-all: x`) is taken for a misspelt type. Promptfoo's unsupported types are kept for the
+    Code and rubrics have prefixes of their own (`fn:`, `javascript:`, `python:`, `grade:`, `file://check.py`). Any other
+    text is what the answer must equal. So is a single word before a colon that is not a type (`Note: x`); a hyphenated
+    one, and one that is nearly a type (`contians: x`), is taken for a misspelt type. Promptfoo's unsupported types are kept for the
     catalog to report.
     """
     text = text.strip()
+    code = _parse_code(text)
+    if code is not None:
+        return code
     match = _SHORTHAND.fullmatch(text)
     if match is None or not _is_type(match, node):
         return {"type": "equals", "value": text}
@@ -152,9 +175,24 @@ def parse_assertion(text: str, node: YamlNode) -> dict[str, Any]:
     assertion: dict[str, Any] = {"type": negation + name}
     if value is not None and value.strip():
         assertion["value"] = _list(value, node) if name in LIST_TYPES else value.strip()
-    if threshold is not None:
-        assertion["threshold"] = float(threshold)
-    return assertion
+    limit = float(threshold) if threshold is not None else None
+    if limit is None and node.file.context.has_own_prompts:
+        limit = _DEFAULT_THRESHOLDS.get(name)
+    return assertion if limit is None else {**assertion, "threshold": limit}
+
+
+def _parse_code(text: str) -> dict[str, Any] | None:
+    """Parse the shorthand of code and rubrics (`fn: ...`, `file://check.py`, `grade: ...`); None for any other text."""
+    for prefix, name in _CODE_PREFIXES.items():
+        if text.startswith(prefix):
+            return {"type": name, "value": text.removeprefix(prefix).strip()}
+    for prefix in _RUBRIC_PREFIXES:
+        if text.startswith(prefix):
+            return {"type": "llm-rubric", "value": text.removeprefix(prefix).strip()}
+    for name, pattern in _CODE_FILES.items():
+        if pattern.fullmatch(text):
+            return {"type": name, "value": text}
+    return None
 
 
 def _is_type(match: re.Match[str], node: YamlNode) -> bool:
@@ -163,7 +201,9 @@ def _is_type(match: re.Match[str], node: YamlNode) -> bool:
         raise node.error(f"`{ASSERT_SET}` is not possible in a column", hint="use YAML, or several columns")
     if name in _TYPES:  # `cost` alone is a text, `cost(0.1)` and `not-cost` are not
         return any(part is not None for part in (match[1], match[3], value)) or name in TYPES_WITHOUT_VALUE
-    if value is None or not (match[1] or "-" in name):
+    if value is None:
+        return False
+    if not (match[1] or "-" in name) and closest(name, _TYPES, similarity=_MISSPELT_SIMILARITY) is None:
         return False
     raise node.error(
         f"unknown assertion type `{match[1] or ''}{name}`",

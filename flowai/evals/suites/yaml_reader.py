@@ -6,20 +6,46 @@ The `expect_...` functions return the value, or raise the file's error class.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from flowai.errors import DatasetError, Place, ProjectError, SuiteError, UsageError, expected_one_of
-from flowai.storage.files import read_json, read_text, read_yaml
+from flowai.errors import Place, ProjectError, SuiteError, UsageError, expected_one_of
+from flowai.storage.files import read_json_document, read_text, read_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from flowai.evals.suites.records import CodeRef
     from flowai.project import Project
     from flowai.storage.files import Document, PathKeys
 
 FILE_PREFIX = "file://"
+MAX_FILE_BYTES = 10_000_000
+"""Limit of every file that a suite names, except tables."""
+
+_IGNORED = "it has no meaning here"
+_TEXT_SUFFIXES = frozenset((
+    "", ".txt", ".md", ".html", ".htm", ".xml", ".csv", ".tsv", ".log", ".jsonl", ".j2", ".sql", ".svg", ".toml", ".ini",
+    ".css", ".rst", ".tex", ".diff", ".patch", ".prompt",
+))  # fmt: skip
+
+
+@dataclass(kw_only=True, slots=True)
+class LoadContext:
+    """State that all files of one suite share while it is loaded."""
+
+    environ: Mapping[str, str] = field(default_factory=dict)
+    """Variables for `{{env.NAME}}`; the suite's own `env` is added."""
+    allows_network: bool = False
+    run_code: Callable[[CodeRef, Sequence[Any]], Any] | None = None
+    """Runs code that makes tests; None if no code may be run."""
+    has_own_prompts: bool = False
+    """Whether the suite brings its prompts along; its values are then read as promptfoo reads them."""
+    folder: Path | None = None
+    """Folder of the suite; paths in its other files start there if there is nothing beside them."""
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +60,20 @@ class SuiteFile:
     """Line numbers of its values; None for tables."""
     is_table: bool = False
     """Whether its rows are data rather than configuration: `file://` in their variables is then plain text."""
+    context: LoadContext = field(default_factory=LoadContext)
+
+    def beside(
+        self, path: Path, *, document: Document | None = None, kind: type[ProjectError] | None = None
+    ) -> SuiteFile:
+        """Return another file of the same suite."""
+        return SuiteFile(
+            project=self.project,
+            path=path,
+            name=self.project.show(path),
+            kind=kind or self.kind,
+            document=document,
+            context=self.context,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +101,13 @@ class YamlNode:
         """Return an error about this value."""
         key = ".".join(map(str, self.keys)) or None
         return self.file.kind(what, place=Place(file=self.file.name, line=self.line, key=key), hint=hint)
+
+    def warn(self, what: str) -> None:
+        """Add a warning about this value to the suite's."""
+        key = ".".join(map(str, self.keys)) or None
+        text = f"{Place(file=self.file.name, line=self.line, key=key)}: {what}"
+        if text not in self.file.context.warnings:
+            self.file.context.warnings.append(text)
 
     def suite_error(self, what: str, *, hint: str | None = None) -> SuiteError:
         """Return an error about an assertion; it is a SuiteError in tables too."""
@@ -130,6 +177,13 @@ def expect_json_value(value: object, node: YamlNode) -> None:
         raise node.error(f"YAML reads this as a {type(value).__name__}; expected text", hint="put it in quotes")
 
 
+def warn_ignored(found: dict[str, Any], ignored: Mapping[str, str], node: YamlNode) -> dict[str, Any]:
+    """Return a mapping without the keys that are ignored, each with a warning; `ignored` has the reasons."""
+    for key in found.keys() & ignored.keys():
+        node.at(key).warn(f"`{key}` is ignored: {ignored[key] or _IGNORED}")
+    return {key: value for key, value in found.items() if key not in ignored}
+
+
 def check_keys(
     found: Mapping[str, object], known: Iterable[str], node: YamlNode, *, unsupported: Mapping[str, str]
 ) -> None:
@@ -146,35 +200,66 @@ def check_keys(
 def resolve_path(text: str, node: YamlNode, *, base: Path | None = None) -> Path:
     """Resolve a path in a suite or dataset; the result need not exist. Outside the project or hidden, it is an error.
 
-    A relative path starts at `base`, by default the directory of the file that names it.
+    A relative path starts at `base`, by default the directory of the file that names it, and if there is nothing, the
+    directory of the suite.
     """
-    project = node.file.project
+    project, folder = node.file.project, node.file.context.folder
     try:
         path = project.inside(text.removeprefix(FILE_PREFIX), base=base or node.file.path.parent)
+        if base is None and folder not in {None, node.file.path.parent} and not path.exists():
+            beside_suite = project.inside(text.removeprefix(FILE_PREFIX), base=folder)
+            path = beside_suite if beside_suite.exists() else path
     except UsageError as error:
         raise node.error(error.what, hint=error.hint) from None
     except (OSError, ValueError, RuntimeError):  # too long, a NUL character, a loop of links
         raise node.error(f"{describe(text)} is not a path") from None
-    if any(part.startswith(".") for part in path.relative_to(project.root).parts):
+    if project.is_hidden(path):
         raise node.error(f"`{text}` is a hidden file", hint="suites cannot read hidden files")
     return path
+
+
+def read_document(path: Path, node: YamlNode, *, kind: type[ProjectError] | None = None) -> SuiteFile:
+    """Read a YAML or JSON file that a suite names, as a file of the same suite with its parsed document."""
+    check_size(path, node)
+    kind = kind or node.file.kind
+    name = node.file.project.show(path)
+    if path.suffix.lower() == ".json":
+        document = read_json_document(path, name=name, kind=kind)
+    else:
+        document = read_yaml(path, name=name, kind=kind, is_core=True)
+    file = node.file.beside(path, document=document, kind=kind)
+    expect_json_value(document.value, YamlNode(file=file, line=1))
+    return file
+
+
+def check_size(path: Path, node: YamlNode) -> None:
+    """Raise an error if a path is no file, or one that is larger than any suite needs."""
+    name = node.file.project.show(path)
+    if not path.is_file():
+        raise node.error(f"`{name}` is not a file", hint="the path is relative to the file that names it")
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise node.error(
+            f"`{name}` has {size:,} bytes; at most {MAX_FILE_BYTES:,} are read", hint="name a smaller file"
+        )
+
+
+def read_file_text(path: Path, node: YamlNode) -> str:
+    """Read a text file that a suite names."""
+    check_size(path, node)
+    return read_text(path, name=node.file.project.show(path), kind=node.file.kind)
 
 
 def read_reference(text: str, node: YamlNode) -> Any:  # noqa: ANN401 - a file holds any value
     """Read the file that a `file://` value names: JSON or YAML by its suffix, else the text."""
     path = resolve_path(text, node)
-    kind, name = node.file.kind, node.file.project.show(path)
-    if not path.is_file():
-        raise node.error(f"`{name}` is not a file", hint="the path is relative to the file that names it")
-    if path.suffix == ".json":
-        return read_json(path, name=name, kind=kind)
-    if path.suffix in {".yaml", ".yml"}:
-        value = read_yaml(path, name=name, kind=kind).value
-        file = SuiteFile(project=node.file.project, path=path, name=name, kind=DatasetError)
-        expect_json_value(value, YamlNode(file=file, line=1))
-        return value
-    if path.suffix not in {"", ".txt", ".md", ".html", ".xml", ".csv", ".log"}:
+    name = node.file.project.show(path)
+    check_size(path, node)
+    if path.suffix in {".json", ".yaml", ".yml"}:
+        document = read_document(path, node).document
+        return None if document is None else document.value
+    if path.suffix not in _TEXT_SUFFIXES:
         raise node.error(
             f"`{name}`: files with the suffix `{path.suffix}` cannot be a value", hint="use a text, JSON or YAML file"
         )
-    return read_text(path, name=name, kind=kind)
+    return read_file_text(path, node)

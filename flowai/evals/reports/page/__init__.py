@@ -1,0 +1,1 @@
+"""Compare page of a run: one HTML file with its data, style and script."""
