@@ -13,7 +13,7 @@ from flowai.rendering.formatting import aligned
 from flowai.rendering.markdown import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import Console
 
@@ -78,6 +78,12 @@ def print_json(document: object) -> None:
 
     raw = document if isinstance(document, bytes) else msgspec.json.encode(document, order="deterministic")
     sys.stdout.write(escape_json(msgspec.json.format(raw, indent=1).decode()) + "\n")
+
+
+def print_json_parts(parts: Iterable[bytes]) -> None:
+    """Print the parts of a JSON document, indented already, to stdout."""
+    for part in parts:
+        sys.stdout.write(escape_json(part.decode()))
 
 
 def escape_json(text: str) -> str:

@@ -64,6 +64,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     total_timeout_s: float = 60.0
     """Time until the answer is complete, > 0."""
 
+    def own_parts(self) -> tuple[Any, ...]:
+        """Return JSON values besides model, messages and parameters that can change the answer."""
+        return ()
+
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):
     """A complete answer."""

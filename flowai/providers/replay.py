@@ -67,6 +67,7 @@ def request_key(request: Request | EmbedRequest) -> str:
         parts = ("chat", model, request.messages, request.params, request.response_schema)
         if request.response_format is not None:  # keeps older recordings valid
             parts += (request.response_format,)
+        parts += request.own_parts()
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
 
 
@@ -271,9 +272,8 @@ class _Recording:
 
     def next(self, key: str) -> RecordedResponse | None:
         """Return the next answer of a key; None after the last."""
-        used, numbers = self._used.get(key, 0), self._numbers.get(key, ())
-        if isinstance(numbers, int):
-            numbers = (numbers,)
+        used, found = self._used.get(key, 0), self._numbers.get(key, [])
+        numbers = [found] if isinstance(found, int) else found
         if used >= len(numbers):
             return None
         self._used[key] = used + 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -14,13 +14,30 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Report = TypeVar("Report")
-Writers = Mapping[str, Callable[[Report], str | bytes]]
+Writers = Mapping[str, Callable[[Report], str | bytes | Iterable[bytes]]]
 """Writers of a report by ending in lower case."""
 
 
 def to_json(record: object) -> bytes:
     """Return a record as indented JSON with a line feed at the end; equal records give equal bytes."""
     return msgspec.json.format(msgspec.json.encode(record, order="deterministic"), indent=1) + b"\n"
+
+
+def json_parts(record: msgspec.Struct, field: str) -> Iterator[bytes]:
+    """Yield the parts of `to_json(record)`; the items of a field, a list of records, are encoded one by one."""
+    items = getattr(record, field)
+    empty = to_json(msgspec.structs.replace(record, **{field: ()}))
+    mark = f'\n "{field}": []'.encode()  # one space: only a field of the record itself
+    before, _, after = empty.partition(mark)
+    separator = before + mark[:-1]
+    for item in items:
+        yield (
+            separator
+            + b"\n  "
+            + msgspec.json.format(msgspec.json.encode(item, order="deterministic"), indent=1).replace(b"\n", b"\n  ")
+        )
+        separator = b","
+    yield (before + mark if separator != b"," else b"\n ]") + after
 
 
 def check_endings(paths: Iterable[Path], writers: Writers[Report]) -> None:

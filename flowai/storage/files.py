@@ -231,13 +231,15 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_atomic(path: Path, content: str | bytes, *, is_private: bool = False) -> None:
+def write_atomic(path: Path, content: str | bytes | Iterable[bytes], *, is_private: bool = False) -> None:
     """Replace a file in one step: a reader sees the old content or the new, never half. Creates parent directories.
+
+    Content in parts is written part by part.
 
     An existing file keeps its rights, a new one has those of the umask, or only its owner's if `is_private`. If it
     raises InfrastructureError, for example for a symbolic link, the old file is unchanged.
     """
-    data = content.encode() if isinstance(content, str) else content
+    parts = (content.encode(),) if isinstance(content, str) else (content,) if isinstance(content, bytes) else content
     check_no_link(path)
     with writing(path):
         if is_private:
@@ -252,7 +254,7 @@ def write_atomic(path: Path, content: str | bytes, *, is_private: bool = False) 
                 if path.exists():
                     old_mode = path.stat().st_mode & 0o7777
                     os.fchmod(stream.fileno(), old_mode & PRIVATE_FILE_MODE if is_private else old_mode)
-                stream.write(data)
+                stream.writelines(parts)
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.replace(path)

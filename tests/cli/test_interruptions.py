@@ -72,8 +72,8 @@ def trials_in(project: SampleProject) -> int:
 
 
 def undisturbed(report: dict[str, Any]) -> dict[str, Any]:
-    """Remove times, and the call or cache that an answer came from."""
-    times = {"elapsed_s", "started_at", "concurrency_achieved", "run_id", "changes"}
+    """Remove times, the call or cache that an answer came from, and what depends on earlier runs."""
+    times = {"elapsed_s", "started_at", "concurrency_achieved", "run_id", "changes", "earlier"}
     kept = {key: value for key, value in report.items() if key not in times}
     of_trial = {"latency_ms", "ttft_ms", "call_id"}
     kept["trials"] = [{k: v for k, v in trial.items() if k not in of_trial} for trial in report["trials"]]

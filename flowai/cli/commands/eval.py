@@ -11,7 +11,8 @@ from flowai.cli.help_format import examples
 from flowai.cli.options import Env, JsonOption, Outputs, UseCache
 
 if TYPE_CHECKING:
-    from flowai.evals.runs.eval import EvalOptions, EvalResult
+    from flowai.evals.runs.eval import EvalResult
+    from flowai.evals.runs.eval_options import EvalOptions
 
 EXAMPLES = examples(
     "flowai eval",
@@ -89,7 +90,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
     Exit status: 0 gate met, 1 not met, 4 errors, 5 inconclusive, 130 interrupted (continue with --resume).
     """
     from flowai.errors import UsageError
-    from flowai.evals.runs.eval import EvalOptions
+    from flowai.evals.runs.eval_options import EvalOptions
     from flowai.evals.runs.plan import Selection
 
     if on_miss not in ("error", "call"):
@@ -128,9 +129,9 @@ def _run(options: EvalOptions, env: str | None, *, json: bool) -> int:
     with RunProgress() as progress:
         result = run_eval(context, options, progress)
     if json:
-        from flowai.rendering.report_files import to_json
+        from flowai.evals.reports.writer import report_json_parts
 
-        console.print_json(to_json(result.report))
+        console.print_json_parts(report_json_parts(result.report))
     else:
         _print(result, options, context.project.show(result.directory))
     return exit_code(result.report.decision)

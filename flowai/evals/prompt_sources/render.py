@@ -81,7 +81,7 @@ def render_prompt_now(
     return _render(prompt, f"{prefix}{prompt.template}{suffix}", variables, env, dict(prompt.config), renders=renders)
 
 
-def _render(  # noqa: PLR0913, PLR0917 - parts of one rendering
+def _render(
     prompt: SuitePrompt,
     template: str,
     variables: Mapping[str, Any],

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from flowai.evals.code.runner import SubprocessCodeRunner
     from flowai.evals.suites.records import Case, SuitePrompt
 
+
 def resolve_variables_now(variables: Mapping[str, Any], *, renders: bool = True) -> dict[str, Any]:
     """Return the variables of a case without code of its own.
 

@@ -1,6 +1,6 @@
 """Reports of runs: their records, totals and output formats."""
 
-from flowai.evals.reports.aggregate import changes_between, earlier_trials, groups_of, totals_of
+from flowai.evals.reports.aggregate import RunTotals, changes_between, earlier_trials, groups_of, totals_of
 from flowai.evals.reports.dataframe import to_frame
 from flowai.evals.reports.records import (
     AssertionResult,
@@ -9,6 +9,7 @@ from flowai.evals.reports.records import (
     Failure,
     Gate,
     GateCheck,
+    GateDecision,
     Outcome,
     PromptVersion,
     Report,
@@ -26,9 +27,11 @@ __all__ = [
     "Failure",
     "Gate",
     "GateCheck",
+    "GateDecision",
     "Outcome",
     "PromptVersion",
     "Report",
+    "RunTotals",
     "Totals",
     "Trial",
     "changes_between",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from flowai.evals.reports.records import Changes, Distribution, EarlierTrial, Gr
 from flowai.statistics import quantile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from flowai.evals.reports.records import Trial
 
@@ -20,52 +21,115 @@ def distribution(times_ms: Iterable[float | None]) -> Distribution:
     return Distribution(count=len(ordered), p50_ms=quantile(ordered, 0.5), p95_ms=quantile(ordered, 0.95))
 
 
-def totals_of(trials: Sequence[Trial]) -> Totals:
-    """Compute the totals of trials.
+class TotalsBuilder:
+    """Computes the totals of trials, one after the other.
 
     Tokens and cost are of fresh answers only, because a cached answer was paid for in an earlier run; times are of all
     answers, as measured when each was generated.
     """
-    counts: dict[str, int] = defaultdict(int)
-    scores: dict[str, list[float]] = defaultdict(list)
-    for trial in trials:
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = defaultdict(int)
+        self._scores: dict[str, tuple[float, int]] = {}
+        self._latency_ms = array("d")
+        self._ttft_ms = array("d")
+        self._input_tokens = self._output_tokens = 0
+        self._cost_usd = 0.0
+
+    def add(self, trial: Trial) -> None:
+        """Count a trial."""
+        counts = self._counts
+        counts["trial"] += 1
         counts[trial.outcome] += 1
         for check in trial.checks:
             if check.metric is not None and check.passed is not None:
-                scores[check.metric].append(check.score)
-    answered = [trial for trial in trials if trial.failure is None]
-    fresh = [trial for trial in answered if trial.cache != "exact"]
-    judged_count = counts["pass"] + counts["fail"]
-    return Totals(
-        trial_count=len(trials),
-        pass_count=counts["pass"],
-        fail_count=counts["fail"],
-        error_count=counts["error"],
-        unscored_count=counts["unscored"],
-        pass_rate=counts["pass"] / judged_count if judged_count else None,
-        json_promised_count=sum(trial.json_valid is not None for trial in answered),
-        json_valid_count=sum(trial.json_valid is True for trial in answered),
-        cached_count=len(answered) - len(fresh),
-        fresh_count=len(fresh),
-        input_tokens=sum(trial.input_tokens or 0 for trial in fresh),
-        output_tokens=sum(trial.output_tokens or 0 for trial in fresh),
-        cost_usd=sum(trial.cost_usd or 0.0 for trial in fresh),
-        unpriced_count=sum(trial.cost_usd is None for trial in fresh),
-        latency=distribution(trial.latency_ms for trial in answered),
-        ttft=distribution(trial.ttft_ms for trial in answered),
-        metrics={name: sum(values) / len(values) for name, values in sorted(scores.items())},
-    )
+                total, count = self._scores.get(check.metric, (0.0, 0))
+                self._scores[check.metric] = (total + check.score, count + 1)
+        if trial.failure is not None:
+            return
+        counts["answered"] += 1
+        counts["json_promised"] += trial.json_valid is not None
+        counts["json_valid"] += trial.json_valid is True
+        if trial.latency_ms is not None:
+            self._latency_ms.append(trial.latency_ms)
+        if trial.ttft_ms is not None:
+            self._ttft_ms.append(trial.ttft_ms)
+        if trial.cache != "exact":
+            counts["fresh"] += 1
+            counts["unpriced"] += trial.cost_usd is None
+            self._input_tokens += trial.input_tokens or 0
+            self._output_tokens += trial.output_tokens or 0
+            self._cost_usd += trial.cost_usd or 0.0
+
+    def build(self) -> Totals:
+        """Return the totals."""
+        counts = self._counts
+        judged_count = counts["pass"] + counts["fail"]
+        return Totals(
+            trial_count=counts["trial"],
+            pass_count=counts["pass"],
+            fail_count=counts["fail"],
+            error_count=counts["error"],
+            unscored_count=counts["unscored"],
+            pass_rate=counts["pass"] / judged_count if judged_count else None,
+            json_promised_count=counts["json_promised"],
+            json_valid_count=counts["json_valid"],
+            cached_count=counts["answered"] - counts["fresh"],
+            fresh_count=counts["fresh"],
+            input_tokens=self._input_tokens,
+            output_tokens=self._output_tokens,
+            cost_usd=self._cost_usd,
+            unpriced_count=counts["unpriced"],
+            latency=distribution(self._latency_ms),
+            ttft=distribution(self._ttft_ms),
+            metrics={name: total / count for name, (total, count) in sorted(self._scores.items())},
+        )
+
+
+class RunTotals:
+    """Computes the totals of a run: of all trials, by suite, and by suite, prompt and model."""
+
+    def __init__(self) -> None:
+        self._all = TotalsBuilder()
+        self._suites: dict[str, TotalsBuilder] = defaultdict(TotalsBuilder)
+        self._groups: dict[tuple[str, str, str], TotalsBuilder] = defaultdict(TotalsBuilder)
+
+    def add(self, trial: Trial) -> None:
+        """Count a trial."""
+        self._all.add(trial)
+        self._suites[trial.suite].add(trial)
+        self._groups[trial.suite, trial.prompt, trial.model].add(trial)
+
+    def all(self) -> Totals:
+        """Return the totals of all trials."""
+        return self._all.build()
+
+    def by_suite(self) -> dict[str, Totals]:
+        """Return the totals by suite, in order of appearance."""
+        return {suite: builder.build() for suite, builder in self._suites.items()}
+
+    def groups(self) -> tuple[Group, ...]:
+        """Return the totals by suite, prompt and model, in order of appearance."""
+        return tuple(
+            Group(suite=suite, prompt=prompt, model=model, totals=builder.build())
+            for (suite, prompt, model), builder in self._groups.items()
+        )
+
+
+def totals_of(trials: Iterable[Trial]) -> Totals:
+    """Compute the totals of trials."""
+    builder = TotalsBuilder()
+    for trial in trials:
+        builder.add(trial)
+    return builder.build()
 
 
 def groups_of(trials: Iterable[Trial]) -> tuple[Group, ...]:
     """Compute totals by suite, prompt and model, in order of appearance."""
-    members: dict[tuple[str, str, str], list[Trial]] = defaultdict(list)
+    totals = RunTotals()
     for trial in trials:
-        members[trial.suite, trial.prompt, trial.model].append(trial)
-    return tuple(
-        Group(suite=suite, prompt=prompt, model=model, totals=totals_of(group))
-        for (suite, prompt, model), group in members.items()
-    )
+        totals.add(trial)
+    return totals.groups()
 
 
 def changes_between(

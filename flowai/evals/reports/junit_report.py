@@ -7,7 +7,9 @@ Source: the JUnit format as Jenkins, GitLab and GitHub's report actions read it:
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+import tempfile
+from contextlib import ExitStack
+from typing import IO, TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from flowai.rendering.markdown import one_line, visible
@@ -15,14 +17,21 @@ from flowai.rendering.markdown import one_line, visible
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flowai.evals.reports.records import Report, Totals, Trial
+    from flowai.evals.reports.records import Group, Report, Totals, Trial
 
 _MAX_OUTPUT_CHARS = 10_000
+_HELD_BYTES = 2**20
+"""Testcases of a group that are held in memory; more are in a temporary file."""
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
 
 
 def to_junit(report: Report) -> bytes:
-    """Render the report as JUnit XML: one testsuite per suite, prompt and model, one testcase per trial."""
+    """Render the report as JUnit XML."""
+    return b"".join(junit_parts(report))
+
+
+def junit_parts(report: Report) -> Iterator[bytes]:
+    """Yield the report as JUnit XML: one testsuite per suite, prompt and model, one testcase per trial."""
     root = ET.Element(
         "testsuites",
         name=f"flowai {report.kind}",
@@ -33,27 +42,47 @@ def to_junit(report: Report) -> bytes:
         time=f"{report.elapsed_s:.3f}",
         timestamp=report.started_at,
     )
-    elements: dict[tuple[str, str, str], ET.Element] = {}
-    for group in report.groups:
-        totals = group.totals
-        suite = ET.SubElement(
-            root,
-            "testsuite",
-            name=_xml_text(f"{group.suite} {group.prompt} {group.model}"),
-            tests=str(totals.trial_count),
-            failures=str(totals.fail_count),
-            errors=str(totals.error_count),
-            skipped=str(totals.unscored_count),
-        )
-        properties = ET.SubElement(suite, "properties")
-        for name, value in _properties(report, totals):
-            ET.SubElement(properties, "property", name=name, value=value)
-        elements[group.suite, group.prompt, group.model] = suite
-    for trial in report.trials:
-        _add_testcase(elements[trial.suite, trial.prompt, trial.model], trial)
-    ET.indent(root)
-    document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
-    return document + b"\n"
+    with ExitStack() as files:
+        testcases: dict[tuple[str, str, str], IO[bytes]] = {}
+        for trial in report.trials:
+            key = (trial.suite, trial.prompt, trial.model)
+            if key not in testcases:
+                testcases[key] = files.enter_context(tempfile.SpooledTemporaryFile(max_size=_HELD_BYTES))
+            testcases[key].write(_indented(_testcase(trial), level=2))
+        opening = ET.tostring(root, encoding="utf-8", xml_declaration=True).removesuffix(b" />")
+        yield opening + (b">" if report.groups else b" />")
+        for group in report.groups:
+            suite = _indented(_testsuite(report, group), level=1)
+            end = suite.rindex(b"\n  </testsuite>")
+            yield suite[:end]
+            testcase = testcases[group.suite, group.prompt, group.model]
+            testcase.seek(0)
+            yield from testcase
+            yield suite[end:]
+        yield b"\n</testsuites>\n" if report.groups else b"\n"
+
+
+def _indented(element: ET.Element, *, level: int) -> bytes:
+    """Return an element on lines of its own, after the line feed that ends the line before."""
+    ET.indent(element, level=level)
+    text: bytes = ET.tostring(element, encoding="utf-8")
+    return b"\n" + b"  " * level + text
+
+
+def _testsuite(report: Report, group: Group) -> ET.Element:
+    totals = group.totals
+    suite = ET.Element(
+        "testsuite",
+        name=_xml_text(f"{group.suite} {group.prompt} {group.model}"),
+        tests=str(totals.trial_count),
+        failures=str(totals.fail_count),
+        errors=str(totals.error_count),
+        skipped=str(totals.unscored_count),
+    )
+    properties = ET.SubElement(suite, "properties")
+    for name, value in _properties(report, totals):
+        ET.SubElement(properties, "property", name=name, value=value)
+    return suite
 
 
 def _properties(report: Report, totals: Totals) -> Iterator[tuple[str, str]]:
@@ -73,10 +102,9 @@ def _properties(report: Report, totals: Totals) -> Iterator[tuple[str, str]]:
             yield name, f"{value:.6f}".rstrip("0").rstrip(".")
 
 
-def _add_testcase(parent: ET.Element, trial: Trial) -> None:
+def _testcase(trial: Trial) -> ET.Element:
     file, _, line = trial.place.rpartition(":")
-    case = ET.SubElement(
-        parent,
+    case = ET.Element(
         "testcase",
         name=_xml_text(trial.case + (f" #{trial.repeat}" if trial.repeat else "")),
         classname=_xml_text(f"{trial.prompt}.{trial.model}"),
@@ -88,7 +116,7 @@ def _add_testcase(parent: ET.Element, trial: Trial) -> None:
         failure = trial.failure
         message = failure.message if failure else "no answer"
         ET.SubElement(case, "error", type=failure.kind if failure else "", message=_xml_text(one_line(message, 300)))
-        return
+        return case
     if trial.outcome != "pass":
         tag = "failure" if trial.outcome == "fail" else "skipped"
         reasons = [
@@ -100,6 +128,7 @@ def _add_testcase(parent: ET.Element, trial: Trial) -> None:
         element.text = _xml_text("\n".join(reasons))
     if trial.output is not None and trial.outcome != "pass":
         ET.SubElement(case, "system-out").text = _xml_text(trial.output[:_MAX_OUTPUT_CHARS])
+    return case
 
 
 def _xml_text(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from flowai.evals.reports import tables
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from flowai.evals.reports.records import Changes, Report, Trial
 
 _MAX_OUTPUT_CHARS = 2_000
+_MAX_SHOWN_TRIALS = 1_000
 
 
 def to_markdown(report: Report) -> str:
@@ -47,11 +49,14 @@ def _changes(changes: Changes) -> str:
 
 
 def _failures(report: Report) -> Iterator[str]:
-    unpassed = [trial for trial in report.trials if trial.outcome != "pass"]
-    if unpassed:
+    shown = list(islice((trial for trial in report.trials if trial.outcome != "pass"), _MAX_SHOWN_TRIALS))
+    if shown:
         yield "## Not passed"
-    for trial in unpassed:
+    for trial in shown:
         yield _failure(trial)
+    left_out_count = report.totals.trial_count - report.totals.pass_count - len(shown)
+    if left_out_count:
+        yield f"... and {count(left_out_count, 'more trial', 'more trials')} in `report.json`"
 
 
 def _failure(trial: Trial) -> str:

@@ -294,4 +294,4 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...]
     """Reasons to read the totals with care."""
     trials: tuple[Trial, ...]
-    """In the order of the plan."""
+    """In the order of the plan; those of a large run are read from its log each time: iterate, rather than index."""

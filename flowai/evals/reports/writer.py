@@ -5,13 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flowai.evals.reports.html_report import to_html
-from flowai.evals.reports.junit_report import to_junit
+from flowai.evals.reports.junit_report import junit_parts
 from flowai.evals.reports.markdown_report import to_markdown
-from flowai.rendering.report_files import to_json
+from flowai.rendering.report_files import json_parts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from flowai.evals.reports.records import Report
     from flowai.rendering.report_files import Writers
 
-WRITERS: Writers[Report] = {".json": to_json, ".md": to_markdown, ".xml": to_junit, ".html": to_html}
+
+def report_json_parts(report: Report) -> Iterator[bytes]:
+    """Yield the parts of the report as JSON; its trials are encoded one by one."""
+    return json_parts(report, "trials")
+
+
+WRITERS: Writers[Report] = {".json": report_json_parts, ".md": to_markdown, ".xml": junit_parts, ".html": to_html}
 STANDARD_NAMES = ("report.json", "report.md", "junit.xml")

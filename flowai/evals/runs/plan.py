@@ -163,7 +163,7 @@ def _target_of(case: Case, target: TrialTarget, item: SuiteTarget) -> TrialTarge
 
 
 def names_prompt(names: Sequence[str], target: TrialTarget) -> bool:
-    """Return whether one of the names is a target's prompt: its id, label, text or file, `GROUP*`, or `GROUP` of `GROUP:...`."""
+    """Return whether a name is a target's prompt: its id, label, text or file, `GROUP*`, or `GROUP` of `GROUP:...`."""
     own = {target.prompt}
     if target.source is not None:
         own |= {target.source.id, target.source.label, target.source.template, target.source.file or target.prompt}

@@ -28,7 +28,7 @@ class TargetResolver:
     variables of the suites' files, and runs the code that makes tests.
     """
 
-    def __init__(  # noqa: PLR0913 - parts of a workspace
+    def __init__(
         self,
         project: Project,
         registry: Registry,

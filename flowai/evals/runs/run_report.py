@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+
+import msgspec
 
 from flowai import __version__
 from flowai.evals.gate import decide
-from flowai.evals.reports import PromptVersion, Report, groups_of, totals_of
+from flowai.evals.reports import PromptVersion, Report, RunTotals
 from flowai.prompts import PromptLock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Literal
 
-    from flowai.evals.reports import Changes, EarlierTrial, Gate, Trial
+    from flowai.evals.reports import Changes, EarlierTrial, Gate, GateDecision, Totals, Trial
+    from flowai.evals.runs.run_limits import StopReason
     from flowai.workspace.workspace import Workspace
 
 
-def prompt_versions(workspace: Workspace, prompts: Iterable[str]) -> tuple[tuple[PromptVersion, ...], list[str]]:
-    """Compare prompts with their released bytes; return versions, and a warning for each that differs."""
+def prompt_versions(workspace: Workspace, prompts: Mapping[str, str]) -> tuple[tuple[PromptVersion, ...], list[str]]:
+    """Compare prompts, with their hashes, with their released bytes; return versions, and a warning if one differs."""
     lock = PromptLock.read(workspace.project.prompts_lock)
     locked = {name for release in lock.releases.values() for name in release.prompts}
     versions, warnings = [], []
-    for name in prompts:
-        digest = workspace.library.load(name).hash
+    for name, digest in prompts.items():
         changes = lock.changes(prompts={name: digest})
         state: Literal["released", "changed", "unpublished"] = "unpublished"
         if name in locked:
@@ -49,6 +51,8 @@ class RunFacts:
     in_flight_s: float
     """Sum of the calls' durations during that time."""
     concurrency_limit: int
+    stopped: StopReason | None = None
+    """Reason why trials are missing; None if all were run."""
     changes: Changes | None = None
     against_baseline: tuple[Changes, ...] = ()
     earlier: tuple[EarlierTrial, ...] = ()
@@ -59,9 +63,13 @@ def build_report(
     workspace: Workspace, trials: Sequence[Trial], gates: Mapping[str, Gate | None], facts: RunFacts
 ) -> Report:
     """Build the report of a run, with totals and decision; gates are by suite path."""
-    suites = tuple(dict.fromkeys(trial.suite for trial in trials))
-    versions, warnings = prompt_versions(workspace, dict.fromkeys(trial.prompt for trial in trials))
-    by_suite = {suite: totals_of([trial for trial in trials if trial.suite == suite]) for suite in suites}
+    totals = RunTotals()
+    prompts: dict[str, str] = {}
+    for trial in trials:
+        totals.add(trial)
+        prompts.setdefault(trial.prompt, trial.prompt_hash)
+    versions, warnings = prompt_versions(workspace, prompts)
+    by_suite = totals.by_suite()
     return Report(
         kind=facts.kind,
         run_id=facts.run_id,
@@ -72,13 +80,20 @@ def build_report(
         concurrency_limit=facts.concurrency_limit,
         concurrency_achieved=facts.in_flight_s / facts.calls_wall_s if facts.calls_wall_s else None,
         prompts=versions,
-        suites=suites,
-        totals=totals_of(trials),
-        groups=groups_of(trials),
-        decision=decide(by_suite, gates),
+        suites=tuple(by_suite),
+        totals=totals.all(),
+        groups=totals.groups(),
+        decision=_decide(by_suite, gates, facts.stopped),
         changes=facts.changes,
         against_baseline=facts.against_baseline,
         earlier=facts.earlier,
         warnings=(*workspace.warnings, *facts.warnings, *warnings),
-        trials=tuple(trials),
+        trials=cast("tuple[Trial, ...]", trials),  # a large run's are another sequence
     )
+
+
+def _decide(totals: Mapping[str, Totals], gates: Mapping[str, Gate | None], stopped: StopReason | None) -> GateDecision:
+    decision = decide(totals, gates)
+    if stopped is not None and stopped.hides_a_pass and decision.verdict == "pass":
+        return msgspec.structs.replace(decision, verdict="inconclusive")
+    return decision

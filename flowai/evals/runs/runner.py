@@ -1,9 +1,9 @@
-"""Runs prepared trials: first from the cache, then by models, concurrently; each finished trial is reported at once."""
+"""Finishes trials: from the cache without an event loop, else by models, concurrently; each is reported at once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -14,11 +14,12 @@ from flowai.providers.finish_reasons import finish_kind
 from flowai.storage.strict_json import json_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable
 
     from flowai.evals.assertions.scoring import Score
-    from flowai.evals.runs.plan import PlannedTrial
-    from flowai.providers import Client, Completion, Request
+    from flowai.evals.runs.judging import Judge
+    from flowai.evals.runs.records import PreparedTrial
+    from flowai.providers import Completion
 
 FAILING_ERRORS = (ContextTooLongError, ContentFilteredError)
 """Errors that depend on prompt, model and case; such a trial fails instead of `error`. See docs/decisions/0003."""
@@ -26,25 +27,15 @@ FAILING_ERRORS = (ContextTooLongError, ContentFilteredError)
 AnswerSource = Literal["exact", "miss", "replay"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PreparedTrial:
-    """A trial whose request is ready to send."""
-
-    planned: PlannedTrial
-    request: Request
-    cache_key: str
-    """Key in the exact cache; includes the repeat."""
-    prompt_hash: str
-    promises_json: bool
-    """Whether the prompt or an assertion promises JSON."""
-    logs_content: bool = False
-
-
 class TrialCache(Protocol):
     """Store of answers."""
 
     def get(self, key: str) -> Completion | None:
         """Return a stored answer."""
+        ...
+
+    def read(self, key: str) -> Completion | None:
+        """Return a stored answer without counting the hit."""
         ...
 
     def put(self, key: str, completion: Completion) -> None:
@@ -56,7 +47,7 @@ class TrialCache(Protocol):
 class TrialCallbacks:
     """Dependencies of the runner."""
 
-    judge: Callable[[PreparedTrial, Completion], Score]
+    judge: Judge
     redact: Callable[[str], str]
     redact_value: Callable[[Any], Any]
     new_call_id: Callable[[], str]
@@ -64,86 +55,54 @@ class TrialCallbacks:
     on_call: Callable[[PreparedTrial, str | None, Completion | CallError, float], None]
     """Called for every answer not from the cache: call id (None for a replay), result, latency in milliseconds."""
     on_trial: Callable[[Trial], None]
-    """Called for every finished trial; after it returns, the trial is stored."""
+    """Called for every finished trial; after it returns, the trial is stored. RunStoppedError ends the run."""
 
 
-class RunAbortedError(Exception):
-    """Raised by `on_trial` to end the run early without an error (fail-fast)."""
+class CachedTrials(NamedTuple):
+    """Numbers of trials whose answers are cached."""
+
+    finished_count: int
+    waiting_count: int
+    """Those whose checks must be awaited."""
 
 
-def finish_cached(trials: Sequence[PreparedTrial], cache: TrialCache, callbacks: TrialCallbacks) -> list[PreparedTrial]:
-    """Finish every trial whose answer is cached, without event loop and client; return the others in order."""
-    missed: list[PreparedTrial] = []
-    for prepared in trials:
-        completion = cache.get(prepared.cache_key)
-        if completion is None:
-            missed.append(prepared)
-        else:
-            callbacks.on_trial(build_trial(prepared, completion, callbacks, source="exact", call_id=None))
-    return missed
-
-
-async def call_models(
-    trials: Sequence[PreparedTrial],
-    client: Client,
+def finish_cached(
+    trials: Iterable[PreparedTrial],
+    cache: TrialCache,
     callbacks: TrialCallbacks,
-    *,
-    concurrency: int,
-    cache: TrialCache | None,
-    source_of: Callable[[Request], AnswerSource] = lambda _: "miss",
-) -> None:
-    """Call models for the trials' answers, at most `concurrency` at a time.
-
-    `cache` stores complete, unfiltered answers; `source_of` returns the source of an answer, after it came. A
-    listener's RunAbortedError or InfrastructureError (full disk) ends the calls; earlier trials are stored.
-    """
-    import asyncio  # a fully cached run never needs it
-
-    pending = iter(trials)
-
-    async def work() -> None:
-        for prepared in pending:  # all workers share one iterator, so each trial runs once
-            started_s = callbacks.clock_s()
-            result: Completion | CallError
-            try:
-                result = await client.complete(prepared.request)
-                latency_ms = result.latency_ms
-            except CallError as error:
-                result, latency_ms = error, (callbacks.clock_s() - started_s) * 1000
-            source = source_of(prepared.request)
-            call_id = callbacks.new_call_id() if source == "miss" else None
-            callbacks.on_call(prepared, call_id, result, latency_ms)
-            if isinstance(result, CallError):
-                callbacks.on_trial(_build_failed_trial(prepared, result, callbacks, source=source, call_id=call_id))
-                continue
-            if cache is not None and _is_cacheable(result, callbacks):
-                cache.put(prepared.cache_key, result)
-            callbacks.on_trial(build_trial(prepared, result, callbacks, source=source, call_id=call_id))
-
-    workers = [asyncio.create_task(work()) for _ in range(min(concurrency, len(trials)))]
-    try:
-        await asyncio.gather(*workers)
-    finally:
-        for worker in workers:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+    on_missed: Callable[[PreparedTrial], None],
+) -> CachedTrials:
+    """Finish every trial whose answer is cached, without event loop and client; `on_missed` gets the uncached ones."""
+    finished_count = waiting_count = 0
+    for prepared in trials:
+        read = cache.read if prepared.needs_loop else cache.get
+        completion = None if prepared.cache_key is None else read(prepared.cache_key)
+        if completion is None:
+            on_missed(prepared)
+        elif prepared.needs_loop:
+            waiting_count += 1
+        else:
+            score = callbacks.judge.judge(prepared, completion, is_cached=True)
+            callbacks.on_trial(build_trial(prepared, completion, score, callbacks, source="exact", call_id=None))
+            finished_count += 1
+    return CachedTrials(finished_count, waiting_count)
 
 
 def build_trial(
     prepared: PreparedTrial,
     completion: Completion,
+    score: Score,
     callbacks: TrialCallbacks,
     *,
     source: AnswerSource,
     call_id: str | None,
 ) -> Trial:
-    """Judge an answer and build its trial."""
-    outcome, score, checks = callbacks.judge(prepared, completion)
+    """Build the trial of an answer and its score."""
     return msgspec.structs.replace(
         _unanswered(prepared, callbacks, source=source, call_id=call_id),
-        outcome=outcome,
-        score=score,
-        checks=checks,
+        outcome=score.outcome,
+        score=score.score,
+        checks=score.checks,
         output=callbacks.redact(completion.text),
         json_valid=json_problem(completion.text) is None if prepared.promises_json else None,
         finish_reason=completion.finish_reason,
@@ -155,9 +114,10 @@ def build_trial(
     )
 
 
-def _build_failed_trial(
+def build_failed_trial(
     prepared: PreparedTrial, error: CallError, callbacks: TrialCallbacks, *, source: AnswerSource, call_id: str | None
 ) -> Trial:
+    """Build the trial of a failed call."""
     failure = Failure(
         kind=type(error).__name__, message=callbacks.redact(str(error)), provider=error.provider, status=error.status
     )
@@ -165,6 +125,12 @@ def _build_failed_trial(
     if isinstance(error, FAILING_ERRORS):
         return msgspec.structs.replace(trial, outcome="fail", score=0.0)
     return trial
+
+
+def is_cacheable(completion: Completion, redact: Callable[[str], str]) -> bool:
+    """Filtered answers are not the model's, unknown ends may be cut off, and secrets must not be stored in a file."""
+    is_whole = completion.finish_reason is None or finish_kind(completion.finish_reason) in ("ok", "cut")
+    return is_whole and redact(completion.text) == completion.text
 
 
 def _unanswered(
@@ -185,9 +151,3 @@ def _unanswered(
         call_id=call_id,
         **inputs._asdict(),
     )
-
-
-def _is_cacheable(completion: Completion, callbacks: TrialCallbacks) -> bool:
-    """Filtered answers are not the model's, unknown ends may be cut off, and secrets must not be stored in a file."""
-    is_whole = completion.finish_reason is None or finish_kind(completion.finish_reason) in ("ok", "cut")
-    return is_whole and callbacks.redact(completion.text) == completion.text

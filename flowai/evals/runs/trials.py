@@ -1,36 +1,30 @@
-"""Shared by `eval` and `smoke`: prepare trials, call models, judge answers, log call events."""
+"""Shared by `eval` and `smoke`: forecast, call models, log call events."""
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from flowai.cache.exact import cache_key
-from flowai.errors import CallError, Place, PromptError
-from flowai.evals.assertions import Answer, compile_cases, score_answer
-from flowai.evals.runs.plan import case_key
-from flowai.evals.runs.runner import PreparedTrial, TrialCallbacks, call_models
+from flowai.errors import CallError, UsageError
+from flowai.evals.runs.judging import Judge
+from flowai.evals.runs.runner import TrialCallbacks
 from flowai.events import Attempt, CallEvent, Content, EventLog
-from flowai.gateway.plan import build_request
 from flowai.providers import PriceTable
 from flowai.providers.endpoint_price import price_of
 from flowai.storage.strict_json import json_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from typing import Literal
 
-    from flowai.evals.assertions import AssertionFunction
-    from flowai.evals.assertions.scoring import Score
     from flowai.evals.reports import Trial
-    from flowai.evals.runs.plan import PlannedTrial
+    from flowai.evals.runs.records import PreparedTrial
+    from flowai.evals.runs.run_limits import CallLimits
     from flowai.evals.runs.runner import AnswerSource, TrialCache
-    from flowai.evals.suites.records import Case
-    from flowai.providers import Client, Completion, Request
+    from flowai.providers import Client, Completion, Endpoint, Request
     from flowai.workspace.workspace import Workspace
 
 ASSUMED_OUTPUT_TOKENS = 200
@@ -67,123 +61,96 @@ class Observer(Protocol):
         ...
 
 
-class TrialPreparer:
-    """Prepares and judges trials; each prompt, endpoint and case is prepared once."""
+class ForecastBuilder:
+    """Estimates calls and cost from price tables; nothing is called."""
+
+    def __init__(self) -> None:
+        self._prices = PriceTable()
+        self._models: dict[str, None] = {}
+        self._unpriced: dict[str, None] = {}
+        self._call_count = 0
+        self._cost_usd: float | None = 0.0
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models to call, each once."""
+        return tuple(self._models)
+
+    def add(self, trial: PreparedTrial) -> None:
+        """Count a trial whose answer needs a call."""
+        self._call_count += 1
+        cost_usd = None
+        if self._cost_usd is not None or trial.request.endpoint.name not in self._models:
+            cost_usd = self.estimate_usd(trial.request)
+            if cost_usd is None:
+                self._unpriced[trial.request.endpoint.name] = None
+        self._models[trial.request.endpoint.name] = None
+        if self._cost_usd is not None:
+            self._cost_usd = None if cost_usd is None else self._cost_usd + cost_usd
+
+    def estimate_usd(self, request: Request) -> float | None:
+        """Estimate the cost of a call; None if its price is not known."""
+        price = price_of(request.endpoint, self._prices)
+        if price is None:
+            return None
+        chars = sum(len(str(message.get("content", ""))) for message in request.messages)
+        output_tokens = request.params.get("max_tokens", ASSUMED_OUTPUT_TOKENS)
+        return price.cost_usd(chars / CHARS_PER_TOKEN, output_tokens)
+
+    def checked_estimate(self, option: str) -> Callable[[Request], float | None]:
+        """Return the estimate of a call's cost for an option that limits it.
+
+        Raises:
+            UsageError: the price of a model is not known.
+        """
+        if self._unpriced:
+            raise UsageError(
+                f"{option} needs the price of every model: that of {', '.join(f'`{n}`' for n in self._unpriced)} is "
+                "not known",
+                hint="set `price: {input: ..., output: ...}` of the model in the registry",
+            )
+        return self.estimate_usd
+
+    def build(self, *, trial_count: int, cached_count: int) -> Forecast:
+        """Return the forecast."""
+        return Forecast(
+            trial_count=trial_count,
+            cached_count=cached_count,
+            call_count=self._call_count,
+            models=tuple(self._models),
+            cost_usd=self._cost_usd,
+        )
+
+
+class EndpointResolver:
+    """Adds key, address and weights of its model to a request; each model is resolved once."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._checks: dict[str, tuple[AssertionFunction, ...]] = {}
+        self._endpoints: dict[str, Endpoint] = {}
 
-    def prepare(self, planned: Iterable[PlannedTrial]) -> list[PreparedTrial]:
-        """Render every prompt, compile every assertion: mistakes are reported before any call is paid for."""
-        trials = list(planned)
-        self._compile(trials)
-        return [self._prepare(trial) for trial in trials]
+    def resolve_names(self, names: Iterable[str]) -> None:
+        """Resolve models before any of them is called.
 
-    def judge(self, prepared: PreparedTrial, completion: Completion) -> Score:
-        """Apply the case's assertions to an answer; reasons are redacted."""
-        case = prepared.planned.case
-        answer = Answer(
-            text=completion.text,
-            latency_ms=completion.latency_ms,
-            ttft_ms=completion.ttft_ms,
-            cost_usd=completion.cost_usd,
-            finish_reason=completion.finish_reason,
-        )
-        key = case_key(prepared.planned.suite.path, case.id)
-        score = score_answer(self._checks[key], answer, case.threshold)
-        redact = self._workspace.redactor.text
-        redacted = (msgspec.structs.replace(check, reason=redact(check.reason)) for check in score.checks)
-        return score._replace(checks=tuple(redacted))
+        Raises:
+            MissingKeyError: a variable is not set.
+            RegistryError: the weights are missing.
+        """
+        for name in names:
+            if name not in self._endpoints:
+                self._endpoints[name] = self._workspace.resolve_endpoint(name)
 
-    def callbacks(
-        self,
-        on_trial: Callable[[Trial], None],
-        on_call: Callable[[PreparedTrial, str | None, Completion | CallError, float], None] = lambda *_: None,
-    ) -> TrialCallbacks:
-        """Return the dependencies of a runner."""
-        return TrialCallbacks(
-            judge=self.judge,
-            redact=self._workspace.redactor.text,
-            redact_value=self._workspace.redactor.value,
-            new_call_id=self._workspace.context.new_id,
-            clock_s=self._workspace.context.clock_s,
-            on_call=on_call,
-            on_trial=on_trial,
-        )
-
-    def _prepare(self, planned: PlannedTrial) -> PreparedTrial:
-        workspace, target, case = self._workspace, planned.target, planned.case
-        prompt = workspace.library.load(target.prompt)
-        feature = workspace.registry.feature(target.feature) if target.feature else None
-        endpoint = workspace.endpoint(target.model)
-        try:
-            request = build_request(prompt, prompt.select(case.vars), endpoint, params=target.params, feature=feature)
-        except PromptError as error:
-            raise _case_location(error, case) from None
-        return PreparedTrial(
-            planned=planned,
-            request=request,
-            cache_key=cache_key(request, feature=target.feature or "-", prompt_hash=prompt.hash, repeat=planned.repeat),
-            prompt_hash=prompt.hash,
-            promises_json=prompt.promises_json or case.promises_json,
-            logs_content=feature is not None and feature.log_content == "redacted",
-        )
-
-    def _compile(self, planned: Iterable[PlannedTrial]) -> None:
-        """Compile suite by suite, so that shared assertions (`defaultTest`, schemas) are compiled once."""
-        suites: dict[str, dict[str, Case]] = {}
-        for trial in planned:
-            suites.setdefault(trial.suite.path, {})[trial.case.id] = trial.case
-        for path, cases in suites.items():
-            compiled = compile_cases(tuple(cases.values()))
-            self._checks.update({case_key(path, case_id): checks for case_id, checks in compiled.items()})
-
-
-def _case_location(error: PromptError, case: Case) -> PromptError:
-    """Add the case to an error about a prompt's values; the prompt's own line moves into the text."""
-    file, _, line = case.place.rpartition(":")
-    where = f" ({error.place})" if error.place else ""
-    return PromptError(
-        f"case `{case.id}`: {error.what}{where}", place=Place(file=file, line=int(line)), hint=error.hint
-    )
-
-
-def plan_digest(prepared: Sequence[PreparedTrial]) -> str:
-    """Hash everything that determines the trials and how they are judged; runs with equal digests are comparable."""
-    digest = hashlib.sha256()
-    for trial in prepared:
-        digest.update(
-            msgspec.json.encode((trial.planned.key, trial.cache_key, trial.planned.case), order="deterministic")
-        )
-    return digest.hexdigest()
-
-
-def build_forecast(waiting: Sequence[PreparedTrial], *, trial_count: int, cached_count: int) -> Forecast:
-    """Estimate calls and cost from price tables; nothing is called."""
-    prices = PriceTable()
-    cost_usd: float | None = 0.0
-    for trial in waiting:
-        request = trial.request
-        price = price_of(request.endpoint, prices)
-        chars = sum(len(str(message.get("content", ""))) for message in request.messages)
-        output_tokens = request.params.get("max_tokens", ASSUMED_OUTPUT_TOKENS)
-        cost = price.cost_usd(chars / CHARS_PER_TOKEN, output_tokens) if price else None
-        cost_usd = None if cost is None or cost_usd is None else cost_usd + cost
-    models = tuple(dict.fromkeys(trial.request.endpoint.name for trial in waiting))
-    return Forecast(
-        trial_count=trial_count, cached_count=cached_count, call_count=len(waiting), models=models, cost_usd=cost_usd
-    )
+    def resolve(self, request: Request) -> Request:
+        """Return the request to send."""
+        name = request.endpoint.name
+        self.resolve_names((name,))
+        return msgspec.structs.replace(request, endpoint=self._endpoints[name])
 
 
 def resolve_endpoints(workspace: Workspace, waiting: Sequence[PreparedTrial]) -> list[PreparedTrial]:
     """Resolve keys, addresses and weights of the models to call."""
-    names = dict.fromkeys(trial.request.endpoint.name for trial in waiting)
-    endpoints = {name: workspace.resolve_endpoint(name) for name in names}
-    return [
-        replace(trial, request=msgspec.structs.replace(trial.request, endpoint=endpoints[trial.request.endpoint.name]))
-        for trial in waiting
-    ]
+    resolver = EndpointResolver(workspace)
+    return [replace(trial, request=resolver.resolve(trial.request)) for trial in waiting]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -191,8 +158,10 @@ class CallOptions:
     """Options of the calls to models."""
 
     origin: Literal["eval", "smoke"]
-    concurrency: int
+    limits: CallLimits
     cache: TrialCache | None
+    resolve: Callable[[Request], Request] = lambda request: request
+    """Return the request to send, with key and address."""
     source_of: Callable[[Request], AnswerSource] = lambda _: "miss"
     """Return the source of the answer to a request, after it came."""
     release: str | None = None
@@ -200,19 +169,40 @@ class CallOptions:
     """False if the called server logs the call events itself."""
 
 
+def trial_callbacks(
+    workspace: Workspace,
+    on_trial: Callable[[Trial], None],
+    on_call: Callable[[PreparedTrial, str | None, Completion | CallError, float], None] = lambda *_: None,
+) -> TrialCallbacks:
+    """Return the dependencies of a runner."""
+    return TrialCallbacks(
+        judge=Judge(workspace.redactor.text),
+        redact=workspace.redactor.text,
+        redact_value=workspace.redactor.value,
+        new_call_id=workspace.context.new_id,
+        clock_s=workspace.context.clock_s,
+        on_call=on_call,
+        on_trial=on_trial,
+    )
+
+
 def run_trials(
     workspace: Workspace,
-    preparer: TrialPreparer,
-    waiting: Sequence[PreparedTrial],
+    waiting: Iterable[PreparedTrial],
     client: Client,
     options: CallOptions,
     on_trial: Callable[[Trial], None],
+    *,
+    on_closed: Callable[[], Awaitable[None]] | None = None,
 ) -> float:
     """Call models for the answers of trials; return the seconds of wall time.
 
     A call event is logged for every call, not for replayed answers. After an interrupt, every finished trial is stored.
+    `on_closed` closes what the checks used, in the same event loop.
     """
     import asyncio  # a fully cached run never needs it
+
+    from flowai.evals.runs.trial_calls import TrialCalls
 
     context = workspace.context
     with closing(
@@ -235,19 +225,20 @@ def run_trials(
                     )
                 )
 
-        callbacks = preparer.callbacks(on_trial, on_call)
-
         async def session() -> None:
+            calls = TrialCalls(
+                client,
+                trial_callbacks(workspace, on_trial, on_call),
+                options.limits,
+                cache=options.cache,
+                resolve=options.resolve,
+                source_of=options.source_of,
+            )
             try:
-                await call_models(
-                    waiting,
-                    client,
-                    callbacks,
-                    concurrency=options.concurrency,
-                    cache=options.cache,
-                    source_of=options.source_of,
-                )
+                await calls.run(waiting)
             finally:
+                if on_closed is not None:
+                    await on_closed()
                 await client.aclose()
 
         started_s = context.clock_s()

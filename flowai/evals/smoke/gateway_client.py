@@ -21,7 +21,7 @@ from flowai.server.http_server import running
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
-    from flowai.evals.runs.runner import PreparedTrial
+    from flowai.evals.runs.records import PreparedTrial
     from flowai.providers import Chunk, Client, Completion, Embeddings, EmbedRequest, Endpoint, Request
     from flowai.redaction import Redactor
     from flowai.workspace.workspace import Workspace

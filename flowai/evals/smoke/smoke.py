@@ -14,9 +14,11 @@ import msgspec
 from flowai.errors import InconclusiveError, InterruptedRunError, Place, PromptError, UsageError
 from flowai.evals.reports import WRITERS
 from flowai.evals.runs.plan import Selection, plan_trials
-from flowai.evals.runs.run_report import RunFacts, build_report
+from flowai.evals.runs.prepared import TrialPreparer
 from flowai.evals.runs.resolver import TargetResolver
-from flowai.evals.runs.trials import CallOptions, Forecast, TrialPreparer, resolve_endpoints, run_trials
+from flowai.evals.runs.run_limits import CallLimits
+from flowai.evals.runs.run_report import RunFacts, build_report
+from flowai.evals.runs.trials import CallOptions, Forecast, resolve_endpoints, run_trials
 from flowai.evals.smoke.fallback_trials import plan_fallback_trials
 from flowai.evals.suites.loader import load_suite
 from flowai.evals.suites.records import Assertion
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
     from flowai.evals.reports import Report, Trial
     from flowai.evals.runs.plan import SuiteTarget
-    from flowai.evals.runs.runner import PreparedTrial
+    from flowai.evals.runs.records import PreparedTrial
     from flowai.evals.runs.trials import Observer
     from flowai.evals.suites.records import Case
     from flowai.providers import Client
@@ -132,13 +134,13 @@ def run_smoke(context: CommandContext, options: SmokeOptions, observer: Observer
     )
     call_options = CallOptions(
         origin="smoke",
-        concurrency=concurrency,
+        limits=CallLimits(concurrency=concurrency, retries_rate_limits=False),
         cache=None,
         release=release,
         logs_calls=options.base_url is not None,  # the gateway logs its own calls
     )
     try:
-        calls_wall_s = run_trials(workspace, preparer, waiting, client, call_options, add)
+        calls_wall_s = run_trials(workspace, waiting, client, call_options, add)
     except KeyboardInterrupt:
         raise InterruptedRunError("interrupted without a decision") from None
     facts = RunFacts(

@@ -1,4 +1,4 @@
-"""The cases of a suite: objects in a small one; in a large one lines of a temporary file, decoded when they are read."""
+"""Holds the cases of a suite: in memory if there are few, else in a temporary file, decoded when they are read."""
 
 from __future__ import annotations
 

@@ -251,7 +251,7 @@ _READERS: dict[str, Callable[[Path, YamlNode], list[tuple[str, str | None]]]] = 
 }
 
 
-def _prompt(  # noqa: PLR0913 - the fields of one record
+def _prompt(
     text: str,
     node: YamlNode,
     options: _Options,

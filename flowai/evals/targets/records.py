@@ -28,6 +28,13 @@ class TargetRequest(Request, frozen=True, kw_only=True):
     env: dict[str, str] = msgspec.field(default_factory=dict)
     """The suite's variables for templates and scripts."""
 
+    def own_parts(self) -> tuple[Any, ...]:
+        """Return what a target that is no model answers by; see `Request.own_parts`."""
+        provider = self.provider
+        if provider is None or provider.kind == "model":
+            return ()
+        return (provider.id, provider.config, self.prompt, self.variables)
+
 
 class TargetCompletion(Completion, frozen=True, kw_only=True):
     """An answer of a target that is no model, or that was transformed."""

@@ -192,7 +192,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         if operator == "+" and not (_is_number(left) and _is_number(right)):
             return _concat(left, right)
         first, second = _number(left), _number(right)
-        if operator == "**" and (abs(second) > MAX_POWER_BITS or abs(first) > 2**64):  # noqa: PLR2004 - a word
+        if operator == "**" and (abs(second) > MAX_POWER_BITS or abs(first) > 2**64):
             raise TemplateError("the power is too large")
         if isinstance(first, int) and isinstance(second, int) and first.bit_length() > MAX_POWER_BITS:
             raise TemplateError("the number is too large")
