@@ -65,6 +65,11 @@ PARTS = (
         "Targets: wall at most 2.0x the ideal and 0.25x the bare loop, CPU 0.2x; at most 100 MB; each tool slower.",
     ),
     (
+        "The compare page",
+        "compare_page",
+        "Targets: at most 5 MB per 1,000 cases; filters 10,000 rows in at most 100 ms.",
+    ),
+    (
         "The verdict's statistics",
         "verdict_simulation",
         "Targets: false rollbacks and false promotions at most 5 %; see `docs/explanation/verdicts.md`.",

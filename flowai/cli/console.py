@@ -156,11 +156,13 @@ _COLOURS = {
     "INVALID": "yellow",
 }
 """First words of result lines and their colours; the word alone is enough to understand the line."""
+_ENDS = ("", " ", ".", ",", ":", ";")
 
 
 def print_styled(line: str) -> None:
     """Print a line; colour its first word on a terminal if it is a result, unless NO_COLOR is set."""
-    mark = next((word for word in sorted(_COLOURS, key=len, reverse=True) if line.startswith(word)), None)
+    words = sorted(_COLOURS, key=len, reverse=True)
+    mark = next((word for word in words if line.startswith(word) and line[len(word) : len(word) + 1] in _ENDS), None)
     if mark is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ:
         from typer import style
 

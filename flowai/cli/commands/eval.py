@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples(
     "flowai eval",
-    "flowai eval prompts/summary_v2 --model gpt-4o-mini --model smollm2",
+    "flowai eval prompts/summary_v2 -m gpt-4o-mini -m smollm2 --html a.html",
     "flowai eval evals/summary_v2.yaml --replay evals/recordings/summary_v2.jsonl",
 )
 
@@ -82,6 +82,12 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
         bool, typer.Option("--watch", "-w", help="Run again when a prompt, suite or dataset is saved.")
     ] = False,
     output: Outputs = None,
+    html: Annotated[
+        str | None,
+        typer.Option(
+            "--html", metavar="FILE", help="Also write the compare page to this file; short for -o FILE.html."
+        ),
+    ] = None,
     env: Env = None,
     json: JsonOption = False,
 ) -> None:
@@ -95,6 +101,8 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
 
     if on_miss not in ("error", "call"):
         raise UsageError(f"--on-miss: found `{on_miss}`, expected `error` or `call`")
+    if html is not None and Path(html).suffix.lower() != ".html":
+        raise UsageError(f"--html: found `{html}`, expected a name that ends with `.html`")
     options = EvalOptions(
         target=target,
         models=tuple(model or ()),
@@ -108,7 +116,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
         fail_fast=fail_fast,
         resume=resume,
         retry_errors=retry_errors,
-        outputs=tuple(Path(name) for name in output or ()),
+        outputs=tuple(Path(name) for name in [*(output or ()), *([html] if html else [])]),
     )
     if watch:
         _watch(options, env, json=json)
@@ -143,19 +151,14 @@ def _print(result: EvalResult, options: EvalOptions, place: str) -> None:
     report = result.report
     for warning in report.warnings:
         console.print_progress_line(f"warning: {warning}")
-    for line in run_view.head_lines(report):
-        console.print_line(line)
-    for line in run_view.figure_lines(report.totals, report.elapsed_s):
-        console.print_line(line)
-    trial_lines = list(run_view.trial_lines(report.trials, again=f"{_command_line(options)} --retry-errors"))
-    if trial_lines:
-        console.print_line()
-    for line in trial_lines:
+    lines = run_view.report_lines(
+        report,
+        again=f"{_command_line(options)} --retry-errors",
+        place=f"{place}/report.json  report.md  junit.xml",
+        width=console.terminal_width(),
+    )
+    for line in lines:
         console.print_styled(line)
-    for changes in (report.changes, *report.against_baseline):
-        if changes is not None:
-            console.print_line(run_view.change_line(changes))
-    console.print_styled(run_view.verdict_line(report, f"{place}/report.json  report.md  junit.xml"))
 
 
 def _command_line(options: EvalOptions) -> str:
