@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flowai.cli.help_format import examples
-from flowai.cli.options import Env, JsonOption, Outputs, UseCache
+from flowai.cli.options import Comment, Env, JsonOption, Outputs, UseCache
 
 if TYPE_CHECKING:
     from flowai.evals.runs.eval import EvalResult
@@ -88,6 +88,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
             "--html", metavar="FILE", help="Also write the compare page to this file; short for -o FILE.html."
         ),
     ] = None,
+    comment: Comment = None,
     env: Env = None,
     json: JsonOption = False,
 ) -> None:
@@ -95,6 +96,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
 
     Exit status: 0 gate met, 1 not met, 4 errors, 5 inconclusive, 130 interrupted (continue with --resume).
     """
+    from flowai.cli import ci_output
     from flowai.errors import UsageError
     from flowai.evals.runs.eval_options import EvalOptions
     from flowai.evals.runs.plan import Selection
@@ -118,20 +120,23 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
         retry_errors=retry_errors,
         outputs=tuple(Path(name) for name in [*(output or ()), *([html] if html else [])]),
     )
+    ci_output.check_outputs([*options.outputs, *([comment] if comment else [])])
     if watch:
-        _watch(options, env, json=json)
-    raise typer.Exit(_run(options, env, json=json))
+        _watch(options, env, comment, json=json)
+    raise typer.Exit(_run(options, env, comment, json=json))
 
 
-def _run(options: EvalOptions, env: str | None, *, json: bool) -> int:
+def _run(options: EvalOptions, env: str | None, comment: Path | None, *, json: bool) -> int:
     from dataclasses import replace
 
-    from flowai.cli import console
+    from flowai.cli import ci_output, console
     from flowai.cli.progress import RunProgress
     from flowai.evals.gate import exit_code
     from flowai.evals.runs.eval import run_eval
 
     context = console.command_context(env).for_suite(options.target)
+    if options.target is not None:
+        options = replace(options, target=context.project.from_folder(options.target, context.directory))
     if options.replay is None and options.record is None:
         options = replace(options, cached=console.uses_cache(context, options.cached))
     with RunProgress() as progress:
@@ -142,6 +147,7 @@ def _run(options: EvalOptions, env: str | None, *, json: bool) -> int:
         console.print_json_parts(report_json_parts(result.report))
     else:
         _print(result, options, context.project.show(result.directory))
+    ci_output.publish(result.report, context.project, comment=comment, unwritten=result.unwritten, annotates=not json)
     return exit_code(result.report.decision)
 
 
@@ -174,7 +180,7 @@ def _command_line(options: EvalOptions) -> str:
     return shlex.join(words)
 
 
-def _watch(options: EvalOptions, env: str | None, *, json: bool) -> None:
+def _watch(options: EvalOptions, env: str | None, comment: Path | None, *, json: bool) -> None:
     """Run, wait until a file is saved, run again; until Ctrl-C."""
     import time
 
@@ -188,7 +194,7 @@ def _watch(options: EvalOptions, env: str | None, *, json: bool) -> None:
     while True:
         seen = read_fingerprints(watched_files(context))
         try:
-            _run(options, env, json=json)
+            _run(options, env, comment, json=json)
         except FlowaiError as error:  # a file half-way through an edit is no reason to stop watching
             console.print_error(error)
         console.print_progress_line("watching prompts/, evals/ and datasets/; Ctrl-C stops")

@@ -29,7 +29,7 @@ from flowai.evals.runs.trials import (
 from flowai.evals.suites.yaml_reader import LoadContext
 from flowai.providers import create_client
 from flowai.rendering import formatting
-from flowai.rendering.report_files import write_reports
+from flowai.rendering.report_files import write_result
 from flowai.workspace.workspace import open_workspace
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class EvalResult:
 
     report: Report
     directory: Path
+    unwritten: tuple[str, ...] = ()
+    """A line per report file that cannot be written."""
 
 
 def run_eval(
@@ -69,8 +71,8 @@ def run_eval(
         run.finish(context.clock_s() - started_s)
     report = _build_report(workspace, plan, run, options, calls_wall_s)
     directory = workspace.project.reports / run.run_id
-    write_reports(report, [*(directory / name for name in STANDARD_NAMES), *options.outputs], WRITERS)
-    return EvalResult(report=report, directory=directory)
+    files = [*(directory / name for name in STANDARD_NAMES), *options.outputs]
+    return EvalResult(report=report, directory=directory, unwritten=write_result(report, files, WRITERS))
 
 
 def watched_files(context: CommandContext) -> list[Path]:
