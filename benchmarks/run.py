@@ -70,6 +70,11 @@ PARTS = (
         "Targets: at most 5 MB per 1,000 cases; filters 10,000 rows in at most 100 ms.",
     ),
     (
+        "The gate's statistics",
+        "gate_statistics",
+        "Targets at alpha 0.01: A/A worse in at most 1 %, -5 points found in 95 %; see `docs/explanation/gate.md`.",
+    ),
+    (
         "The verdict's statistics",
         "verdict_simulation",
         "Targets: false rollbacks and false promotions at most 5 %; see `docs/explanation/verdicts.md`.",

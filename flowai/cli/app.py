@@ -69,7 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.stdout.flush()
     problem = streams.lost_output()
     if problem is not None and code == ExitCode.DONE and _name_of(given) not in DECIDING_COMMANDS:
-        console.print_error(InfrastructureError(f"stdout cannot be written: {problem}", hint="the output is incomplete"))
+        console.print_error(
+            InfrastructureError(f"stdout cannot be written: {problem}", hint="the output is incomplete")
+        )
         code = ExitCode.INFRASTRUCTURE
     sys.exit(code)
 

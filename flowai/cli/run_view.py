@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from flowai.cli.failure_view import failure_lines
+from flowai.cli.gate_view import gate_lines
 from flowai.evals.reports.tables import VERDICT_WORDS
 from flowai.rendering import formatting
 from flowai.rendering.markdown import one_line
@@ -37,8 +38,8 @@ def report_lines(report: Report, *, again: str, place: str, width: int | None) -
     for changes in (report.changes, *report.against_baseline):
         if changes is not None:
             yield from formatting.wrapped(change_line(changes), width)
-    if getattr(report, "comparison", ()):
-        yield from formatting.wrapped(one_line(getattr(report.decision, "sentence", ""), 1_000), width)
+    for line in gate_lines(report):
+        yield from formatting.wrapped(line, width)
     yield from verdict_lines(report, place, width)
 
 

@@ -18,6 +18,7 @@ EXAMPLES = examples(
     "flowai eval",
     "flowai eval prompts/summary_v2 -m gpt-4o-mini -m smollm2 --html a.html",
     "flowai eval evals/summary_v2.yaml --replay evals/recordings/summary_v2.jsonl",
+    "flowai eval prompts/summary_v2 --baseline prompts/summary_v1 --ab",
 )
 
 
@@ -78,6 +79,34 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
     retry_errors: Annotated[
         bool, typer.Option("--retry-errors", help="Retry only the errors of the last run; keep the other results.")
     ] = False,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            "--baseline", metavar="NAME", help="Compare case by case: last, or a run, release, prompt or file."
+        ),
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option("--margin", metavar="SHARE", help="Loss against the baseline that is accepted."),
+    ] = None,
+    ab: Annotated[
+        bool, typer.Option("--ab", help="Run the baseline's prompts too, call by call beside the candidate's.")
+    ] = False,
+    retry_failing: Annotated[
+        int, typer.Option("--retry-failing", metavar="N", help="Run failing cases N more times.")
+    ] = 0,
+    max_calls: Annotated[
+        int | None,
+        typer.Option("--max-calls", metavar="N", help="Stop after N calls, or once the result is certain."),
+    ] = None,
+    aa: Annotated[
+        int,
+        typer.Option("--aa", metavar="N", help="Compare the run with itself N times: false alarms."),
+    ] = 0,
+    write_baseline: Annotated[
+        str | None,
+        typer.Option("--write-baseline", metavar="NAME", help="Write the results to evals/baselines/NAME.jsonl."),
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Run again when a prompt, suite or dataset is saved.")
     ] = False,
@@ -99,6 +128,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
     from flowai.cli import ci_output
     from flowai.errors import UsageError
     from flowai.evals.runs.eval_options import EvalOptions
+    from flowai.evals.runs.gating import GateOptions
     from flowai.evals.runs.plan import Selection
 
     if on_miss not in ("error", "call"):
@@ -119,6 +149,15 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
         resume=resume,
         retry_errors=retry_errors,
         outputs=tuple(Path(name) for name in [*(output or ()), *([html] if html else [])]),
+        gate=GateOptions(
+            baseline=baseline,
+            margin=margin,
+            retry_failing=retry_failing,
+            max_calls=max_calls,
+            self_rounds=aa,
+            interleaves_baseline=ab,
+            new_baseline=write_baseline,
+        ),
     )
     ci_output.check_outputs([*options.outputs, *([comment] if comment else [])])
     if watch:
@@ -131,7 +170,7 @@ def _run(options: EvalOptions, env: str | None, comment: Path | None, *, json: b
 
     from flowai.cli import ci_output, console
     from flowai.cli.progress import RunProgress
-    from flowai.evals.gate import exit_code
+    from flowai.evals.gates import exit_code
     from flowai.evals.runs.eval import run_eval
 
     context = console.command_context(env).for_suite(options.target)
@@ -152,7 +191,7 @@ def _run(options: EvalOptions, env: str | None, comment: Path | None, *, json: b
 
 
 def _print(result: EvalResult, options: EvalOptions, place: str) -> None:
-    from flowai.cli import console, run_view
+    from flowai.cli import console, gate_view, run_view
 
     report = result.report
     for warning in report.warnings:
@@ -163,7 +202,7 @@ def _print(result: EvalResult, options: EvalOptions, place: str) -> None:
         place=f"{place}/report.json  report.md  junit.xml",
         width=console.terminal_width(),
     )
-    for line in lines:
+    for line in (*gate_view.baseline_lines(result.new_baseline), *lines):
         console.print_styled(line)
 
 

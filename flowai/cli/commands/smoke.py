@@ -54,7 +54,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
     Exit status: 0 safe, 1 an assertion failed, 4 a model did not respond. CI systems read reports/smoke.xml.
     """
     from flowai.cli import ci_output, console
-    from flowai.evals.gate import exit_code
+    from flowai.evals.gates import exit_code
     from flowai.evals.smoke.smoke import SmokeOptions, run_smoke
 
     context = console.command_context(env)

@@ -155,7 +155,11 @@ def webhook(assertion: Assertion, services: CheckServices) -> AsyncCheck:
     """Pass if the address answers a POST of the answer with `{"pass": true}`."""
     url, webhooks = assertion.value, services.webhooks
     if not isinstance(url, str) or not url.startswith(("http://", "https://")):
-        raise suite_error(assertion, f"found {quoted(url)}; expected the address of a webhook", hint="such as http://localhost:8080/check")
+        raise suite_error(
+            assertion,
+            f"found {quoted(url)}; expected the address of a webhook",
+            hint="such as http://localhost:8080/check",
+        )
     if webhooks is None:
         raise suite_error(assertion, "calls an address, which this run does not allow")
 
@@ -179,5 +183,7 @@ def _webhook_result(value: Any) -> CheckResult:  # noqa: ANN401 - any JSON value
         raise CodeResultError(f"answered {quoted(value)}; expected an object with `pass`: true or false")
     score, reason = value.get("score"), value.get("reason")
     is_score = isinstance(score, int | float) and not isinstance(score, bool) and math.isfinite(score)
-    detail = f": {_line(reason)}" if isinstance(reason, str) and reason else f": the webhook answered {json.dumps(passed)}"
+    detail = (
+        f": {_line(reason)}" if isinstance(reason, str) and reason else f": the webhook answered {json.dumps(passed)}"
+    )
     return CheckResult(passed, detail, _clipped_score(float(score)) if is_score else None)

@@ -16,7 +16,9 @@ _MIN_PLAIN = 1e-6
 
 def trim(text: str) -> str:
     """Return the text without white space at both ends."""
-    return text.strip("\t\n\v\f\r \xa0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff" + "".join(map(chr, range(0x2000, 0x200B))))
+    return text.strip(
+        "\t\n\v\f\r \xa0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff" + "".join(map(chr, range(0x2000, 0x200B)))
+    )
 
 
 def words_of(text: str) -> list[str]:

@@ -20,5 +20,7 @@ def import_library(module: str, assertion: Assertion) -> ModuleType:
     except ModuleNotFoundError:
         package = module.partition(".")[0]
         raise suite_error(
-            assertion, f"needs the package `{package}`, which is not installed", hint="run: pip install 'flowai[metrics]'"
+            assertion,
+            f"needs the package `{package}`, which is not installed",
+            hint="run: pip install 'flowai[metrics]'",
         ) from None

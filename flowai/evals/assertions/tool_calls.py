@@ -127,7 +127,13 @@ def _call_problem(
 def tool_call_f1(assertion: Assertion) -> CheckFunction:
     """Pass if the F1 of the called and the expected functions' names is at least `threshold` (default 1)."""
     value = assertion.value
-    names = value.split(",") if isinstance(value, str) else [to_text(name) for name in value] if isinstance(value, list) else []
+    names = (
+        value.split(",")
+        if isinstance(value, str)
+        else [to_text(name) for name in value]
+        if isinstance(value, list)
+        else []
+    )
     expected = {name.strip() if isinstance(value, str) else name for name in names}
     if not expected:
         raise suite_error(assertion, f"found {quoted(value)}; expected names of functions")

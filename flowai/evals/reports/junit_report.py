@@ -42,6 +42,9 @@ def junit_parts(report: Report) -> Iterator[bytes]:
         time=f"{report.elapsed_s:.3f}",
         timestamp=report.started_at,
     )
+    if report.decision.sentence:
+        properties = ET.SubElement(root, "properties")
+        ET.SubElement(properties, "property", name="gate", value=_xml_text(report.decision.sentence))
     with ExitStack() as files:
         testcases: dict[tuple[str, str, str], IO[bytes]] = {}
         for trial in report.trials:

@@ -26,6 +26,7 @@ def to_markdown(report: Report) -> str:
     figures = table(("figure", "value"), tables.figure_rows(report))
     parts = [
         title,
+        escape_markdown(report.decision.sentence),
         figures,
         _section("Gate", tables.GATE_COLUMNS, tables.gate_rows(report)),
         _section("Prompts and models", tables.GROUP_COLUMNS, tables.group_rows(report)),

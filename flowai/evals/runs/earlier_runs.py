@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from flowai.evals.reports import Changes, EarlierTrial, Trial
     from flowai.evals.runs.eval_options import EvalOptions
     from flowai.evals.runs.eval_run import EvalRun
-    from flowai.evals.runs.plan import TrialPlan
+    from flowai.evals.runs.plan import Plan
     from flowai.workspace.workspace import Workspace
 
 MAX_EARLIER_TRIALS = 20_000
@@ -32,7 +32,7 @@ class Comparison(NamedTuple):
 
 
 def compare_with_earlier(
-    workspace: Workspace, plan: TrialPlan, run: EvalRun, trials: Sequence[Trial], options: EvalOptions
+    workspace: Workspace, plan: Plan, run: EvalRun, trials: Sequence[Trial], options: EvalOptions
 ) -> Comparison:
     """Compare the trials of a run with those of earlier ones."""
     keeps_earlier = len(trials) <= MAX_EARLIER_TRIALS
@@ -64,7 +64,7 @@ def compare_with_earlier(
     return Comparison(changes, tuple(against_baseline), tuple(earlier.values()), tuple(warnings))
 
 
-def _baseline_keys(plan: TrialPlan, baseline: str) -> dict[str, str]:
+def _baseline_keys(plan: Plan, baseline: str) -> dict[str, str]:
     """Return the key of the baseline's trial for each trial that is compared with it."""
     return {
         trial.key: replace(trial, target=replace(trial.target, prompt=baseline)).key

@@ -12,10 +12,11 @@ from flowai.evals.reports import STANDARD_NAMES, WRITERS
 from flowai.evals.runs.earlier_runs import compare_with_earlier
 from flowai.evals.runs.eval_options import EvalOptions, check_options, concurrency_of
 from flowai.evals.runs.eval_run import last_finished, start_or_resume
-from flowai.evals.runs.plan import case_key, plan_trials
+from flowai.evals.runs.gating import RunGate
+from flowai.evals.runs.plan import EditedPlan, case_key, plan_trials
 from flowai.evals.runs.prepared import PreparedPlan, TrialPreparer
 from flowai.evals.runs.resolver import TargetResolver, endpoint_models
-from flowai.evals.runs.run_limits import CallLimits, ConnectionErrors, CostLimit, RunStoppedError
+from flowai.evals.runs.run_limits import CallLimit, CallLimits, ConnectionErrors, CostLimit, RunStoppedError
 from flowai.evals.runs.run_report import RunFacts, build_report
 from flowai.evals.runs.run_trials import trials_of
 from flowai.evals.runs.runner import CachedTrials, finish_cached
@@ -33,13 +34,12 @@ from flowai.rendering.report_files import write_result
 from flowai.workspace.workspace import open_workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
+    from flowai.evals.gates.baseline_file import BaselineChange
     from flowai.evals.reports import Report
     from flowai.evals.runs.eval_run import EvalRun
-    from flowai.evals.runs.plan import TrialPlan
-    from flowai.evals.runs.run_limits import StopRule
+    from flowai.evals.runs.plan import Plan
     from flowai.evals.runs.runner import AnswerSource
     from flowai.evals.runs.trials import Observer
     from flowai.providers import Request
@@ -54,25 +54,35 @@ class EvalResult:
     directory: Path
     unwritten: tuple[str, ...] = ()
     """A line per report file that cannot be written."""
+    new_baseline: BaselineChange | None = None
+    """Changes of the baseline that was written; None if none was."""
 
 
-def run_eval(
-    context: CommandContext, options: EvalOptions, observer: Observer, *, stop_rules: Sequence[StopRule] = ()
-) -> EvalResult:
+def run_eval(context: CommandContext, options: EvalOptions, observer: Observer) -> EvalResult:
     """Run an evaluation; InterruptedRunError means that the user interrupted it and it can be resumed."""
     started_s = context.clock_s()
     context = context.for_suite(options.target)
     check_options(options)
     workspace, plan = _plan(context, options)
-    prepared = PreparedPlan(plan, TrialPreparer(workspace))
-    run = start_or_resume(workspace, options, prepared.digest, observer, stop_rules)
+    gate = RunGate(workspace, plan, options.gate, target=options.target or "", replays=options.calls_no_model)
+    preparer = TrialPreparer(workspace)
+    prepared = PreparedPlan(gate.plan, preparer)
+    run = start_or_resume(workspace, options, prepared.digest, observer, gate.stop_rules)
+    calls = CallLimit(options.gate.max_calls)
     with closing(run):
-        calls_wall_s = _Session(workspace, prepared, run, options).run()
+        calls_wall_s = _Session(workspace, prepared, run, options, calls).run()
+        again = None if run.stopped else gate.trials_again(run.trials.values())
+        if again is not None:
+            calls_wall_s += _Session(workspace, PreparedPlan(again, preparer), run, options, calls).run()
         run.finish(context.clock_s() - started_s)
-    report = _build_report(workspace, plan, run, options, calls_wall_s)
+    plan = gate.plan if again is None else EditedPlan(gate.plan, (*gate.plan, *again))
+    report = gate.judge(_build_report(workspace, plan, run, options, calls_wall_s), run.trials, run.stopped)
     directory = workspace.project.reports / run.run_id
     files = [*(directory / name for name in STANDARD_NAMES), *options.outputs]
-    return EvalResult(report=report, directory=directory, unwritten=write_result(report, files, WRITERS))
+    unwritten = write_result(report, files, WRITERS)
+    return EvalResult(
+        report=report, directory=directory, unwritten=unwritten, new_baseline=gate.write_new_baseline(report)
+    )
 
 
 def watched_files(context: CommandContext) -> list[Path]:
@@ -83,7 +93,7 @@ def watched_files(context: CommandContext) -> list[Path]:
     return sorted([project.registry, *files])
 
 
-def _plan(context: CommandContext, options: EvalOptions) -> tuple[Workspace, TrialPlan]:
+def _plan(context: CommandContext, options: EvalOptions) -> tuple[Workspace, Plan]:
     workspace = open_workspace(context, models=options.models)
     resolver = TargetResolver(
         workspace.project,
@@ -117,11 +127,14 @@ def _failing_cases(workspace: Workspace, options: EvalOptions) -> frozenset[str]
 class _Session:
     """Finishes the trials of a run that are not finished."""
 
-    def __init__(self, workspace: Workspace, prepared: PreparedPlan, run: EvalRun, options: EvalOptions) -> None:
+    def __init__(
+        self, workspace: Workspace, prepared: PreparedPlan, run: EvalRun, options: EvalOptions, calls: CallLimit
+    ) -> None:
         self._workspace = workspace
         self._prepared = prepared
         self._run = run
         self._options = options
+        self._calls = calls
         self._forecast = ForecastBuilder()
 
     def run(self) -> float:
@@ -202,8 +215,10 @@ class _Session:
             resolve=resolver.resolve if not replaying or options.call_on_miss else lambda request: request,
             source_of=source_of,
         )
-        waiting = self._prepared.waiting(run.trials.__contains__)
-        return run_trials(workspace, waiting, client, call_options, run.add)
+        waiting = self._calls.take(self._prepared.waiting(run.trials.__contains__))
+        calls_wall_s = run_trials(workspace, waiting, client, call_options, run.add)
+        run.stopped = self._calls.reached
+        return calls_wall_s
 
     def _limits(self) -> CallLimits:
         options, suites = self._options, self._prepared.plan.suites
@@ -224,9 +239,7 @@ class _Session:
         return CostLimit(max_usd, self._forecast.checked_estimate("--max-cost"))
 
 
-def _build_report(
-    workspace: Workspace, plan: TrialPlan, run: EvalRun, options: EvalOptions, calls_wall_s: float
-) -> Report:
+def _build_report(workspace: Workspace, plan: Plan, run: EvalRun, options: EvalOptions, calls_wall_s: float) -> Report:
     trials = trials_of(plan, run.trials)
     comparison = compare_with_earlier(workspace, plan, run, trials, options)
     warnings = list(comparison.warnings)
@@ -243,7 +256,6 @@ def _build_report(
         calls_wall_s=calls_wall_s,
         in_flight_s=run.in_flight_s,
         concurrency_limit=concurrency_of(options, plan.suites),
-        stopped=run.stopped,
         changes=comparison.changes,
         against_baseline=comparison.against_baseline,
         earlier=comparison.earlier,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from flowai.errors import UsageError
 from flowai.evals.reports import WRITERS
+from flowai.evals.runs.gating import GateOptions
 from flowai.evals.runs.plan import Selection
 from flowai.rendering.report_files import check_endings
 
@@ -58,6 +59,7 @@ class EvalOptions:
     allows_net: bool = False
     """Whether suites may load tests from the network."""
     outputs: tuple[Path, ...] = ()
+    gate: GateOptions = field(default_factory=GateOptions)
 
     @property
     def calls_no_model(self) -> bool:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from flowai.evals.assertions import AssertionFunction
     from flowai.evals.execution.services import RunServices
     from flowai.evals.prompt_sources import RenderedSuitePrompt
-    from flowai.evals.runs.plan import PlannedTrial, TrialPlan
+    from flowai.evals.runs.plan import Plan, PlannedTrial
     from flowai.evals.suites.records import Assertion, Case, Suite
     from flowai.providers import Endpoint, Request
     from flowai.workspace.workspace import Workspace
@@ -223,7 +223,7 @@ class PreparedPlan:
     Building it prepares every trial once, so that mistakes are reported.
     """
 
-    def __init__(self, plan: TrialPlan, preparer: TrialPreparer) -> None:
+    def __init__(self, plan: Plan, preparer: TrialPreparer) -> None:
         self.plan = plan
         self._preparer = preparer
         self._held: list[PreparedTrial] | None = []

@@ -9,7 +9,7 @@ import msgspec
 
 from flowai import __version__
 from flowai.errors import ProjectError, UsageError
-from flowai.evals.gate import decide
+from flowai.evals.gates import decide
 from flowai.evals.reports import Report, groups_of, totals_of
 from flowai.evals.runs.run_log import is_in_use, read_run, run_directories, scan_run
 from flowai.evals.runs.run_report import prompt_versions

@@ -9,9 +9,10 @@ from flowai.errors import CallError, TimedOutError, UnreachableError
 from flowai.rendering import formatting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from flowai.evals.reports import Trial
+    from flowai.evals.runs.records import PreparedTrial
     from flowai.providers import Request
 
 MIN_CONNECTION_ERRORS = 10
@@ -22,7 +23,7 @@ CONNECTION_ERRORS_PER_SLOT = 2
 class StopReason:
     """Reason why a run ended before all its trials were run."""
 
-    kind: Literal["fail_fast", "decided", "max_cost", "max_duration", "unreachable"]
+    kind: Literal["fail_fast", "decided", "max_calls", "max_cost", "max_duration", "unreachable"]
     """`decided`: a rule needs no further trial. The others leave a run that can be resumed."""
     what: str
     """Follows `stopped`."""
@@ -31,11 +32,6 @@ class StopReason:
     def is_complete(self) -> bool:
         """True if the trials that were run are all that the verdict needs."""
         return self.kind == "decided"
-
-    @property
-    def hides_a_pass(self) -> bool:
-        """True if trials are missing by chance, so that a gate cannot be met."""
-        return self.kind in ("max_cost", "max_duration", "unreachable")
 
 
 class RunStoppedError(Exception):
@@ -79,6 +75,29 @@ class ConnectionErrors:
             raise RunStoppedError(
                 StopReason(kind="unreachable", what=f"after {count} in a row without a connection: {error}")
             )
+
+
+class CallLimit:
+    """Number of trials that a run may call models for; the rest is left for a later run.
+
+    Args:
+        max_count: the limit, >= 1; None for no limit.
+    """
+
+    def __init__(self, max_count: int | None) -> None:
+        self._left = max_count
+        self.reached: StopReason | None = None
+        """Set when a trial was left."""
+
+    def take(self, trials: Iterable[PreparedTrial]) -> Iterator[PreparedTrial]:
+        """Yield trials up to the limit."""
+        for trial in trials:
+            if self._left is not None:
+                if not self._left:
+                    self.reached = StopReason(kind="max_calls", what="at the limit of calls (--max-calls)")
+                    return
+                self._left -= 1
+            yield trial
 
 
 class CostLimit:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-import msgspec
-
 from flowai import __version__
-from flowai.evals.gate import decide
+from flowai.evals.gates import decide
 from flowai.evals.reports import PromptVersion, Report, RunTotals
 from flowai.prompts import PromptLock
 
@@ -17,8 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Literal
 
-    from flowai.evals.reports import Changes, EarlierTrial, Gate, GateDecision, Totals, Trial
-    from flowai.evals.runs.run_limits import StopReason
+    from flowai.evals.reports import Changes, EarlierTrial, Gate, Trial
     from flowai.workspace.workspace import Workspace
 
 
@@ -57,8 +54,6 @@ class RunFacts:
     in_flight_s: float
     """Sum of the calls' durations during that time."""
     concurrency_limit: int
-    stopped: StopReason | None = None
-    """Reason why trials are missing; None if all were run."""
     changes: Changes | None = None
     against_baseline: tuple[Changes, ...] = ()
     earlier: tuple[EarlierTrial, ...] = ()
@@ -89,17 +84,10 @@ def build_report(
         suites=tuple(by_suite),
         totals=totals.all(),
         groups=totals.groups(),
-        decision=_decide(by_suite, gates, facts.stopped),
+        decision=decide(by_suite, gates),
         changes=facts.changes,
         against_baseline=facts.against_baseline,
         earlier=facts.earlier,
         warnings=(*workspace.warnings, *facts.warnings, *warnings),
         trials=cast("tuple[Trial, ...]", trials),  # a large run's are another sequence
     )
-
-
-def _decide(totals: Mapping[str, Totals], gates: Mapping[str, Gate | None], stopped: StopReason | None) -> GateDecision:
-    decision = decide(totals, gates)
-    if stopped is not None and stopped.hides_a_pass and decision.verdict == "pass":
-        return msgspec.structs.replace(decision, verdict="inconclusive")
-    return decision

@@ -99,7 +99,7 @@ def read_cases(value: object, node: YamlNode, defaults: Defaults, *, name: str) 
     if not switches.get("disableVarExpansion", False):
         expanded = combinations(variables.values, node)
     late_names = defaults.late_names | variables.dynamic.keys()
-    fields = defaults.fields | _fields(test, node)
+    fields = defaults.fields | _labels(metadata) | _fields(test, node)
     given, options = _identity(test, metadata, node), build_options(defaults.options, own)
     case_id = given or (_slug(description) if description else None) or name
     for number, combination in enumerate(expanded, start=1):
@@ -118,6 +118,15 @@ def read_cases(value: object, node: YamlNode, defaults: Defaults, *, name: str) 
             options=options,
             **fields,
         )
+
+
+def _labels(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tags and criticality that the metadata has, as tables write them."""
+    listed, critical = metadata.get("tags"), metadata.get("critical")
+    found: dict[str, Any] = {"is_critical": critical} if isinstance(critical, bool) else {}
+    if isinstance(listed, list | str):
+        found["tags"] = tuple(map(str, listed if isinstance(listed, list) else [listed]))
+    return found
 
 
 def _options(test: dict[str, Any], node: YamlNode) -> dict[str, Any]:

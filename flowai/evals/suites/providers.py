@@ -85,7 +85,9 @@ def read_graders(value: object, node: YamlNode) -> dict[str, SuiteProvider]:
     found: dict[str, SuiteProvider] = {}
     for kind, part in value.items():
         if kind not in _GRADER_KINDS:
-            raise node.at(kind).error(f"unknown kind of provider `{kind}`", hint=expected_one_of(_GRADER_KINDS, found=kind))
+            raise node.at(kind).error(
+                f"unknown kind of provider `{kind}`", hint=expected_one_of(_GRADER_KINDS, found=kind)
+            )
         if part is not None:
             found["embedder" if kind == "embedding" else "grader"] = read_provider(part, node.at(kind))
     return found

@@ -42,7 +42,10 @@ _TEXT_COLUMNS = {
 _OPTION_COLUMNS = {"__prefix": "prefix", "__suffix": "suffix"}
 _CODE_PREFIXES = {"javascript:": "javascript", "fn:": "javascript", "eval:": "javascript", "python:": "python"}
 _RUBRIC_PREFIXES = ("grade:", "llm-rubric:")
-_CODE_FILES = {"python": re.compile(r"file://.*\.py(?::\w+)?"), "javascript": re.compile(r"file://.*\.[cm]?[jt]s(?::\w+)?")}
+_CODE_FILES = {
+    "python": re.compile(r"file://.*\.py(?::\w+)?"),
+    "javascript": re.compile(r"file://.*\.[cm]?[jt]s(?::\w+)?"),
+}
 _DEFAULT_THRESHOLDS = {
     "similar": 0.8,
     **dict.fromkeys(

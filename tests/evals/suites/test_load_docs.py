@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowai.evals.suites import cases, loader
+from flowai.evals.suites import cases, gate_settings, loader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,5 +27,5 @@ def test_the_example_of_the_reference_loads(
 
 def test_the_reference_names_every_key() -> None:
     text = REFERENCE.read_text()
-    keys = loader._SUITE_KEYS | loader._SETTINGS | loader._GATE_KEYS | cases.TEST_KEYS
+    keys = loader._SUITE_KEYS | loader._SETTINGS | gate_settings.GATE_KEYS | cases.TEST_KEYS
     assert [key for key in sorted(keys) if f"| `{key}`" not in text] == []

@@ -118,7 +118,9 @@ def _settings(assertion: Assertion) -> dict[str, Any]:
         raise suite_error(assertion, f"found {quoted(value)}; expected a mapping", hint="such as {databaseType: MySQL}")
     unknown = next((key for key in value if key not in _KEYS), None)
     if unknown is not None:
-        raise suite_error(assertion, f"has an unknown key {quoted(unknown)}", hint=expected_one_of(_KEYS, found=unknown))
+        raise suite_error(
+            assertion, f"has an unknown key {quoted(unknown)}", hint=expected_one_of(_KEYS, found=unknown)
+        )
     return value
 
 

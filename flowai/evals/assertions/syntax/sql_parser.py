@@ -28,7 +28,9 @@ _MYSQL_MODIFIERS = _MODIFIERS | frozenset({
     "DISTINCTROW", "HIGH_PRIORITY", "STRAIGHT_JOIN", "SQL_BIG_RESULT", "SQL_BUFFER_RESULT", "SQL_CACHE",
     "SQL_CALC_FOUND_ROWS", "SQL_NO_CACHE", "SQL_SMALL_RESULT",
 })  # fmt: skip
-_CLAUSES = frozenset({"FROM", "GROUP", "HAVING", "INTO", "LIMIT", "ON", "ORDER", "SELECT", "SET", "UNION", "VALUES", "WHERE"})
+_CLAUSES = frozenset(
+    {"FROM", "GROUP", "HAVING", "INTO", "LIMIT", "ON", "ORDER", "SELECT", "SET", "UNION", "VALUES", "WHERE"}
+)
 _COMMANDS = frozenset({"BEGIN", "CALL", "EXEC", "EXECUTE", "EXPLAIN", "SHOW"})
 _CHANGES = frozenset({"alter", "create", "delete", "drop", "insert", "truncate", "update"})
 _MYSQL_FAMILY = frozenset({"MySQL", "MariaDB"})
@@ -112,7 +114,9 @@ class SqlParser:
             yield from (f"insert::{table}::{name}" for name in names or ["(.*)"])
         if verb == "delete":
             yield f"delete::{table}::(.*)"
-        changed = {id(part.this) for part in statement.expressions if isinstance(part, exp.EQ)} if verb == "update" else ()
+        changed = (
+            {id(part.this) for part in statement.expressions if isinstance(part, exp.EQ)} if verb == "update" else ()
+        )
         for column in statement.find_all(exp.Column):
             name = "(.*)" if isinstance(column.this, exp.Star) else column.name
             yield f"{'update' if id(column) in changed else 'select'}::{column.table or 'null'}::{name}"
@@ -175,7 +179,9 @@ class SqlParser:
                 raise NotSqlError("SELECT without columns")
             if isinstance(part, exp.Alias) and isinstance(part.this, exp.Star):
                 raise NotSqlError("a name after *")
-            if isinstance(part, exp.In) and not any(part.args.get(name) for name in ("expressions", "query", "unnest", "field")):
+            if isinstance(part, exp.In) and not any(
+                part.args.get(name) for name in ("expressions", "query", "unnest", "field")
+            ):
                 raise NotSqlError("IN with an empty list")
             if isinstance(part, exp.Array) and self._database in {*_MYSQL_FAMILY, "Snowflake"}:
                 raise NotSqlError("square brackets")

@@ -93,7 +93,9 @@ def _required_paths(assertion: Assertion) -> list[str]:
         value = value["requiredElements"]
     if isinstance(value, list):
         return [to_text(path) for path in value]
-    raise suite_error(assertion, f"found {quoted(value)}; expected paths of elements", hint="such as `note.to,note.body`")
+    raise suite_error(
+        assertion, f"found {quoted(value)}; expected paths of elements", hint="such as `note.to,note.body`"
+    )
 
 
 def _listed(paths: list[str] | None) -> str:
@@ -139,7 +141,9 @@ def _parse(text: str) -> _Element:
     try:
         parser.Parse(text.encode(), True)  # noqa: FBT003 - expat's own signature
     except expat.ExpatError as error:
-        raise _NotXmlError(f"{expat.ErrorString(error.code)} at line {error.lineno} column {error.offset + 1}") from None
+        raise _NotXmlError(
+            f"{expat.ErrorString(error.code)} at line {error.lineno} column {error.offset + 1}"
+        ) from None
     except UnicodeEncodeError:
         raise _NotXmlError("an unpaired surrogate is no character of XML") from None
     return document

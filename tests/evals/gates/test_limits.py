@@ -6,7 +6,7 @@ import pytest
 from support.report_samples import trial
 
 from flowai.errors import ExitCode
-from flowai.evals.gate import decide, exit_code
+from flowai.evals.gates import decide, exit_code
 from flowai.evals.reports import Gate, Trial, totals_of
 
 
