@@ -194,7 +194,7 @@ def test_an_endless_answer_is_cut_and_says_so() -> None:
     assert len(text) < 150_000
 
 
-@pytest.mark.parametrize("character", ["x", "<", "\x01", "\u4e2d"])
+@pytest.mark.parametrize("character", ["x", "<", "\x01", "\u4e2d", "\u200b"])
 def test_a_thousand_cases_stay_below_five_megabytes(character: str) -> None:
     long = character * 3_000
 
@@ -241,7 +241,7 @@ def test_repeats_are_folded_and_identical_answers_counted_once() -> None:
     ],
 )
 def test_turned_worse_better_or_noise(before: str, now: str, turn: str | None) -> None:
-    words = {"p": "pass", "f": "fail", "e": "error"}
+    words: dict[str, Any] = {"p": "pass", "f": "fail", "e": "error"}
     trials = [trial("a", words[one], repeat=number, key=str(number)) for number, one in enumerate(now)]
     earlier: Any = tuple(
         EarlierTrial(key=str(number), run_id="0006", outcome=words[one]) for number, one in enumerate(before)

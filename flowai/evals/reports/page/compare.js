@@ -176,7 +176,8 @@ function rowNode(position) {
   node.style.top = `${position * ROW_HEIGHT}px`;
   node.setAttribute("role", "row");
   node.setAttribute("aria-rowindex", String(position + 2));
-  const input = row.vars.map(([name, number]) => (row.vars.length > 1 ? `${name}: ` : "") + textOf(number).slice(0, 200)).join("  ");
+  const prefix = (name) => (row.vars.length > 1 ? `${textOf(name)}: ` : "");
+  const input = row.vars.map(([name, number]) => prefix(name) + textOf(number).slice(0, 200)).join("  ");
   const name = createElement("div", "cell", createElement("div", "name", row.case), createElement("div", "quiet excerpt", excerpt(input, 160)));
   node.append(name);
   if (hasBaseline) node.append(baselineCell(row.cells[currentColumn()]?.baseline));

@@ -50,12 +50,18 @@ function detailNodes(rowIndex, column, onChange) {
 
 function inputs(row) {
   const list = createElement("dl", "inputs");
-  for (const [name, number] of [...row.vars, ...(row.metadata ?? []).map(([key, value]) => [`metadata ${key}`, value])]) {
-    const value = createElement("dd");
-    value.dir = "auto";
-    appendStored(value, number);
-    list.append(createElement("dt", "", name), value);
-  }
+  const append = (kind, pairs) => {
+    for (const [name, number] of pairs) {
+      const term = createElement("dt", "", kind);
+      appendStored(term, name);
+      const value = createElement("dd");
+      value.dir = "auto";
+      appendStored(value, number);
+      list.append(term, value);
+    }
+  };
+  append("", row.vars);
+  append("metadata ", row.metadata ?? []);
   return list;
 }
 

@@ -12,7 +12,7 @@ from flowai.evals.reports.slices import slice_rates, slices_of_trial
 from flowai.evals.reports.turns import count_outcomes, turn_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from flowai.evals.reports.records import EarlierTrial, Report, Trial
     from flowai.evals.reports.turns import Turn
@@ -75,7 +75,7 @@ class _PageBuilder:
             "case": first.case[:MAX_NAME_CHARS],
             "suite": self._report.suites.index(first.suite),
             "place": first.place,
-            "vars": [[name[:MAX_NAME_CHARS], self._input(value)] for name, value in first.vars.items()],
+            "vars": self._inputs(first.vars),
             "cells": [None] * len(self._columns),
         }
         if first.description:
@@ -83,7 +83,7 @@ class _PageBuilder:
         if first.expected is not None:
             row["expected"] = self._input(first.expected)
         if first.metadata:
-            row["metadata"] = [[name[:MAX_NAME_CHARS], self._input(value)] for name, value in first.metadata.items()]
+            row["metadata"] = self._inputs(first.metadata)
         if first.is_critical:
             row["critical"] = True
         slices = [self._slices[name] for name in slices_of_trial(first) if name in self._slices]
@@ -92,6 +92,9 @@ class _PageBuilder:
         for column, trials in cells.items():
             row["cells"][self._columns[column]] = self._cell(trials)
         return row
+
+    def _inputs(self, values: Mapping[str, Any]) -> list[tuple[int, int]]:
+        return [(self._texts.add(name, "input"), self._input(value)) for name, value in values.items()]
 
     def _input(self, value: Any) -> int:  # noqa: ANN401 - JSON is anything
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1, default=str)

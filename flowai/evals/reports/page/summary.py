@@ -32,6 +32,7 @@ _TEXT_COLUMNS = frozenset({"suite", "prompt", "model", "metric", "slice", "basel
 _COMPARISON_COLUMNS = (
     "prompt", "model", "metric", "baseline", "n", "difference", "interval", "p", "", "needs n",
 )  # fmt: skip
+_GATE_SLICE_COLUMNS = ("slice", "cases", "pass rate", "95 % interval", "difference", "p (Holm)", "")
 _COMPARED = {True: "not worse", False: "worse", None: "undecided"}
 _SLICE_COLUMNS = ("slice", "cases", "pass rate", "95 % interval", "n")
 
@@ -55,7 +56,7 @@ def summary(report: Report, turns: Mapping[str, int]) -> Iterator[Markup]:
     ]
     compared = _comparison(report)
     if compared:
-        facts.insert(0, _folded("Comparison with the baseline", compared))
+        facts.insert(0, _folded("Comparison with the baseline", joined((compared, _gate_slices(report)))))
     slices = slice_rates(report.trials)
     if slices:
         rows = [
@@ -116,6 +117,23 @@ def _comparison(report: Report) -> Markup:
     return _table(_COMPARISON_COLUMNS, rows)
 
 
+def _gate_slices(report: Report) -> Markup:
+    """Build the table of the slices that the gate names."""
+    rows = [
+        (
+            one_line(item.name),
+            f"{item.case_count:,}",
+            rate(item.pass_rate),
+            f"{rate(item.low)} to {rate(item.high)}",
+            "-" if item.difference is None else f"{item.difference:+.3f}",
+            f"{item.p_value:.2g}",
+            "ok" if item.passed else "worse",
+        )
+        for item in getattr(report, "slices", ())
+    ]
+    return section("Slices of the gate", _table(_GATE_SLICE_COLUMNS, rows))
+
+
 def _limit_text(check: GateCheck) -> str:
     if check.observed is None:
         return "nothing measured"
@@ -158,7 +176,7 @@ def failing_cases(report: Report) -> Markup:
     hidden_count = len(trials) - len(articles)
     if hidden_count:
         articles.append(tag("p", f"{hidden_count:,} more are in report.json and in the table that needs JavaScript."))
-    outcomes = Counter(trial.outcome for trial in trials)
+    outcomes: Counter[str] = Counter(trial.outcome for trial in trials)
     title = ", ".join(f"{outcomes[outcome]:,} {outcome}" for outcome in _ORDER if outcomes[outcome])
     return section(f"Not passed: {title or 'none'}", joined(articles) or tag("p", "Every trial passed."))
 
@@ -179,4 +197,5 @@ def _evidence(trial: Trial) -> Iterator[Markup]:
         left_out = len(trial.output) - MAX_FAILING_CHARS
         more = f" [... {left_out:,} more characters]" if left_out > 0 else ""
         # an HTML parser drops the first line feed inside <pre>
-        yield tag("pre", "\n", f"{trial.output[:MAX_FAILING_CHARS]}{more}" or "(empty answer)", dir="auto")
+        shown = trial.output[:MAX_FAILING_CHARS].replace("\r", "\n")
+        yield tag("pre", "\n", f"{shown}{more}" or "(empty answer)", dir="auto")
