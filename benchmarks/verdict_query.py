@@ -1,9 +1,10 @@
 """What a verdict costs beside DuckDB alone: CPU, time, memory against the plain exact-quantile query; synthetic logs.
 
 All read the same files in fresh processes, interleaved; medians. A quarter of the calls is in the canary,
-as many in the control, users make four calls one after the other, every second call has feedback. The plain query
-tells neither users nor duplicates apart and joins no feedback. 1 M calls as JSONL, 10 M as Parquet; with `--huge` 100 M
-as Parquet, once, which takes 5 GB of disk.
+as many in the control, users make four calls one after the other, every second call has feedback. Parquet is written
+as compaction writes it. The query of quantiles tells neither users nor duplicates apart, reads no attempts and joins no
+feedback; the one of users reads what a verdict reads. 1 M calls as JSONL, 10 M as Parquet; with `--huge` 100 M as
+Parquet, once, which takes 5 GB of disk.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ BEGIN_US = 1_777_852_800_000_000
 
 _ATTEMPTS = """
     CASE WHEN is_failed THEN '[{"model":"m","provider":"openai","status":"error","reason":null,"http_status":500,'
-        || '"error_class":"ServerError","message":"the server had an error","was_tried":true,"at_ms":0.125,"latency_ms":'
+        || '"error_class":"ServerError","message":"server error","was_tried":true,"at_ms":0.125,"latency_ms":'
     ELSE '[{"model":"m","provider":"openai","status":"ok","reason":null,"http_status":200,"error_class":null,'
         || '"message":null,"was_tried":true,"at_ms":0.125,"latency_ms":' END || round(latency_ms, 3) || '}]'"""
 _EVENTS = f"""
@@ -86,8 +87,9 @@ import duckdb
 c = duckdb.connect(config={{"threads": 2, "temp_directory": sys.argv[2], "preserve_insertion_order": False}})
 c.execute("SET TimeZone = 'UTC'")
 c.execute("SET enable_progress_bar = false")
-c.execute('''{table} AS SELECT kind, schema_version, call_id, "at", origin, user_hash, session, feature, "release", variant, is_sticky,
-    prompt_hash, requested_model, attempts, degraded, cache, cost_usd, ttft_ms, latency_ms, json_valid, error_class, verdict
+c.execute('''{table} AS SELECT kind, schema_version, call_id, "at", origin, user_hash, session, feature, "release",
+    variant, is_sticky, prompt_hash, requested_model, attempts, degraded, cache, cost_usd, ttft_ms, latency_ms,
+    json_valid, error_class, verdict
     FROM {source}''')
 c.execute('''
 WITH calls AS (

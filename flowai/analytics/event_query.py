@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 
-MEMORY_LIMIT = "104MB"
+MEMORY_LIMIT = "80MB"
 """Limit of DuckDB's memory; the rest spills to a temporary directory. The process itself needs about 90 MB."""
 
 JSON_MEMORY_LIMIT = "256MB"

@@ -129,11 +129,11 @@ def count_answers(log: Log, spec: ComparisonSpec, counts: Counts) -> None:
     arms = one_of_sql("side", spec.sides.arms)
     for metric, mean in LATENCY_METRICS.items():
         place = f"CAST(floor({mean}::DOUBLE / {BUCKET_LOG * MILLION!r}) AS SMALLINT)"
-        for side, stage, hour, buckets in log.fetch(
-            f"SELECT side, stage, known_us // {HOUR_US} AS hour, histogram({place}) FROM facts"  # noqa: S608 - names and numbers of ours
-            f" WHERE in_sample AND {mean} IS NOT NULL AND {arms} GROUP BY side, stage, hour"
+        for side, stage, hour, bucket, count in log.fetch(
+            f"SELECT side, stage, known_us // {HOUR_US} AS hour, {place} AS place, count(*) FROM facts"  # noqa: S608 - names and numbers of ours
+            f" WHERE in_sample AND {mean} IS NOT NULL AND {arms} GROUP BY side, stage, hour, place"
         ):
-            counts.times[metric, side, stage, hour * HOUR_US] = buckets
+            counts.times.setdefault((metric, side, stage, hour * HOUR_US), {})[bucket] = count
     for side, feature, prompt, hour, count in log.fetch(
         f"SELECT side, feature, prompt, known_us // {HOUR_US} AS hour, count(*) FROM facts"  # noqa: S608 - as above
         f" WHERE in_sample AND prompt IS NOT NULL AND counts AND {arms} GROUP BY side, feature, prompt, hour"

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from flowai.comparison.spec import ComparisonSpec
     from flowai.comparison.user_arrays import CallRows, MetricValues
 
-_PART_CALLS = 40_000
-"""Calls whose users are counted at once: about 20 MB."""
+_PART_CALLS = 30_000
+"""Calls whose users are counted at once: about 15 MB."""
 
 _MISSING = -128
 """Value of a metric that was not measured: the least of a TINYINT; a mean's logarithm or cost is never just that."""

@@ -151,7 +151,8 @@ def build_opinions(log: Log, spec: ComparisonSpec) -> None:
                 greatest(known_us, at_us + {spec.feedback_us}) AS known_us, in_sample, acceptance, hallucination
             FROM facts {join} last USING (call) WHERE is_judged
         )
-        SELECT * EXCLUDE (has_failed, saved) REPLACE (in_sample AND known_us < coalesce(dropped_us, {1 << 62}) AS in_sample),
+        SELECT * EXCLUDE (has_failed, saved)
+            REPLACE (in_sample AND known_us < coalesce(dropped_us, {1 << 62}) AS in_sample),
             CASE WHEN NOT coalesce(has_failed, TRUE) THEN NOT coalesce(saved, FALSE) END AS save_rate
         FROM ready WHERE known_us < {spec.now_us}
     """)  # noqa: S608 - words and numbers of ours
