@@ -22,7 +22,7 @@ def check_outputs(paths: Iterable[Path]) -> None:
     """Check, before anything is paid, that the files that the user asked for can be written.
 
     Raises:
-        InfrastructureError: a path is a directory, or lies in a file or in a directory without write permission.
+        InfrastructureError: a path is a directory, or is below a file or in a directory without write permission.
     """
     from flowai.errors import InfrastructureError, Place
 

@@ -69,6 +69,7 @@ def test_every_grader_of_an_openai_eval_is_mapped_or_named(exports: Path, comman
     suite = yaml.safe_load((exports / "evals/support_tickets.yaml").read_text(encoding="utf-8"))
     assert suite["prompts"] == ["file://../prompts/support_tickets_v1.prompt"]
     assert suite["providers"] == ["openai:gpt-4o-mini"]
+    assert suite["flowai"] == {"render_variables": False}, "an item with `{{nothing}}` is data"
     assert suite["defaultTest"]["options"] == {"disableVarExpansion": True}, "a list in an item stays a list"
     assertions = {assertion["metric"]: assertion for assertion in suite["defaultTest"]["assert"]}
     assert {name: assertion["type"] for name, assertion in assertions.items()} == {
@@ -122,6 +123,13 @@ def test_output_items_are_recorded_answers(exports: Path, command: Command) -> N
     )
 
 
+def test_an_eval_without_items_keeps_its_graders(exports: Path, command: Command) -> None:
+    ran = command("import", "openai_eval.json")
+    assert ran.code == 0
+    assert "the export has no items; pass the JSONL file too" in ran.out
+    assert written_files(exports) == {"evals/support_tickets.yaml", "evals/support_tickets_one_word_11.py"}
+
+
 def test_items_without_their_eval_are_named(exports: Path, command: Command) -> None:  # noqa: ARG001 - stands in it
     ran = command("import", "openai_items.jsonl")
     assert ran.code == 3
@@ -136,7 +144,7 @@ def test_an_eval_of_the_old_registry_runs(registry: Path, command: Command, prov
     assert ran.code == 1
     long = next(asked for asked in provider.asked if len(asked.body["messages"]) > 2)
     assert [message["role"] for message in long.body["messages"]] == ["system", "user", "assistant", "user"]
-    assert long.body["messages"][-1]["content"] == "Germany? {{x}}"
+    assert long.body["messages"][-1]["content"] == "Germany?"
     assert (registry / "datasets/capitals.jsonl").is_file()
 
 
@@ -224,7 +232,22 @@ def test_a_log_of_inspect_becomes_recorded_answers(exports: Path, command: Comma
     assert ran.out.splitlines()[-1].endswith("--from-outputs datasets/capitals.outputs.jsonl")
 
 
-HEADER = {"version": 2, "status": "success", "plan": {}, "eval": {"task": "t", "model": "openai/x", "scorers": []}}
+def test_the_json_form_of_a_log_reads_alike(exports: Path, command: Command) -> None:
+    log = HEADER | {"samples": [sample(), sample(id="b", output={"choices": []}, error={"message": "timed out"})]}
+    (exports / "log.json").write_text(json.dumps(log | {"status": "error"}), encoding="utf-8")
+    ran = command("import", "log.json", "--json")
+    assert ran.code == 0, ran.err
+    assert [row["output"] for row in rows(exports / "datasets/t.outputs.jsonl")] == ["the answer"]
+    assert omissions(ran)["samples.1"] == "no answer: timed out"
+    assert "ended with `error`" in omissions(ran)["status"]
+
+
+HEADER: dict[str, Any] = {
+    "version": 2,
+    "status": "success",
+    "plan": {},
+    "eval": {"task": "t", "model": "openai/x", "scorers": []},
+}
 
 
 def sample(**changes: Any) -> dict[str, Any]:
@@ -251,7 +274,7 @@ def test_a_name_that_leads_out_of_the_archive_writes_nothing_there(exports: Path
     log = exports / "x.eval"
     write_log(
         log, {"samples/../../../../evil.json": sample()}, HEADER | {"eval": HEADER["eval"] | {"task": "../../evil"}}
-    )  # type: ignore[operator]
+    )
     ran = command("import", "x.eval")
     assert ran.code == 0, ran.err
     assert written_files(exports) == {

@@ -96,7 +96,7 @@ def _steps(plan: ImportPlan, folder: Path, *, has_registry: bool) -> list[str]:
 
     steps = [f"note: {note}" for note in plan.notes]
     if not has_registry and plan.files:
-        steps.append(f"note: no registry.yaml in this folder or above; if a command asks for one: {_MINIMAL_REGISTRY}")
+        steps.append(f"note: no registry.yaml in this folder or above; add one, for example: {_MINIMAL_REGISTRY}")
     words = ["flowai", "eval", from_here(plan.target) if plan.files else plan.target]
     words += ["--from-outputs", from_here(plan.outputs)] if plan.outputs else []
     words += ["--model", "NAME"] if plan.files and not plan.models and not plan.outputs else []

@@ -12,7 +12,7 @@ from flowai.storage.files import write_atomic
 from flowai.storage.own_files import check_no_link
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 Item = TypeVar("Item")
@@ -36,13 +36,14 @@ def plan_import(paths: Sequence[Path], *, name: str | None = None) -> ImportPlan
         return inspect_log.read_archive(_only(paths), name)
     exports = [read_export(path) for path in paths]
     values = [export.value for export in exports]
-    for module, recognises in (
-        (openai_evals, any(map(openai_evals.is_eval, values))),
-        (openai_registry, any(map(openai_registry.is_registry, values))),
-        (langfuse, all(map(langfuse.is_export, values))),
-    ):
-        if recognises:
-            return module.read_plan(exports, name)
+    readers: tuple[tuple[bool, Callable[[Sequence[ExportFile], str | None], ImportPlan]], ...] = (
+        (any(map(openai_evals.is_eval, values)), openai_evals.read_plan),
+        (any(map(openai_registry.is_registry, values)), openai_registry.read_plan),
+        (all(map(langfuse.is_export, values)), langfuse.read_plan),
+    )
+    for is_recognised, read_plan in readers:
+        if is_recognised:
+            return read_plan(exports, name)
     if inspect_log.is_log(values[0]):
         return inspect_log.read_json_log(_only(exports), name)
     if github_models.is_prompt_file(values[0]):

@@ -217,7 +217,7 @@ def _checks(header: Row, file: str) -> tuple[tuple[str, ...], list[Omission]]:
 
 def _case(sample: Row, case_id: str, checks: Iterable[str]) -> Row:
     target = sample["target"]
-    targets = [str(part) for part in (target if isinstance(target, list) else [target]) if part not in {None, ""}]
+    targets = [str(part) for part in (target if isinstance(target, list) else [target]) if part not in (None, "")]
     case: Row = {"id": case_id, "vars": {"input": sample["input"], "target": target}}
     asserted = [{"type": kind, "value": targets} for kind in checks] if targets else []
     case |= {"assert": asserted} if asserted else {}

@@ -103,7 +103,8 @@ def read_plan(exports: Sequence[ExportFile], name: str | None) -> ImportPlan:
         rows=cases,
     )
     recorded = [dataset_file(chosen, outputs, suffix=".outputs")] if outputs else []
-    files = (suite, dataset_file(chosen, cases), *recorded, *prompts, *graders.files)
+    tables = [dataset_file(chosen, cases)] if cases else []
+    files = (suite, *tables, *recorded, *prompts, *graders.files)
     notes = [f"{file.path} is code of the export: read it before it runs" for file in graders.files]
     return ImportPlan(
         format=FORMAT, files=files, omissions=tuple(omissions), models=tuple(models),
@@ -122,7 +123,7 @@ def _other_keys(export: ExportFile) -> Iterator[Omission]:
     if export.value.get("metadata"):
         yield Omission(file=export.name, key="metadata", reason="suites have no metadata")
     config = export.value.get("data_source_config")
-    if isinstance(config, dict) and config.get("type") not in {"custom", None}:
+    if isinstance(config, dict) and config.get("type") not in ("custom", None):
         reason = f"`{config['type']}`: stored completions are not in the export; pass its output items"
         yield Omission(file=export.name, key="data_source_config.type", reason=reason)
 
@@ -137,7 +138,7 @@ def _read_run(
     if provider and provider not in models:
         models.append(provider)
     content = source.get("source")
-    if isinstance(content, dict) and content.get("type") not in {"file_content", None}:
+    if isinstance(content, dict) and content.get("type") not in ("file_content", None):
         reason = f"`{content['type']}`: the rows are not in the export; pass them as JSONL"
         omissions.append(Omission(file=export.name, key="data_source.source", reason=reason))
     inputs = source.get("input_messages")
@@ -156,11 +157,11 @@ def _read_run(
 
 
 def _template(export: ExportFile, index: int, message: Any) -> tuple[str, str]:  # noqa: ANN401 - any JSON value
-    role = message.get("role") if isinstance(message, dict) else None
+    role = str(message.get("role")) if isinstance(message, dict) else ""
     if role not in _ROLES:
         key = f"data_source.input_messages.template.{index}"
         raise export.error(f"found no message, expected `role` as one of {', '.join(sorted(_ROLES))}", key)
-    return str(role), to_template(_ITEM_PREFIX.sub("{{", message_text(message)), _renamed)
+    return role, to_template(_ITEM_PREFIX.sub("{{", message_text(message)), _renamed)
 
 
 def _rows_of(value: Any) -> list[Any]:  # noqa: ANN401 - any JSON value
@@ -175,7 +176,8 @@ def _items(export: ExportFile, omissions: list[Omission]) -> Iterator[Row]:
     if is_run(export.value):
         source = export.value.get("data_source")
         content = source.get("source") if isinstance(source, dict) else None
-        rows, prefix = (content or {}).get("content") or [], "data_source.source.content."
+        rows = _rows_of({"data": content.get("content")}) if isinstance(content, dict) else []
+        prefix = "data_source.source.content."
     elif isinstance(export.value, dict) and export.value.get("has_more"):
         omissions.append(Omission(file=export.name, key="has_more", reason="this is one page; pass the others too"))
     for index, row in enumerate(rows):

@@ -94,7 +94,7 @@ class GraderImport:
         return _ITEM.sub(lambda match: f"{{{{{self.rename(match[1])}}}}}", reference)
 
     def _string_check(self, grader: Row, key: str) -> Row | None:
-        operation = grader.get("operation")
+        operation = str(grader.get("operation"))
         if operation not in _STRING_CHECKS:
             self._omit(f"{key}.operation", f"unknown operation `{operation}`")
             return None
@@ -102,7 +102,7 @@ class GraderImport:
         return None if value is None else {"type": _STRING_CHECKS[operation], "value": value}
 
     def _text_similarity(self, grader: Row, key: str) -> Row | None:
-        metric = grader.get("evaluation_metric")
+        metric = str(grader.get("evaluation_metric"))
         if metric not in _SIMILARITIES:
             hint = "; `levenshtein` counts edits instead" if metric == "fuzzy_match" else ""
             self._omit(f"{key}.evaluation_metric", f"`{metric}` has no counterpart{hint}")

@@ -140,7 +140,7 @@ def _case(row: Row, index: int, samples: ExportFile, assertion: str | None) -> R
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
     is_chat = isinstance(messages, list) and all(isinstance(message, dict) for message in messages)
-    if not is_chat or any(message.get("role") not in _ROLES for message in messages):
+    if not is_chat or any(str(message.get("role")) not in _ROLES for message in messages):
         raise samples.error("found no messages, expected a text or a list with `role` and `content`", f"{index}.input")
     conversation = [
         {"role": "system" if message["role"] == "developer" else message["role"], "content": message_text(message)}

@@ -10,6 +10,7 @@ import msgspec
 
 from flowai.evals.importers.records import ImportedFile
 from flowai.rendering.markdown import one_line
+from flowai.storage.strict_json import strings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -75,7 +76,7 @@ def suite_file(  # noqa: PLR0913 - the keys of a suite
     rows: Iterable[Row] = (),
     repeats: int = 1,
 ) -> ImportedFile:
-    """Return `evals/NAME.yaml`; lists in variables stay lists.
+    """Return `evals/NAME.yaml`; lists in variables stay lists, and texts that look like templates stay texts.
 
     Args:
         name: file name without ending.
@@ -96,8 +97,15 @@ def suite_file(  # noqa: PLR0913 - the keys of a suite
     suite |= {"providers": list(providers)} if providers else {}
     suite |= {"defaultTest": default} if default else {}
     suite |= {"tests": [f"file://../datasets/{name}.jsonl"]}
-    suite |= {"flowai": {"repeats": repeats}} if repeats > 1 else {}
+    settings: Row = {"repeats": repeats} if repeats > 1 else {}
+    settings |= {"render_variables": False} if any(map(_has_template, (row["vars"] for row in rows))) else {}
+    suite |= {"flowai": settings} if settings else {}
     return ImportedFile(path=f"evals/{name}.yaml", text=f"# Imported from {one_line(source)}.\n{to_yaml(suite)}")
+
+
+def _has_template(variables: Row) -> bool:
+    """Return whether a text of a case would be rendered as a template, while it is plain text in the export."""
+    return any(mark in text for text in strings_of(variables) for mark in ("{{", "{%", "{#"))
 
 
 def to_yaml(value: object) -> str:

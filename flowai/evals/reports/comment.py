@@ -72,7 +72,7 @@ def _head(report: Report) -> Iterator[str]:
         f"run {_code(report.run_id)}",
     ]
     yield " · ".join(facts)
-    rows = sorted(tables.gate_rows(report), key=lambda row: row[-1] == "met")
+    rows = sorted(tables.gate_rows(report), key=lambda row: row[-1].startswith("met"))
     if rows:
         yield _table(tables.GATE_COLUMNS, rows[:_MAX_KEYS])
 
