@@ -12,7 +12,7 @@ from flowai.errors import expected_one_of
 from flowai.evals.assertions import external, limits, refusals, similarity, structure, text, tool_calls
 from flowai.evals.assertions.graded import GRADED_BUILDERS
 from flowai.evals.assertions.overlap import meteor, ngrams
-from flowai.evals.assertions.records import AsyncCheck, suite_error
+from flowai.evals.assertions.records import AsyncCheck, CheckResult, suite_error
 from flowai.evals.assertions.scoring import apply_checks, apply_checks_async, combine, combine_or
 from flowai.evals.assertions.services import CheckServices
 from flowai.evals.assertions.syntax import html, sql, xml
@@ -31,7 +31,7 @@ from flowai.evals.suites.records import iterate_assertions
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from flowai.evals.assertions.records import Answer, Check, CheckFunction, CheckResult
+    from flowai.evals.assertions.records import Answer, Check, CheckFunction
     from flowai.evals.suites.assertion_types import AssertionType
     from flowai.evals.suites.records import Assertion, Case
 
@@ -54,13 +54,19 @@ class AssertionFunction:
         """Return the result of an assertion that needs no program and no model."""
         if isinstance(self.check, AsyncCheck):
             raise TypeError(f"`{self.passing.type}` must be awaited")
-        return self._finish(self.check(answer))
+        try:
+            return self._finish(self.check(answer))
+        except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError, MemoryError) as error:
+            return self._finish(_broken(error))
 
     async def wait(self, answer: Answer) -> AssertionResult:
         """Return the result of any assertion."""
-        if isinstance(self.check, AsyncCheck):
+        if not isinstance(self.check, AsyncCheck):
+            return self(answer)
+        try:
             return self._finish(await self.check.apply(answer))
-        return self._finish(self.check(answer))
+        except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError, MemoryError) as error:
+            return self._finish(_broken(error))
 
     def _finish(self, result: CheckResult) -> AssertionResult:
         negated = self.assertion.negated
@@ -175,6 +181,11 @@ def compile_check(assertion: Assertion, *, services: CheckServices | None = None
     )
     check = _build_check(assertion, services or CheckServices())
     return AssertionFunction(assertion=assertion, check=check, passing=passing)
+
+
+def _broken(error: Exception) -> CheckResult:
+    """Return the result of a check that an answer broke: a fault of flowai's, of which the answer is not guilty."""
+    return CheckResult(None, f": the check broke ({type(error).__name__})")
 
 
 def _score(result: CheckResult, *, passed: bool | None, negated: bool) -> float:
