@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flowai.cli.help_format import examples
-from flowai.cli.options import Env, JsonOption, Outputs, UseCache
+from flowai.cli.options import Comment, Env, JsonOption, Outputs, UseCache
 
 if TYPE_CHECKING:
     from flowai.evals.runs.eval import EvalResult
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples(
     "flowai eval",
-    "flowai eval prompts/summary_v2 --model gpt-4o-mini --model smollm2",
+    "flowai eval prompts/summary_v2 -m gpt-4o-mini -m smollm2 --html a.html",
     "flowai eval evals/summary_v2.yaml --replay evals/recordings/summary_v2.jsonl",
     "flowai eval prompts/summary_v2 --baseline prompts/summary_v1 --ab",
 )
@@ -149,6 +149,13 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
         bool, typer.Option("--watch", "-w", help="Run again when a prompt, suite or dataset is saved.")
     ] = False,
     output: Outputs = None,
+    html: Annotated[
+        str | None,
+        typer.Option(
+            "--html", metavar="FILE", help="Also write the compare page to this file; short for -o FILE.html."
+        ),
+    ] = None,
+    comment: Comment = None,
     env: Env = None,
     json: JsonOption = False,
 ) -> None:
@@ -156,6 +163,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
 
     Exit status: 0 gate met, 1 not met, 4 errors, 5 inconclusive, 130 interrupted (continue with --resume).
     """
+    from flowai.cli import ci_output
     from flowai.errors import UsageError
     from flowai.evals.runs.eval_options import EvalOptions
     from flowai.evals.runs.gating import GateOptions
@@ -163,6 +171,8 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
 
     if on_miss not in ("error", "call"):
         raise UsageError(f"--on-miss: found `{on_miss}`, expected `error` or `call`")
+    if html is not None and Path(html).suffix.lower() != ".html":
+        raise UsageError(f"--html: found `{html}`, expected a name that ends with `.html`")
     options = EvalOptions(
         target=target,
         models=tuple(model or ()),
@@ -183,7 +193,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
         max_cost_usd=max_cost,
         runs_code=not no_code,
         allows_net=allow_net,
-        outputs=tuple(Path(name) for name in output or ()),
+        outputs=tuple(Path(name) for name in [*(output or ()), *([html] if html else [])]),
         gate=GateOptions(
             baseline=baseline,
             margin=margin,
@@ -194,9 +204,10 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
             new_baseline=write_baseline,
         ),
     )
+    ci_output.check_outputs([*options.outputs, *([comment] if comment else [])])
     if watch:
-        _watch(options, env, json=json)
-    raise typer.Exit(_run(options, env, json=json))
+        _watch(options, env, comment, json=json)
+    raise typer.Exit(_run(options, env, comment, json=json))
 
 
 def _seconds(option: str, text: str | None) -> float | None:
@@ -214,15 +225,17 @@ def _seconds(option: str, text: str | None) -> float | None:
     return seconds
 
 
-def _run(options: EvalOptions, env: str | None, *, json: bool) -> int:
+def _run(options: EvalOptions, env: str | None, comment: Path | None, *, json: bool) -> int:
     from dataclasses import replace
 
-    from flowai.cli import console
+    from flowai.cli import ci_output, console
     from flowai.cli.progress import RunProgress
     from flowai.evals.gates import exit_code
     from flowai.evals.runs.eval import run_eval
 
     context = console.command_context(env).for_suite(options.target)
+    if options.target is not None:
+        options = replace(options, target=context.project.from_folder(options.target, context.directory))
     if not options.calls_no_model and options.record is None and not console.uses_cache(context, options.cached):
         options = replace(options, cached=False)
     with RunProgress() as progress:
@@ -233,6 +246,7 @@ def _run(options: EvalOptions, env: str | None, *, json: bool) -> int:
         console.print_json_parts(report_json_parts(result.report))
     else:
         _print(result, options, context.project.show(result.directory))
+    ci_output.publish(result.report, context.project, comment=comment, unwritten=result.unwritten, annotates=not json)
     return exit_code(result.report.decision)
 
 
@@ -242,23 +256,14 @@ def _print(result: EvalResult, options: EvalOptions, place: str) -> None:
     report = result.report
     for warning in report.warnings:
         console.print_progress_line(f"warning: {warning}")
-    for line in run_view.head_lines(report):
-        console.print_line(line)
-    for line in run_view.figure_lines(report.totals, report.elapsed_s):
-        console.print_line(line)
-    trial_lines = list(run_view.trial_lines(report.trials, again=f"{_command_line(options)} --retry-errors"))
-    if trial_lines:
-        console.print_line()
-    for line in trial_lines:
+    lines = run_view.report_lines(
+        report,
+        again=f"{_command_line(options)} --retry-errors",
+        place=f"{place}/report.json  report.md  junit.xml",
+        width=console.terminal_width(),
+    )
+    for line in (*gate_view.baseline_lines(result.new_baseline), *lines):
         console.print_styled(line)
-    for changes in (report.changes, *report.against_baseline):
-        if changes is not None:
-            console.print_line(run_view.change_line(changes))
-    for line in gate_view.gate_lines(report):
-        console.print_line(line)
-    for line in gate_view.baseline_lines(result.new_baseline):
-        console.print_line(line)
-    console.print_styled(run_view.verdict_line(report, f"{place}/report.json  report.md  junit.xml"))
 
 
 def _command_line(options: EvalOptions) -> str:
@@ -274,7 +279,7 @@ def _command_line(options: EvalOptions) -> str:
     return shlex.join(words)
 
 
-def _watch(options: EvalOptions, env: str | None, *, json: bool) -> None:
+def _watch(options: EvalOptions, env: str | None, comment: Path | None, *, json: bool) -> None:
     """Run, wait until a file is saved, run again; until Ctrl-C."""
     import time
 
@@ -288,7 +293,7 @@ def _watch(options: EvalOptions, env: str | None, *, json: bool) -> None:
     while True:
         seen = read_fingerprints(watched_files(context))
         try:
-            _run(options, env, json=json)
+            _run(options, env, comment, json=json)
         except FlowaiError as error:  # a file half-way through an edit is no reason to stop watching
             console.print_error(error)
         console.print_progress_line("watching prompts/, evals/ and datasets/; Ctrl-C stops")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flowai.cli.help_format import examples
-from flowai.cli.options import Env, JsonOption, Outputs
+from flowai.cli.options import Comment, Env, JsonOption, Outputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +24,7 @@ EXAMPLES = examples(
 )
 
 
-def command(
+def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
     release: Annotated[
         str | None,
         typer.Option(
@@ -46,6 +45,7 @@ def command(
         bool, typer.Option("--fallbacks/--no-fallbacks", help="Also try every model of the fallback chains once.")
     ] = False,
     output: Outputs = None,
+    comment: Comment = None,
     env: Env = None,
     json: JsonOption = False,
 ) -> None:
@@ -53,17 +53,19 @@ def command(
 
     Exit status: 0 safe, 1 an assertion failed, 4 a model did not respond. CI systems read reports/smoke.xml.
     """
-    from flowai.cli import console
+    from flowai.cli import ci_output, console
     from flowai.evals.gates import exit_code
     from flowai.evals.smoke.smoke import SmokeOptions, run_smoke
 
     context = console.command_context(env)
+    outputs = tuple(Path(name) for name in output or ())
+    ci_output.check_outputs([*outputs, *([comment] if comment else [])])
     options = SmokeOptions(
         release=release,
         base_url=base_url,
         pattern=filter_pattern,
         fallbacks=fallbacks,
-        outputs=tuple(Path(name) for name in output or ()),
+        outputs=outputs,
     )
     backend = _Backend()
     result = run_smoke(context, options, backend)
@@ -75,10 +77,7 @@ def command(
     else:
         for line in screen_lines(result, backend.line, junit):
             console.print_styled(line)
-        if os.environ.get("GITHUB_ACTIONS") == "true":
-            for line in annotation_lines(result.report.trials):
-                console.print_line(line)
-    _write_step_summary(result)
+    ci_output.publish(result.report, context.project, comment=comment, unwritten=result.unwritten, annotates=not json)
     raise typer.Exit(exit_code(result.report.decision))
 
 
@@ -144,37 +143,3 @@ def _verdict(result: SmokeResult) -> str:
     fallbacks = " --fallbacks" if CASE_PREFIX in bad else ""
     again = f"again: flowai smoke --release {result.release}{fallbacks} --filter-pattern '{quoted}'"
     return f"{'DEPLOY BLOCKED' if verdict == 'fail' else 'NOT CHECKED, DEPLOY BLOCKED'}   {again}"
-
-
-def annotation_lines(trials: tuple[Trial, ...]) -> Iterator[str]:
-    """Yield GitHub's workflow commands that mark the failing cases in the suite's file.
-
-    Source: GitHub, Workflow commands for GitHub Actions, setting an error message.
-    """
-    for trial in trials:
-        if trial.outcome == "pass":
-            continue
-        file, _, line = trial.place.rpartition(":")
-        reasons = [trial.failure.message] if trial.failure else []
-        reasons += [check.reason for check in trial.checks if check.passed is not True]
-        title = _property(f"smoke {trial.outcome}: {trial.case}")
-        message = "; ".join(reasons).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-        yield f"::error file={_property(file)},line={line},title={title}::{message}"
-
-
-def _property(text: str) -> str:
-    """Escape a property of a workflow command."""
-    escaped = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-    return escaped.replace(":", "%3A").replace(",", "%2C")
-
-
-def _write_step_summary(result: SmokeResult) -> None:
-    """Add the report to the summary page of a GitHub job."""
-    path = os.environ.get("GITHUB_STEP_SUMMARY")
-    if not path:
-        return
-    from flowai.evals.reports.markdown_report import to_markdown
-    from flowai.storage.files import writing
-
-    with writing(Path(path)), Path(path).open("a", encoding="utf-8") as stream:
-        stream.write(to_markdown(result.report))

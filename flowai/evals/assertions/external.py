@@ -64,7 +64,7 @@ def check_context(answer: Answer, assertion: Assertion) -> dict[str, Any]:
     case = answer.case
     variables = dict(answer.variables)
     metadata = dict(answer.metadata)
-    test = {"vars": variables}
+    test: dict[str, Any] = {"vars": variables}
     if case is not None:
         test |= {"description": case.description, "metadata": case.metadata, "threshold": case.threshold}
     response = {

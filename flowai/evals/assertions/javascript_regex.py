@@ -1,8 +1,8 @@
 r"""Translates JavaScript's regular expressions to the syntax of the `regex` package.
 
-Suites and JSON Schemas are written for JavaScript: `\d` is ASCII, `$` is the very end, `\/` is a slash, a reference to a
-group that did not match is empty. Two things differ from a JavaScript pattern without flags, and both are what its `u`
-flag means: a character is a code point, and `\p{L}` is a property. A pattern may begin with flags (`(?i)`), as Python's.
+Suites and JSON Schemas are written for JavaScript: `\d` is ASCII, `$` is the very end, `\/` is a slash, a reference to
+a group that did not match is empty. Two things differ from a JavaScript pattern without flags, as its `u` flag has it:
+a character is a code point, and `\p{L}` is a property. A pattern may begin with flags (`(?i)`), as Python's.
 
 Source: ECMA-262, 16th edition, sections 22.2.1 and B.1.2.
 """

@@ -1,6 +1,6 @@
 """Check of answers that refuse: their openings and phrases, in English.
 
-Source: promptfoo, "Deterministic metrics", section `is-refusal`; the phrases are those on which promptfoo's check passes.
+Source: promptfoo, "Deterministic metrics", section `is-refusal`; its check passes on the same phrases.
 """
 
 from __future__ import annotations

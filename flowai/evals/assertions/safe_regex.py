@@ -1,7 +1,7 @@
 """Regular expressions with a time limit, so that no answer can block a run.
 
-The standard library's `re` cannot be interrupted while it backtracks; the `regex` package accepts a time limit. Patterns
-have JavaScript's meaning (see `javascript_regex`).
+The standard library's `re` cannot be interrupted while it backtracks; the `regex` package accepts a time limit.
+Patterns have JavaScript's meaning (see `javascript_regex`).
 """
 
 from __future__ import annotations

@@ -116,13 +116,25 @@ def contains_json(assertion: Assertion, services: CheckServices) -> CheckFunctio
         problem: str | None = None
         try:
             for value in iterate_json(answer.text):
-                problem = schema_problem(value)
-                if problem is None:
-                    return CheckResult(
-                        passed=True, detail=f": found a JSON {'object' if isinstance(value, dict) else 'list'}"
-                    )
+                for candidate in _candidates(value):
+                    problem = schema_problem(candidate)
+                    if problem is None:
+                        kind = "object" if isinstance(candidate, dict) else "list"
+                        return CheckResult(passed=True, detail=f": found a JSON {kind}")
         except TimeoutError as error:
             return CheckResult(None, f": {error}")
         return CheckResult(passed=False, detail=f": {problem or 'no JSON object or list in the answer'}")
 
     return check
+
+
+def _candidates(value: Any) -> Iterator[Any]:  # noqa: ANN401 - JSON is anything
+    """Yield an object or list, and the outermost objects in a list."""
+    yield value
+    open_lists = [value] if isinstance(value, list) else []
+    while open_lists:
+        for item in open_lists.pop():
+            if isinstance(item, dict):
+                yield item
+            elif isinstance(item, list):
+                open_lists.append(item)

@@ -54,18 +54,25 @@ def pair_results(here: Sequence[CaseResult], before: Mapping[str, CaseResult]) -
         earlier = before.get(result.case)
         if earlier is not None and earlier.values and result.first:
             again = PairedTrials(before=earlier.values, after=result.again) if result.again else None
-            first = PairedTrials(before=earlier.first or earlier.again, after=result.first)
-            pairs.append(CasePair(case=result.case, first=first, again=again))
+            pairs.append(
+                CasePair(
+                    case=result.case,
+                    first=PairedTrials(before=earlier.first or earlier.again, after=result.first),
+                    again=again,
+                )
+            )
     return pairs
 
 
 def pair_metric(here: Sequence[CaseResult], before: Mapping[str, CaseResult], name: str) -> list[CasePair]:
     """PairedTrials the cases that both sides scored by a metric; the repeats of a case are averaged first."""
     return [
-        CasePair(case=result.case, first=PairedTrials(before=(earlier[name],), after=(result.metrics[name],)))
+        CasePair(
+            case=result.case,
+            first=PairedTrials(before=(before[result.case].metrics[name],), after=(result.metrics[name],)),
+        )
         for result in here
-        if (earlier := before[result.case].metrics if result.case in before else {}) and name in earlier
-        if name in result.metrics
+        if name in result.metrics and result.case in before and name in before[result.case].metrics
     ]
 
 

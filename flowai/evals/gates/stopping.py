@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 from flowai.evals.gates.case_results import case_results
 from flowai.evals.gates.comparing import early_comparison, pair_results
@@ -21,56 +21,11 @@ if TYPE_CHECKING:
     from flowai.evals.gates.records import Baseline, CaseKey, CaseResult, GroupKey
     from flowai.evals.reports.records import Gate, Trial
 
-Waiting = TypeVar("Waiting")
-
-
-class StopRule(Protocol):
-    """Decides after each trial whether the run may stop."""
-
-    def should_stop(self, trial: Trial) -> bool:
-        """Return whether the run may stop after this trial."""
-        ...
-
-
-class EarlyStop:
-    """Ends a run before its last trial: by a rule, or after a number of calls."""
-
-    def __init__(
-        self, rule: StopRule | None = None, max_calls: int | None = None, *, kept: Iterable[Trial] = ()
-    ) -> None:
-        self._rule = rule
-        self._calls_left = max_calls
-        self.reason: str | None = None
-        """Why the run stopped; None if it did not."""
-        self.is_certain = False
-        """Whether it stopped because its result is certain."""
-        for trial in kept:
-            self.should_stop(trial)
-
-    def should_stop(self, trial: Trial) -> bool:
-        """Return whether the run may stop after this trial."""
-        if self._rule is not None and not self.is_certain and self._rule.should_stop(trial):
-            self.is_certain, self.reason = True, "stopped because the result is certain"
-        return self.is_certain
-
-    def allowed(self, trials: list[Waiting]) -> list[Waiting]:
-        """Return the trials that may still call a model, and count them."""
-        if self.is_certain:
-            return []
-        if self._calls_left is None:
-            return trials
-        chosen = trials[: self._calls_left]
-        self._calls_left -= len(chosen)
-        if len(chosen) < len(trials):
-            self.reason = "stopped at the limit of calls (--max-calls)"
-        return chosen
-
 
 class CertainResult:
     """Stops as soon as one suite is certainly not met, or all certainly are.
 
-    `counts` are the planned trials by suite and case, over all prompts and models; `group_counts` the pairs of a prompt
-    and a model by suite, without those of the baseline: they share alpha.
+    `counts` are the planned trials by suite and case, over all prompts and models.
     """
 
     def __init__(
@@ -78,7 +33,6 @@ class CertainResult:
         gates: Mapping[str, Gate | None],
         counts: Mapping[CaseKey, int],
         baselines: Mapping[str, Baseline],
-        group_counts: Mapping[str, int],
         baseline_groups: frozenset[GroupKey] = frozenset(),
     ) -> None:
         self._counts = counts
@@ -88,16 +42,15 @@ class CertainResult:
         for suite, case in sorted(counts, key=early_order):
             by_suite[suite].append(case)
         self._suites = {
-            suite: _SuiteEvidence(cases, gates.get(suite), baselines.get(suite), group_counts[suite])
-            for suite, cases in by_suite.items()
+            suite: _SuiteEvidence(cases, gates.get(suite), baselines.get(suite)) for suite, cases in by_suite.items()
         }
 
-    def should_stop(self, trial: Trial) -> bool:
-        """Return whether the result is certain after this trial."""
+    def should_stop(self, trial: Trial) -> str | None:
+        """Return why the run may stop after this trial, in words that follow `stopped`; None to go on."""
         key = (trial.suite, trial.case)
         self._trials[key].append(trial)
         if key not in self._counts or len(self._trials[key]) < self._counts[key]:
-            return False
+            return None
         own: list[Trial] = []
         before: list[Trial] = []
         for item in self._trials.pop(key):
@@ -105,14 +58,13 @@ class CertainResult:
             (before if is_before else own).append(item)
         self._suites[trial.suite].finish(trial.case, case_results(own), case_results(before))
         found = [suite.passed for suite in self._suites.values()]
-        return False in found or None not in found
+        return "because the result is certain" if False in found or None not in found else None
 
 
 class _SuiteEvidence:
     """Evidence about one suite, case after case."""
 
-    def __init__(self, cases: Sequence[str], gate: Gate | None, baseline: Baseline | None, group_count: int) -> None:
-        self._group_count = group_count
+    def __init__(self, cases: Sequence[str], gate: Gate | None, baseline: Baseline | None) -> None:
         self._waiting = list(reversed(cases))
         self._finished: dict[str, tuple[list[CaseResult], list[CaseResult]]] = {}
         self._gate = gate
@@ -132,7 +84,7 @@ class _SuiteEvidence:
         found = [None if item.result is None else item.result.passed for item in every]
         if False in found:
             return False
-        if self._needs_all or None in found or (self._is_compared and len(self._comparisons) < self._group_count):
+        if self._needs_all or None in found or (self._is_compared and not self._comparisons):
             return None
         return True
 
@@ -156,7 +108,7 @@ class _SuiteEvidence:
             for result in results:
                 for pair in pair_results([result], baseline.find(*result.group)):
                     if result.group not in self._comparisons:
-                        share = 1 / self._group_count * (0.5 if self._gate.slices or self._gate.metrics else 1.0)
+                        share = 1 / len(results) * (0.5 if self._gate.slices or self._gate.metrics else 1.0)
                         self._comparisons[result.group] = early_comparison(self._gate, share=share)
                     self._comparisons[result.group].add(pair.first.difference)
 

@@ -9,6 +9,8 @@ import msgspec
 from flowai.evals.reports.gate_records import FlakyCase, PairedComparison, SelfComparison, SliceResult
 
 SCHEMA_VERSION = 1
+MAX_INPUT_CHARS = 200
+"""Of each variable in `Trial.input_text`."""
 
 Outcome = Literal["pass", "fail", "error", "unscored"]
 """`pass`: every check that counts passed. `fail`: at least one failed. `error`: infrastructure failed, so there is no
@@ -110,6 +112,12 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the gate requires the case to pass."""
     metrics: dict[str, float] = {}
     """Named scores of the suite's hooks."""
+
+    @property
+    def input_text(self) -> str:
+        """The variables in short; with their names if there are several."""
+        texts = [(name, str(value)[:MAX_INPUT_CHARS]) for name, value in self.vars.items()]
+        return texts[0][1] if len(texts) == 1 else "  ".join(f"{name}: {text}" for name, text in texts)
 
 
 class EarlierTrial(msgspec.Struct, frozen=True, kw_only=True):

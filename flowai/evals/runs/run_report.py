@@ -13,6 +13,7 @@ from flowai.prompts import PromptLock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
     from typing import Literal
 
     from flowai.evals.reports import Changes, EarlierTrial, Gate, Trial
@@ -20,12 +21,17 @@ if TYPE_CHECKING:
     from flowai.workspace.workspace import Workspace
 
 
-def prompt_versions(workspace: Workspace, prompts: Mapping[str, str]) -> tuple[tuple[PromptVersion, ...], list[str]]:
-    """Compare prompts, with their hashes, with their released bytes; return versions, and a warning if one differs."""
-    lock = PromptLock.read(workspace.project.prompts_lock)
+def prompt_versions(prompts_lock: Path, digests: Mapping[str, str]) -> tuple[tuple[PromptVersion, ...], list[str]]:
+    """Compare prompts with their released bytes; return versions, and a warning for each that differs.
+
+    Args:
+        prompts_lock: hashes of released prompts.
+        digests: hashes of the tried prompts by id.
+    """
+    lock = PromptLock.read(prompts_lock)
     locked = {name for release in lock.releases.values() for name in release.prompts}
     versions, warnings = [], []
-    for name, digest in prompts.items():
+    for name, digest in digests.items():
         changes = lock.changes(prompts={name: digest})
         state: Literal["released", "changed", "unpublished"] = "unpublished"
         if name in locked:
@@ -74,7 +80,7 @@ def build_report(
     for trial in trials:
         totals.add(trial)
         prompts.setdefault(trial.prompt, trial.prompt_hash)
-    versions, warnings = prompt_versions(workspace, prompts)
+    versions, warnings = prompt_versions(workspace.project.prompts_lock, prompts)
     by_suite, all_totals, groups = totals.by_suite(), totals.all(), totals.groups()
     return Report(
         kind=facts.kind,

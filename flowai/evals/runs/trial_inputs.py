@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MAX_VALUE_CHARS = 4_000
 """Longer texts of variables, metadata and expected answers are clipped."""
-MAX_PROMPT_CHARS = 16_000
+MAX_PROMPT_CHARS = 4_000
 MAX_ITEM_COUNT = 200
 """Longer lists and objects are clipped."""
 MAX_DEPTH = 16

@@ -1,7 +1,7 @@
 """Checks of answers that are or contain SQL.
 
-Source of the meaning: promptfoo, "Deterministic metrics", sections `is-sql` and `contains-sql`: one or more statements of
-a dialect, and lists of the tables and columns they may use (`select::null::orders`, regular expressions).
+Source of the meaning: promptfoo, "Deterministic metrics", sections `is-sql` and `contains-sql`: one or more statements
+of a dialect, and lists of the tables and columns they may use (`select::null::orders`, regular expressions).
 """
 
 from __future__ import annotations

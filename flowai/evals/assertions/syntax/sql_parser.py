@@ -117,9 +117,13 @@ class SqlParser:
         changed = (
             {id(part.this) for part in statement.expressions if isinstance(part, exp.EQ)} if verb == "update" else ()
         )
+        for definition in statement.find_all(exp.ColumnDef):
+            yield from (f"{action}::null::{definition.name}" for action in ("create", "select"))
+        tables = {table.alias: table.name for table in statement.find_all(exp.Table) if table.alias}
         for column in statement.find_all(exp.Column):
             name = "(.*)" if isinstance(column.this, exp.Star) else column.name
-            yield f"{'update' if id(column) in changed else 'select'}::{column.table or 'null'}::{name}"
+            action = "update" if id(column) in changed else "select"
+            yield f"{action}::{tables.get(column.table, column.table) or 'null'}::{name}"
         if any(isinstance(star.parent, exp.Select) for star in statement.find_all(exp.Star)):
             yield "select::null::(.*)"
 

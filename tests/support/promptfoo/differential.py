@@ -1,6 +1,6 @@
 """Applies the comparisons of `differential_cases` with promptfoo and with flowai.
 
-`python tests/evals/assertions/differential/differential.py` records promptfoo's verdicts beside this file; it needs
+`PYTHONPATH=tests python -m support.promptfoo.differential` records promptfoo's verdicts beside this file; it needs
 promptfoo (`python benchmarks/install_peers.py promptfoo`).
 """
 
@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from differential_cases import Comparison, comparisons
+from support.promptfoo.differential_cases import Comparison, comparisons
 
 from flowai.errors import SuiteError
 from flowai.evals.assertions import Answer, compile_check
@@ -22,8 +22,9 @@ from flowai.evals.suites.records import Assertion
 
 FOLDER = Path(__file__).parent
 VERDICTS = FOLDER / "promptfoo_verdicts.json"
-PACKAGE = Path(__file__).parents[4] / ".bench-peers" / "promptfoo" / "node_modules" / "promptfoo"
+PACKAGE = Path(__file__).parents[3] / ".bench-peers" / "promptfoo" / "node_modules" / "promptfoo"
 LIMIT_S = 300
+SCORE_TOLERANCE = 1e-6
 
 
 class Verdict(NamedTuple):
@@ -72,7 +73,13 @@ def run_promptfoo(cases: list[Case]) -> list[Verdict]:
         (folder / "cases.json").write_text(json.dumps([case._asdict() for case in cases]))
         environment = {**os.environ, "PROMPTFOO_CONFIG_DIR": name}
         environment |= dict.fromkeys(("PROMPTFOO_DISABLE_TELEMETRY", "PROMPTFOO_DISABLE_UPDATE"), "1")
-        command = ["node", FOLDER / "promptfoo_runner.mjs", PACKAGE, folder / "cases.json", folder / "verdicts.json"]
+        command: list[str | Path] = [
+            "node",
+            FOLDER / "promptfoo_runner.mjs",
+            PACKAGE,
+            folder / "cases.json",
+            folder / "verdicts.json",
+        ]
         subprocess.run(command, env=environment, check=True, timeout=LIMIT_S, cwd=name, capture_output=True)
         verdicts = json.loads((folder / "verdicts.json").read_text())
     return [Verdict(passed, None, detail) if passed is None else Verdict(passed, detail) for passed, detail in verdicts]
@@ -123,8 +130,15 @@ def read_recorded(cases: list[Case]) -> tuple[str, list[Verdict]]:
     """Return the recorded version and verdicts; raise ValueError if they belong to other cases."""
     recorded = json.loads(VERDICTS.read_text())
     if recorded["cases"] != digest(cases):
-        raise ValueError("the recorded verdicts belong to other cases: run differential.py")
+        raise ValueError("the recorded verdicts belong to other cases: record them anew")
     return recorded["promptfoo"], [Verdict(*verdict) for verdict in recorded["verdicts"]]
+
+
+def is_same(promptfoo: Verdict, flowai: Verdict) -> bool:
+    """Return whether two verdicts are the same: both failed to judge, or passed and score are equal."""
+    if promptfoo.passed != flowai.passed:
+        return False
+    return promptfoo.passed is None or abs((promptfoo.score or 0.0) - (flowai.score or 0.0)) <= SCORE_TOLERANCE
 
 
 def main() -> None:
