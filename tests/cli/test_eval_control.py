@@ -10,7 +10,8 @@ import pytest
 from support.sample_project import SUITE, case
 from support.scripted_provider import Asked, Reply
 
-from flowai.evals.runs import prepared, run_trials
+from flowai.evals.runs import prepared
+from flowai.evals.runs.answers import run_trials
 from flowai.evals.suites import case_store
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ def test_a_large_suite_gives_the_report_of_a_small_one(
 
 
 def untimed(text: str) -> list[str]:
-    return [line for line in text.splitlines() if not line.startswith("| elapsed")]
+    return [line for line in text.splitlines() if not line.startswith(("| elapsed", "| started"))]
 
 
 def undated(text: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from flowai.errors import InconclusiveError
 from flowai.evals.execution.secrets import with_suite_secrets
 from flowai.evals.reports import STANDARD_NAMES, WRITERS
 from flowai.evals.runs.answers.recorded_answers import RecordedPlan, RecordedPreparer, open_outputs, open_run
+from flowai.evals.runs.answers.run_trials import trials_of
 from flowai.evals.runs.earlier_runs import compare_with_earlier
 from flowai.evals.runs.eval_options import EvalOptions, check_options, concurrency_of
 from flowai.evals.runs.eval_run import last_finished, start_or_resume
@@ -22,7 +23,6 @@ from flowai.evals.runs.plan import EditedPlan, case_key, plan_trials
 from flowai.evals.runs.prepared import PreparedPlan
 from flowai.evals.runs.resolver import TargetResolver, endpoint_models
 from flowai.evals.runs.run_report import RunFacts, build_report
-from flowai.evals.runs.run_trials import trials_of
 from flowai.evals.suites.yaml_reader import LoadContext
 from flowai.rendering.report_files import write_result
 from flowai.workspace.workspace import open_workspace
