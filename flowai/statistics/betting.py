@@ -12,11 +12,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from flowai.statistics.intervals import Interval
 from flowai.statistics.mixture import log_mixture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 STAKES = (0.03, 0.06, 0.12, 0.24, 0.48, 0.8)
 """Bets, as shares of the largest stake that cannot lose everything. Each starts with the same part of the coin."""
@@ -50,18 +54,19 @@ def betting_interval(values: Sequence[float], *, low: float, high: float, alpha:
     """Return the interval of a mean at any stopping time; each side errs with probability at most `alpha`."""
     if not values:
         return Interval(estimate=None, low=low, high=high)
-    below = _bound(values, low, high, alpha)
-    above = _bound([-value for value in values], -high, -low, alpha)
+    array = np.array(values)
+    below = _bound(array, low, high, alpha)
+    above = _bound(-array, -high, -low, alpha)
     return Interval(estimate=math.fsum(values) / len(values), low=below, high=-above)
 
 
-def _bound(values: Sequence[float], low: float, high: float, alpha: float) -> float:
+def _bound(values: NDArray[np.float64], low: float, high: float, alpha: float) -> float:
     """Return the largest claimed mean that the evidence at the end refutes; `low` if there is none."""
     refuted, kept = low, high
     for _ in range(_STEPS):
         claimed = (refuted + kept) / 2
         stakes = [share / (claimed - low) for share in STAKES]
-        logs = [math.fsum([math.log1p(stake * (value - claimed)) for value in values]) for stake in stakes]
+        logs = [float(np.log1p(stake * (values - claimed)).sum()) for stake in stakes]
         if log_mixture(logs, _WEIGHTS) >= -math.log(alpha):
             refuted = claimed
         else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +25,9 @@ MAX_DENOMINATOR = 5_040
 DRAWS = 9_999
 _DRAWN_AT_ONCE = 2_000_000
 _SLACK = 1e-9
+SCORE_BITS = 0.125
+MIN_P_VALUE = 1e-12
+"""Smaller ones are below the rounding error of a Fourier transform."""
 _SEED = 20_251
 
 
@@ -77,6 +82,49 @@ def trial_exchange_p(pairs: Sequence[PairedTrials]) -> float:
         return 1.0
     exact = _counted_p(informative) if _are_counts(informative) else None
     return _drawn_p(informative) if exact is None else exact
+
+
+def broken_case_p(pairs: Sequence[PairedTrials]) -> float:
+    """Return the one-sided p-value that some cases broke: results must be 0 and 1, trials are exchanged within cases.
+
+    Each case has an exact p-value of its own; the sum of their logarithms has a distribution that is counted, too. A
+    few cases that lose all of their trials stand out, while unreliable ones hardly add noise, as they do to a sum of
+    passes.
+
+    Source: Fisher, Statistical Methods for Research Workers (1932), section 21.1; of discrete p-values: counted exactly
+    after rounding the logarithms to an eighth of a bit, which changes the statistic, not its validity.
+    """
+    kinds: Counter[tuple[int, int, int]] = Counter()
+    observed = 0
+    for pair in pairs:
+        after = round(sum(pair.after))
+        kind = (len(pair.before), len(pair.after), round(sum(pair.before)) + after)
+        kinds[kind] += 1
+        fewest, scores, _ = _loss_scores(*kind)
+        observed += scores[after - fewest]
+    largest = sum(max(_loss_scores(*kind)[1]) * count for kind, count in kinds.items())
+    size = largest + 1
+    product = np.ones(size // 2 + 1, dtype=np.complex128)
+    for kind, count in sorted(kinds.items()):
+        _, scores, masses = _loss_scores(*kind)
+        own = np.zeros(size)
+        np.add.at(own, scores, masses)
+        product *= np.fft.rfft(own) ** count
+    tail = float(np.fft.irfft(product, size)[observed:].sum())
+    return min(1.0, max(tail, MIN_P_VALUE))
+
+
+@cache
+def _loss_scores(before: int, after: int, passed: int) -> tuple[int, list[int], list[float]]:
+    """Return the fewest passes that one side of a case can have; of each number from there on, score and probability.
+
+    The score of a number is that of the p-value "so few passes, or fewer".
+    """
+    fewest, most = max(0, passed - before), min(after, passed)
+    total = math.comb(before + after, passed)
+    ways = [math.comb(after, count) * math.comb(before, passed - count) for count in range(fewest, most + 1)]
+    scores = [round(-math.log2(reached / total) / SCORE_BITS) for reached in accumulate(ways)]
+    return fewest, scores, [way / total for way in ways]
 
 
 def _case_exchange_p(pairs: Sequence[PairedTrials]) -> float:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flowai.statistics import bounded_mean_interval, holm
 from flowai.statistics.betting import MeanEvidence, betting_interval
-from flowai.statistics.paired import PairedTrials, mcnemar_p, trial_exchange_p, worse_p
+from flowai.statistics.paired import PairedTrials, broken_case_p, mcnemar_p, trial_exchange_p, worse_p
 
 BITS = st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=3).map(tuple)
 PAIRS = st.lists(st.builds(PairedTrials, before=BITS, after=BITS), max_size=5)
@@ -65,6 +65,30 @@ def test_repeats_are_permuted_within_their_case(pairs: list[PairedTrials]) -> No
         sums.append(total)
     observed = sum(pair.difference for pair in pairs)
     assert trial_exchange_p(pairs) == pytest.approx(sum(one <= observed + 1e-9 for one in sums) / len(sums), abs=1e-9)
+
+
+@given(PAIRS, st.sampled_from([0.01, 0.05, 0.2, 0.5]))
+@settings(max_examples=40)
+def test_broken_cases_are_found_by_chance_no_more_often_than_promised(pairs: list[PairedTrials], alpha: float) -> None:
+    # every assignment of the trials of each case to the sides, one by one
+    choices = [list(itertools.combinations(range(len(p.before + p.after)), len(p.after))) for p in pairs]
+    found = []
+    for chosen in itertools.product(*choices):
+        exchanged = []
+        for pair, after in zip(pairs, chosen, strict=True):
+            values = pair.before + pair.after
+            before = tuple(value for index, value in enumerate(values) if index not in after)
+            exchanged.append(PairedTrials(before=before, after=tuple(values[index] for index in after)))
+        found.append(broken_case_p(exchanged) <= alpha)
+    assert sum(found) / len(found) <= alpha
+
+
+def test_one_broken_case_stands_out_among_unreliable_ones() -> None:
+    broken = PairedTrials(before=(1.0,) * 10, after=(0.0,) * 4)
+    unreliable = PairedTrials(before=(1.0, 0.0) * 5, after=(1.0, 0.0) * 2)
+    assert broken_case_p([broken]) == pytest.approx(1 / 1001, abs=1e-9)
+    assert broken_case_p([broken, *[unreliable] * 5]) < 0.05 < broken_case_p([unreliable] * 6)
+    assert broken_case_p([]) == 1.0
 
 
 @given(PAIRS)

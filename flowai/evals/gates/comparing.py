@@ -10,7 +10,7 @@ from flowai.evals.gates.early_evidence import EarlyEvidence
 from flowai.evals.gates.sample_needs import alpha_of, full_run_alpha, margin_of, needed_count
 from flowai.evals.reports.gate_records import PairedComparison
 from flowai.statistics import Interval, bounded_mean_interval
-from flowai.statistics.paired import PairedTrials, trial_exchange_p, worse_p
+from flowai.statistics.paired import PairedTrials, broken_case_p, worse_p
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,25 +54,18 @@ def pair_results(here: Sequence[CaseResult], before: Mapping[str, CaseResult]) -
         earlier = before.get(result.case)
         if earlier is not None and earlier.values and result.first:
             again = PairedTrials(before=earlier.values, after=result.again) if result.again else None
-            pairs.append(
-                CasePair(
-                    case=result.case,
-                    first=PairedTrials(before=earlier.first or earlier.again, after=result.first),
-                    again=again,
-                )
-            )
+            first = PairedTrials(before=earlier.first or earlier.again, after=result.first)
+            pairs.append(CasePair(case=result.case, first=first, again=again))
     return pairs
 
 
 def pair_metric(here: Sequence[CaseResult], before: Mapping[str, CaseResult], name: str) -> list[CasePair]:
     """PairedTrials the cases that both sides scored by a metric; the repeats of a case are averaged first."""
     return [
-        CasePair(
-            case=result.case,
-            first=PairedTrials(before=(before[result.case].metrics[name],), after=(result.metrics[name],)),
-        )
+        CasePair(case=result.case, first=PairedTrials(before=(earlier[name],), after=(result.metrics[name],)))
         for result in here
-        if name in result.metrics and result.case in before and name in before[result.case].metrics
+        if (earlier := before[result.case].metrics if result.case in before else {}) and name in earlier
+        if name in result.metrics
     ]
 
 
@@ -139,6 +132,7 @@ def compare_pairs(
 
 def _p_value(pairs: Sequence[CasePair]) -> tuple[float, str]:
     p_first = worse_p([pair.first for pair in pairs])
+    is_lower = math.fsum(pair.first.difference for pair in pairs) < 0
     again = [pair.again for pair in pairs if pair.again is not None]
     is_single = all(len(pair.first.before) == len(pair.first.after) == 1 for pair in pairs)
     is_binary = all(value in (0.0, 1.0) for pair in pairs for value in pair.first.before + pair.first.after)
@@ -147,7 +141,8 @@ def _p_value(pairs: Sequence[CasePair]) -> tuple[float, str]:
         method = "McNemar's exact test"
     if not again:
         return p_first, method
-    combined = min(1.0, p_first / (1 - RERUN_SHARE), trial_exchange_p(again) / RERUN_SHARE)
+    p_again = broken_case_p(again) if is_lower else 1.0  # a candidate that gains as many cases is not worse
+    combined = min(1.0, p_first / (1 - RERUN_SHARE), p_again / RERUN_SHARE)
     return combined, f"{method}, and of failing cases run again"
 
 

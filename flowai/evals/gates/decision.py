@@ -114,7 +114,7 @@ def judge_run(trials: Sequence[Trial], inputs: GateInputs) -> GateOutcome:
 
 
 def _needs_cases(suite: str, inputs: GateInputs) -> bool:
-    """Return whether a suite is judged case by case; its totals are enough without a gate, repeats and critical cases."""
+    """Return whether a suite is judged case by case; totals are enough without gate, repeats and critical cases."""
     is_repeated = inputs.repeats is None or inputs.repeats.get(suite, 1) > 1
     return is_repeated or inputs.gates.get(suite) is not None or any(key[0] == suite for key in inputs.facts)
 

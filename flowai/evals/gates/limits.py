@@ -30,7 +30,7 @@ def decide(totals: Mapping[str, Totals], gates: Mapping[str, Gate | None]) -> Ga
     for suite, suite_totals in totals.items():
         gate = gates.get(suite) or DEFAULT_GATE
         is_unjudged |= is_unjudged_default(suite_totals, gates.get(suite))
-        checks += limit_checks(suite, suite_totals, effective_gate(gate))
+        checks += limit_checks(suite, suite_totals, effective_gate(msgspec.structs.replace(gate, baseline=None)))
     has_errors = any(exceeds_errors(suite_totals, gates.get(suite)) for suite, suite_totals in totals.items())
     return GateDecision(
         verdict=verdict_of(checks, has_errors=has_errors, is_unjudged=is_unjudged), checks=tuple(checks)
@@ -39,20 +39,18 @@ def decide(totals: Mapping[str, Totals], gates: Mapping[str, Gate | None]) -> Ga
 
 def effective_gate(gate: Gate) -> Gate:
     """Return the gate with `pass_rate: 1` if it has no limit and no comparison."""
-    has_limit = (
-        gate.metrics
-        or gate.baseline is not None
-        or any(
-            value is not None
-            for value in (gate.pass_rate, gate.json_valid_rate, gate.latency_p95_ms, gate.ttft_p95_ms, gate.cost_usd)
-        )
-    )
-    return gate if has_limit else msgspec.structs.replace(gate, pass_rate=1.0)
+    return gate if _has_limit(gate) else msgspec.structs.replace(gate, pass_rate=1.0)
 
 
 def is_unjudged_default(totals: Totals, gate: Gate | None) -> bool:
-    """Return whether answers without a judgement leave the suite undecided: without a gate, none is accepted."""
-    return gate is None and totals.unscored_count > 0
+    """Return whether answers without a judgement leave the suite undecided: without a limit, none is accepted."""
+    is_default = gate is None or (not _has_limit(gate) and gate.max_error_rate is None and gate.max_error_count is None)
+    return is_default and totals.unscored_count > 0
+
+
+def _has_limit(gate: Gate) -> bool:
+    limits = (gate.pass_rate, gate.json_valid_rate, gate.latency_p95_ms, gate.ttft_p95_ms, gate.cost_usd)
+    return bool(gate.metrics) or gate.baseline is not None or any(limit is not None for limit in limits)
 
 
 def exceeds_errors(totals: Totals, gate: Gate | None) -> bool:

@@ -10,7 +10,7 @@ import msgspec
 
 from flowai.evals.gates.case_results import case_results
 from flowai.evals.gates.comparing import ComparisonNames, compare_pairs, pair_results
-from flowai.evals.gates.limits import decide
+from flowai.evals.gates.limits import decide, effective_gate
 from flowai.evals.reports.aggregate import totals_of
 from flowai.evals.reports.gate_records import SelfComparison
 from flowai.evals.reports.records import Gate
@@ -79,4 +79,14 @@ def _compared(before: Sequence[Trial], after: Sequence[Trial], gates: Mapping[st
 def _verdict(trials: Sequence[Trial], gates: Mapping[str, Gate | None]) -> str:
     suites = dict.fromkeys(trial.suite for trial in trials)
     totals = {suite: totals_of([trial for trial in trials if trial.suite == suite]) for suite in suites}
-    return decide(totals, gates).verdict
+    return decide(totals, {suite: _limits_only(gates.get(suite)) for suite in suites}).verdict
+
+
+def _limits_only(gate: Gate | None) -> Gate | None:
+    """Return the gate; one that only compares with a baseline has no limit that could flip."""
+    is_compared_only = (
+        gate is not None
+        and gate.baseline is not None
+        and effective_gate(msgspec.structs.replace(gate, baseline=None)) != msgspec.structs.replace(gate, baseline=None)
+    )
+    return Gate(pass_rate=0.0) if is_compared_only else gate

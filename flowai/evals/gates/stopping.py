@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 class CertainResult:
     """Stops as soon as one suite is certainly not met, or all certainly are.
 
-    `counts` are the planned trials by suite and case, over all prompts and models.
+    `counts` are the planned trials by suite and case, over all prompts and models; `group_counts` the pairs of a prompt
+    and a model by suite, without those of the baseline: they share alpha.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class CertainResult:
         gates: Mapping[str, Gate | None],
         counts: Mapping[CaseKey, int],
         baselines: Mapping[str, Baseline],
+        group_counts: Mapping[str, int],
         baseline_groups: frozenset[GroupKey] = frozenset(),
     ) -> None:
         self._counts = counts
@@ -42,7 +44,8 @@ class CertainResult:
         for suite, case in sorted(counts, key=early_order):
             by_suite[suite].append(case)
         self._suites = {
-            suite: _SuiteEvidence(cases, gates.get(suite), baselines.get(suite)) for suite, cases in by_suite.items()
+            suite: _SuiteEvidence(cases, gates.get(suite), baselines.get(suite), group_counts[suite])
+            for suite, cases in by_suite.items()
         }
 
     def should_stop(self, trial: Trial) -> str | None:
@@ -64,7 +67,8 @@ class CertainResult:
 class _SuiteEvidence:
     """Evidence about one suite, case after case."""
 
-    def __init__(self, cases: Sequence[str], gate: Gate | None, baseline: Baseline | None) -> None:
+    def __init__(self, cases: Sequence[str], gate: Gate | None, baseline: Baseline | None, group_count: int) -> None:
+        self._group_count = group_count
         self._waiting = list(reversed(cases))
         self._finished: dict[str, tuple[list[CaseResult], list[CaseResult]]] = {}
         self._gate = gate
@@ -84,7 +88,7 @@ class _SuiteEvidence:
         found = [None if item.result is None else item.result.passed for item in every]
         if False in found:
             return False
-        if self._needs_all or None in found or (self._is_compared and not self._comparisons):
+        if self._needs_all or None in found or (self._is_compared and len(self._comparisons) < self._group_count):
             return None
         return True
 
@@ -108,7 +112,7 @@ class _SuiteEvidence:
             for result in results:
                 for pair in pair_results([result], baseline.find(*result.group)):
                     if result.group not in self._comparisons:
-                        share = 1 / len(results) * (0.5 if self._gate.slices or self._gate.metrics else 1.0)
+                        share = 1 / self._group_count * (0.5 if self._gate.slices or self._gate.metrics else 1.0)
                         self._comparisons[result.group] = early_comparison(self._gate, share=share)
                     self._comparisons[result.group].add(pair.first.difference)
 

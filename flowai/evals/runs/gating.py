@@ -105,7 +105,9 @@ class RunGate:
             for trial in self.plan
             if (trial.suite.path, trial.case.id) not in self._quarantine
         )
-        return (CertainResult(self._gates, counts, self._baselines({}), self._baseline_groups),)
+        groups = {(trial.suite.path, trial.target.prompt, trial.target.model) for trial in self.plan}
+        group_counts = Counter(suite for suite, _, _ in groups - self._baseline_groups)
+        return (CertainResult(self._gates, counts, self._baselines({}), group_counts, self._baseline_groups),)
 
     def trials_again(self, trials: Iterable[Trial]) -> RunPlan | None:
         """Return the trials of cases that failed and are to be run again; None if there are none."""

@@ -170,6 +170,19 @@ def test_failing_cases_that_were_run_again_decide_together_with_the_first_trials
     assert "flaky: `c0024` passed 4 of 5" in outcome.decision.sentence
 
 
+def test_lost_cases_are_not_worse_where_as_many_are_gained() -> None:
+    first = run_of("p" * 20 + "f" * 5)
+    again = [
+        trial(f"c{case:04d}", "fail", repeat=number, key=f"k{case}-{number}")
+        for case in range(20, 25)
+        for number in range(1, 5)
+    ]
+    before = baseline_of("f" * 50 + "p" * 200, repeats=10)
+    outcome = judged([*first, *again], Gate(baseline="b", max_trials=5, margin=0.1), before, repeats={SUITE: 1})
+    assert outcome.comparison[0].difference == pytest.approx(0)
+    assert outcome.decision.verdict == "inconclusive"
+
+
 def test_a_slice_that_collapses_is_not_hidden_by_the_mean() -> None:
     before = "p" * 400
     after = "p" * 390 + "f" * 10

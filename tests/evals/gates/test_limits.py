@@ -32,6 +32,9 @@ from flowai.evals.reports import Gate, Trial, totals_of
         (["pass", "pass"], Gate(cost_usd=0.001), "fail"),
         (["pass"], Gate(json_valid_rate=0.9), "inconclusive"),
         (["pass"], Gate(metrics={"tone": 0.5}), "inconclusive"),
+        (["pass"], Gate(baseline="last"), "pass"),
+        (["pass", "fail"], Gate(baseline="last"), "fail"),
+        (["pass", "fail"], Gate(max_trials=3), "fail"),
     ],
 )
 def test_decision(outcomes: list[str], gate: Gate | None, verdict: str) -> None:
