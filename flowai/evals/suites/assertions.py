@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowai.evals.suites.assertion_types import ASSERT_SET, ASSERTION_TYPES, SUPPORTED_TYPES, UNSUPPORTED_TYPES
+from flowai.evals.suites.assertion_types import (
+    ASSERT_SET,
+    ASSERTION_TYPES,
+    CODE_TYPES,
+    SET_TYPES,
+    SUPPORTED_TYPES,
+    UNSUPPORTED_TYPES,
+)
 from flowai.evals.suites.files.code_refs import code, code_file, is_code_file
 from flowai.evals.suites.options import read_rubric
 from flowai.evals.suites.providers import read_graders
@@ -19,23 +26,22 @@ from flowai.evals.suites.substitution import has_reference, substitute
 from flowai.evals.suites.unknown_keys import warn_unknown
 from flowai.evals.suites.yaml_reader import (
     FILE_PREFIX,
+    YamlNode,
     expect_json_value,
     expect_list,
     expect_mapping,
     expect_number,
     expect_text,
+    read_document,
     read_reference,
+    resolve_path,
     warn_ignored,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flowai.evals.suites.yaml_reader import YamlNode
-
 MAX_WEIGHT = 1e6
-CODE_LANGUAGES = {"javascript": "javascript", "python": "python"}
-"""Types whose value is code."""
 _SCHEMA_TYPES = frozenset({"is-json", "contains-json"})
 
 _ASSERTION_KEYS = frozenset({
@@ -77,9 +83,12 @@ def read_assertions(test: Mapping[str, Any], node: YamlNode) -> tuple[AssertionT
     """Read `assert` of a test."""
     if test.get("assert") is None:
         return ()
-    child = node.at("assert")
+    child, listed = node.at("assert"), test["assert"]
+    if isinstance(listed, str) and listed.startswith(FILE_PREFIX) and not child.file.is_table:
+        file = read_document(resolve_path(listed, child), child)
+        child, listed = YamlNode(file=file, line=1), file.document.value if file.document else None
     templates = []
-    for index, value in enumerate(expect_list(test["assert"], child)):
+    for index, value in enumerate(expect_list(listed, child)):
         assertion_node = child.at(index)
         assertion = read_assertion(value, assertion_node)
         templates.append(
@@ -99,7 +108,7 @@ def read_assertion(value: object, node: YamlNode) -> Assertion:
     name = spelling.removeprefix("not-")
     if name.startswith(("promptfoo:redteam", "redteam:")):
         raise node.at("type").error(f"`{spelling}` is not supported", hint="flowai has no red-team plugins")
-    is_set = name == ASSERT_SET
+    is_set = name in SET_TYPES
     unsupported = _UNSUPPORTED | ({} if is_set else {"assert": f"only `{ASSERT_SET}` has `assert`"})
     fields = warn_unknown(
         fields,
@@ -174,8 +183,8 @@ def _value(value: Any, name: str, node: YamlNode) -> tuple[CodeRef | None, Any]:
     that its row names as such, because texts are data there.
     """
     child = node.at("value")
-    if name in CODE_LANGUAGES and isinstance(value, str):
-        language: Any = CODE_LANGUAGES[name]
+    if name in CODE_TYPES and isinstance(value, str):
+        language: Any = name
         return code(value, child, language=language), None
     if not isinstance(value, str):
         if value is not None and not node.file.is_table:

@@ -27,11 +27,12 @@ from flowai.evals.suites.yaml_reader import (
     expect_number,
     expect_text,
 )
+from flowai.evals.templates import resolve_references
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from flowai.evals.suites.records import CodeRef, SuiteProvider
+    from flowai.evals.suites.records import Assertion, CodeRef, SuiteProvider
     from flowai.evals.suites.yaml_reader import YamlNode
 
 MAX_ID_CHARS = 120
@@ -105,19 +106,27 @@ def read_cases(value: object, node: YamlNode, defaults: Defaults, *, name: str) 
     for number, combination in enumerate(expanded, start=1):
         chosen = case_id if len(expanded) == 1 else f"{case_id}-{number}"
         yield Case(
-            id=_unique(chosen, node, defaults, is_given=given is not None),
+            id=_unique(chosen, node, defaults, is_given=given is not None and _owns_id(test, node)),
             description=description,
             vars=combination,
             dynamic_vars=variables.dynamic,
-            assertions=tuple(
-                [template.for_case(combination, node.location, late_names=late_names) for template in assertions]
-            ),
+            assertions=_fill(assertions, combination, node, late_names),
             threshold=defaults.threshold if threshold is None else threshold,
             place=node.location,
             metadata=metadata,
             options=options,
             **_with_metadata(fields, metadata),
         )
+
+
+def _fill(
+    templates: tuple[AssertionTemplate, ...], variables: dict[str, Any], node: YamlNode, late_names: frozenset[str]
+) -> tuple[Assertion, ...]:
+    """Return a case's assertions with its variables."""
+    if not any(template.has_variables for template in templates):
+        return tuple([template.assertion for template in templates])
+    known = resolve_references(variables) if node.file.context.has_own_prompts else variables
+    return tuple([template.for_case(known, node.location, late_names=late_names) for template in templates])
 
 
 def _options(test: dict[str, Any], node: YamlNode) -> dict[str, Any]:
@@ -234,14 +243,26 @@ def _identity(test: Mapping[str, Any], metadata: dict[str, Any], node: YamlNode)
     if given is None:
         return None
     id_node = node.at("id") if "id" in test else node.at("metadata", "id")
+    problem, hint = _id_problem(given)
+    if problem is None:
+        return str(given).strip()
+    if not _owns_id(test, node):
+        return None
+    raise id_node.error(problem, hint=hint)
+
+
+def _owns_id(test: Mapping[str, Any], node: YamlNode) -> bool:
+    """Return whether an id is meant as one; in somebody else's suite, `metadata.id` may be anything."""
+    return "id" in test or not node.file.context.has_own_prompts
+
+
+def _id_problem(given: object) -> tuple[str | None, str]:
     if isinstance(given, bool) or not isinstance(given, str | int) or not str(given).strip():
-        raise id_node.error(f"found {describe(given)}; expected an id", hint="a short text, such as `negation-07`")
+        return f"found {describe(given)}; expected an id", "a short text, such as `negation-07`"
     text = str(given).strip()
     if len(text) > MAX_ID_CHARS or "::" in text or not text.isprintable():
-        raise id_node.error(
-            f"{describe(text)} is not a valid id", hint=f"printable, without `::`, at most {MAX_ID_CHARS} characters"
-        )
-    return text
+        return f"{describe(text)} is not a valid id", f"printable, without `::`, at most {MAX_ID_CHARS} characters"
+    return None, ""
 
 
 def _slug(description: str) -> str | None:

@@ -13,6 +13,7 @@ from flowai.errors import Place, SuiteError
 from flowai.evals.gates.quarantine import FILE_NAME as QUARANTINE_FILE
 from flowai.evals.suites.case_store import hold_cases
 from flowai.evals.suites.cases import Defaults, read_cases, read_defaults
+from flowai.evals.suites.files.code_refs import is_code_file
 from flowai.evals.suites.files.environment import fill_environment, read_env
 from flowai.evals.suites.files.json_references import dereference
 from flowai.evals.suites.files.references import library_prompts
@@ -203,6 +204,8 @@ def _late_names(suite: dict[str, Any]) -> frozenset[str]:
 def _defaults(value: object, node: YamlNode, late_names: frozenset[str]) -> Defaults:
     if not isinstance(value, str):
         return read_defaults(value, node, late_names=late_names)
+    if is_code_file(value):
+        raise node.error("defaults written as code are not supported", hint="write them as YAML or JSON")
     file = read_document(resolve_path(value, node), node)
     return read_defaults(
         file.document.value if file.document else None, YamlNode(file=file, line=1), late_names=late_names

@@ -54,11 +54,17 @@ class _Options:
 
 def read_prompts(value: object, node: YamlNode) -> tuple[SuitePrompt, ...]:
     """Read all prompts of a suite, in order; each has an id of its own."""
-    found: dict[tuple[object, ...], SuitePrompt] = {}
+    found: list[SuitePrompt] = []
+    entries: set[str] = set()
+    library: set[str] = set()
     for part, child in _entries(value, node):
-        for prompt in _read_entry(part, child):
-            found.setdefault((prompt.kind, prompt.template, prompt.code, prompt.label, prompt.id), prompt)
-    return _with_unique_ids(list(found.values()))
+        if isinstance(part, str):
+            if part in entries:
+                continue
+            entries.add(part)
+        found += [prompt for prompt in _read_entry(part, child) if prompt.kind != "library" or prompt.id not in library]
+        library.update(prompt.id for prompt in found if prompt.kind == "library")
+    return _with_unique_ids(found)
 
 
 def default_prompt(node: YamlNode) -> SuitePrompt:

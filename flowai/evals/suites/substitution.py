@@ -12,8 +12,8 @@ from flowai.evals.templates import (
     has_tags,
     protect_partial,
     render,
-    resolve_references,
     root_names,
+    to_text,
 )
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _REFERENCE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _NAME = re.compile(r"\s*([^\W\d][\w-]*(?:\.[\w-]+)*)\s*")
+_PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _ALWAYS_KNOWN = frozenset({"env", "range", "null", "undefined", "none", "true", "false", "loop"})
 
 
@@ -41,7 +42,7 @@ def substitute(value: Any, variables: dict[str, Any], node: YamlNode, *, case: s
 
     Args:
         value: any JSON value.
-        variables: the case's.
+        variables: the case's; of a suite with prompts of its own, those of `resolve_references`.
         node: location of the value.
         case: `file:line` of the case, for errors.
     """
@@ -49,7 +50,7 @@ def substitute(value: Any, variables: dict[str, Any], node: YamlNode, *, case: s
         if not has_tags(value):
             return value
         if node.file.context.has_own_prompts:
-            return _render(value, resolve_references(variables), node, case)
+            return _render(value, variables, node, case)
         return _fill(value, variables, node, case)
     if isinstance(value, dict):
         return {key: substitute(part, variables, node, case=case) for key, part in value.items()}
@@ -72,6 +73,10 @@ def _render(text: str, variables: dict[str, Any], node: YamlNode, case: str) -> 
     name = whole[1].strip() if whole is not None else ""
     if isinstance(variables.get(name), list | dict):
         return variables[name]
+    if "{%" not in text and "{#" not in text:
+        names = [inner.strip() for inner in _REFERENCE.findall(text)]
+        if all(name in variables and _PLAIN_NAME.fullmatch(name) for name in names):  # most templates
+            return _REFERENCE.sub(lambda match: to_text(variables[match[1].strip()]), text)
     for missing in sorted(root_names(text) - variables.keys() - _ALWAYS_KNOWN):
         node.warn(f"`{missing}` is no variable of the case at {case}; it is rendered as an empty text")
     try:

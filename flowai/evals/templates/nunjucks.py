@@ -117,6 +117,7 @@ def _bounded(chunks: Iterable[str]) -> Iterator[str]:
         yield chunk
 
 
+@lru_cache(maxsize=512)
 def root_names(source: str) -> frozenset[str]:
     """Return the names of the variables that a template reads; none if its syntax is wrong."""
     if not has_tags(source):

@@ -254,6 +254,7 @@ WRONG = [
     ("tests: [{}]\nflowai: {gate: {pass_rate: 95}}", "gate.pass_rate: found 95; expected a number from 0 to 1"),
     ("tests: [{}]\nflowai: {gate: {latency_p95: 5}}", "found 5; expected a duration"),
     ("tests: [{}]\nflowai: {gate: {passrate: 1}}", "unknown key `passrate`"),
+    ("tests: [{}]\ndefaultTest: file://d.js", "defaultTest: defaults written as code are not supported"),
     ("tests: [{}]\ndefaultTest: {id: a}", "`id` is not supported"),
     ("tests: [{}]\ntests: [{}]", "x.yaml:2: tests: duplicate key"),
     ("tests: [", "not valid YAML"),

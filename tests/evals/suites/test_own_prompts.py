@@ -71,7 +71,8 @@ def test_prompts_are_files_beside_the_suite(suite_of: Read, write: Write) -> Non
     write("evals/p/t.j2", "{{ x }}\n")
     write("evals/p/make.py", "def build(context): return 'x'\n")
     write("evals/p/make.js", "module.exports = () => 'x'\n")
-    names = "two.txt page.md chat.json half.json chat.yaml rows.jsonl table.csv lines.csv t.j2 make.py:build make.js"
+    names = "two.txt page.md chat.json half.json chat.yaml rows.jsonl table.csv lines.csv t.j2"
+    names += " make.py:build make.py:Make.prompt make.js"
     suite = suite_of(f"prompts: [{', '.join(f'file://p/{name}' for name in names.split())}]\n{ECHO}")
     assert templates(suite) == [
         ("evals/p/two.txt#1", "text", "First"),
@@ -88,9 +89,10 @@ def test_prompts_are_files_beside_the_suite(suite_of: Read, write: Write) -> Non
         ("evals/p/lines.csv#2", "text", "Two"),
         ("evals/p/t.j2", "text", "{{ x }}\n"),
         ("evals/p/make.py:build", "function", ""),
+        ("evals/p/make.py:Make.prompt", "function", ""),
         ("evals/p/make.js", "function", ""),
     ]
-    function = suite.prompt_sources[-2].code
+    function = suite.prompt_sources[-3].code
     assert function is not None
     assert (function.language, function.function) == ("python", "build")
 
@@ -555,3 +557,27 @@ def test_a_suite_written_as_code_is_a_named_error(project: Project, write: Write
 def test_a_reference_to_itself_ends(suite_of: Read) -> None:
     suite = suite_of(f"{ONE}x-a: {{$ref: '#/x-b'}}\nx-b: {{$ref: '#/x-a'}}\ntests: [{{}}]")
     assert isinstance(suite.prompt_sources[0], SuitePrompt)
+
+
+def test_equal_entries_of_prompts_are_one(suite_of: Read, write: Write) -> None:
+    write("evals/a.txt", "A")
+    suite = suite_of(f"prompts: [x, x, file://a.txt, a.txt, prompts/summary_v1, prompts/summary_v*]\n{ECHO}")
+    names = ("prompt-1", "evals/a.txt", "evals/a.txt (2)", "prompts/summary_v1", "prompts/summary_v2")
+    assert suite.prompts == names
+
+
+def test_an_id_in_the_metadata_of_somebody_elses_test_may_be_anything(suite_of: Read) -> None:
+    tests = "[{metadata: {id: a}}, {metadata: {id: a}}, {metadata: {id: [1]}}, {metadata: {id: 'x::y'}}]"
+    assert [case.id for case in suite_of(f"{ONE}tests: {tests}").cases] == ["a", "a-2", "case-3", "case-4"]
+    with pytest.raises(SuiteError, match="two cases have the id `a`"):
+        suite_of(f"{ONE}tests: [{{id: a}}, {{id: a}}]")
+
+
+def test_assertions_may_be_in_a_file(suite_of: Read, write: Write) -> None:
+    write("evals/checks/a.yaml", "- {type: is-json, value: file://s.json}\n- {type: contains, value: '{{v}}'}\n")
+    write("evals/checks/s.json", "{}")
+    (case,) = suite_of(f"{ONE}tests: [{{vars: {{v: x}}, assert: file://checks/a.yaml}}]").cases
+    assert [(check.value, check.place) for check in case.assertions] == [
+        ({}, "evals/checks/a.yaml:1"),
+        ("x", "evals/checks/a.yaml:2"),
+    ]

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from flowai.errors import expected_one_of
+from flowai.evals.suites.files.code_refs import is_code_file
 from flowai.evals.suites.files.downloads import download_table, is_address
 from flowai.evals.suites.yaml_reader import FILE_PREFIX, resolve_path
 
@@ -26,6 +27,8 @@ def looks_like_library(text: str, node: YamlNode) -> bool:
 
     That is an id (`prompts/summary_v2`) or a pattern of ids, or a file with the suffix `.prompt`.
     """
+    if is_code_file(text):  # a function may be named `prompt`
+        return False
     if text.endswith(PROMPT_SUFFIX):
         return True
     if PurePosixPath(text.removeprefix(FILE_PREFIX)).suffix:
