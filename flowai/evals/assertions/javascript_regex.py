@@ -29,6 +29,7 @@ _CLASSES = {
 _CONTROLS = {"t": 0x09, "n": 0x0A, "v": 0x0B, "f": 0x0C, "r": 0x0D}
 _GROUP = re.compile(r"\((?:\?(?:(?P<plain>[:=!]|<=|<!)|<(?P<name>[^>=!][^>]*)>|(?P<flags>[ims]*(?:-[ims]+)?):))?")
 _LEADING_FLAGS = re.compile(r"\(\?([imsx]+)\)")
+_BEYOND_ASCII = re.compile(r"\\[pP]\{|\(\?[ms]*i")
 _COMMENT = re.compile(r"(\\.|\[(?:\\.|[^\]\\])*+\])|\s+|#[^\n]*", re.DOTALL)
 _QUANTIFIER = re.compile(r"(?:[*+?]|\{(\d+)(?:,(\d*))?\})\??")
 _HEX = re.compile(r"x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|u\{([0-9a-fA-F]+)\}")
@@ -64,8 +65,8 @@ _BOUNDARY = f"(?:(?<={_WORD})(?!{_WORD})|(?<!{_WORD})(?={_WORD}))"
 _NO_BOUNDARY = f"(?:(?<={_WORD})(?={_WORD})|(?<!{_WORD})(?!{_WORD}))"
 
 
-def translate(pattern: str) -> tuple[str, bool]:
-    """Return the pattern in the syntax of `regex`, and whether it ignores case; a wrong pattern is a ValueError."""
+def translate(pattern: str) -> tuple[str, str]:
+    """Return the pattern in the syntax of `regex`, and its flags (`i`, `a`); a wrong pattern is a ValueError."""
     if len(pattern) > MAX_PATTERN_CHARS:
         raise ValueError(f"longer than {MAX_PATTERN_CHARS:,} characters")
     leading = _LEADING_FLAGS.match(pattern)
@@ -73,7 +74,11 @@ def translate(pattern: str) -> tuple[str, bool]:
     body = pattern[leading.end() :] if leading else pattern
     if "x" in flags:
         body = _COMMENT.sub(lambda match: match[1] or "", body)
-    return _Translator(body, _group_names(body), is_multiline="m" in flags, is_dotall="s" in flags).run(), "i" in flags
+    is_ascii = "i" not in flags and _BEYOND_ASCII.search(body) is None
+    translator = _Translator(
+        body, _group_names(body), is_multiline="m" in flags, is_dotall="s" in flags, is_ascii=is_ascii
+    )
+    return translator.run(), "a" if is_ascii else "i" if "i" in flags else ""
 
 
 def _group_names(pattern: str) -> list[str | None]:
@@ -98,6 +103,8 @@ class _Translator:
     groups: list[str | None]
     is_multiline: bool
     is_dotall: bool
+    is_ascii: bool
+    """Whether the library may know only ASCII, so that its own word boundary is JavaScript's, which is faster."""
     position: int = 0
     parts: list[str] = field(default_factory=list)
     scopes: list[tuple[bool, bool, bool]] = field(default_factory=list)
@@ -179,7 +186,8 @@ class _Translator:
         self.is_repeatable = char not in {"b", "B"}
         if char in {"b", "B"}:
             self.position += 2
-            self.parts.append(_BOUNDARY if char == "b" else _NO_BOUNDARY)
+            boundary = _BOUNDARY if char == "b" else _NO_BOUNDARY
+            self.parts.append(f"\\{char}" if self.is_ascii else boundary)
         elif (group := self._read_reference(char)) is not None:
             self.parts.append(f"(?({group})\\{group})" if group else "(?:)")
         else:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _OPENING = re.compile(r"[\[{]")
 _WORK_PER_CHAR = 16
 _MIN_WORK = 200_000
-_WORK_IF_TOO_DEEP = 1_000
+_MAX_WORK = 5_000_000
+_WORK_IF_TOO_DEEP = 5_000
 
 
 class NotJsonError(ValueError):
@@ -40,10 +41,10 @@ def parse_answer(text: str) -> Any:  # noqa: ANN401 - JSON is anything
 def iterate_json(text: str) -> Iterator[Any]:
     """Yield the outermost JSON objects and lists in a text, from left to right.
 
-    A search starts at each `{` and `[`. In a hostile text each could run to the end, so the total work is bounded in
-    proportion to the text's length; beyond that, TimeoutError is raised.
+    A search starts at each `{` and `[`. In a hostile text each could run to the end, so the total work is bounded;
+    beyond that, TimeoutError is raised.
     """
-    work_left = _WORK_PER_CHAR * len(text) + _MIN_WORK
+    work_left = min(_WORK_PER_CHAR * len(text) + _MIN_WORK, len(text) + _MAX_WORK)
     position = 0
     while opening := _OPENING.search(text, position):
         start = opening.start()

@@ -32,7 +32,7 @@ class ScriptedCode:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
 
-    async def call(self, code: CodeRef, arguments: Sequence[Any], *, timeout_s: float = 1.0) -> Any:
+    async def call(self, code: CodeRef, arguments: Sequence[Any], *, timeout_s: float = 1.0) -> Any:  # noqa: ARG002
         return self.function(*arguments)
 
 
@@ -51,7 +51,7 @@ class ScriptedAddress:
 class LetterEmbedder:
     """Embeds a text as its counts of `a` and `b`."""
 
-    async def embed(self, embedder: SuiteProvider | None, texts: Sequence[str]) -> Embeddings:
+    async def embed(self, embedder: SuiteProvider | None, texts: Sequence[str]) -> Embeddings:  # noqa: ARG002
         vectors = tuple((float(text.count("a")), float(text.count("b"))) for text in texts)
         return Embeddings(vectors=vectors, input_tokens=None, cost_usd=None)
 
@@ -97,7 +97,8 @@ def test_named_scores_become_metrics() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, "yes", [1], {}, {"pass": "true", "score": 1, "reason": ""}, float("nan"), {"pass": True, "score": 1}]
+    "value",
+    [None, "yes", [1], {}, {"pass": "true", "score": 1, "reason": ""}, float("nan"), {"pass": True, "score": 1}],
 )
 @pytest.mark.parametrize("code", [PYTHON, JAVASCRIPT])
 @pytest.mark.parametrize("negated", [False, True])
@@ -118,7 +119,12 @@ def test_code_that_breaks_is_not_judged() -> None:
 
 def test_code_sees_the_value_and_its_context() -> None:
     seen: list[Any] = []
-    services = CheckServices(code=ScriptedCode(lambda *arguments: seen.extend(arguments) or True))
+
+    def keep(*arguments: Any) -> bool:
+        seen.extend(arguments)
+        return True
+
+    services = CheckServices(code=ScriptedCode(keep))
     answer = Answer(text='{"a":1}', output={"a": 1}, variables={"city": "Paris"}, prompt="Where?", provider="echo")
     assert run(Assertion(type="python", code=PYTHON, config={"min": 1}), services, answer).passed is True
     output, context = seen
@@ -186,7 +192,8 @@ def test_a_webhook_decides(reply: Any, passed: bool | None, score: float) -> Non
     ],
 )
 def test_embeddings_are_compared(kind: str, value: Any, threshold: float | None, text: str, passed: bool) -> None:
-    services: Any = CheckServices(models=LetterEmbedder())  # type: ignore[arg-type] - only embeds
+    embedder: Any = LetterEmbedder()  # of a ModelCaller, it only embeds
+    services = CheckServices(models=embedder)
     result = run(Assertion(type=kind, value=value, threshold=threshold), services, Answer(text=text))
     assert result.passed is passed
     opposite = run(Assertion(type=kind, value=value, threshold=threshold, negated=True), services, Answer(text=text))

@@ -14,11 +14,10 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from support.promptfoo.differential_cases import Comparison, comparisons
-
 from flowai.errors import SuiteError
 from flowai.evals.assertions import Answer, compile_check
 from flowai.evals.suites.records import Assertion
+from support.promptfoo.differential_cases import Comparison, comparisons
 
 FOLDER = Path(__file__).parent
 VERDICTS = FOLDER / "promptfoo_verdicts.json"

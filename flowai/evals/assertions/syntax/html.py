@@ -11,9 +11,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from flowai.evals.assertions.javascript_text import trim
-from flowai.evals.assertions.libraries import import_library
 from flowai.evals.assertions.records import CheckResult
 from flowai.evals.assertions.safe_regex import TIMEOUT_S, compile_pattern
+from flowai.evals.assertions.syntax.libraries import import_library
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -59,7 +59,7 @@ _STRONG_SIGNS = (
 _MIN_WEAK_SIGNS = 2
 
 
-def is_html(assertion: Assertion) -> CheckFunction:
+def valid_html(assertion: Assertion) -> CheckFunction:
     """Pass if the answer is HTML as a whole: no text outside of elements, at least one element of the standard."""
     parse = _parser(assertion)
 

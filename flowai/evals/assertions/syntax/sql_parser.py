@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from flowai.evals.assertions.javascript_text import trim
-from flowai.evals.assertions.libraries import import_library
+from flowai.evals.assertions.syntax.libraries import import_library
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

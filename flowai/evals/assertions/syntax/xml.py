@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from flowai.evals.suites.records import Assertion
 
 MAX_XML_CHARS = 10_000_000
-"""Longest answer that is parsed."""
+"""Longest answer that is parsed as a whole."""
+MAX_SEARCHED_CHARS = 1_000_000
+"""Longest answer in which elements are searched."""
 MAX_DEPTH = 10_000
 
 _NAME = (
@@ -52,7 +54,7 @@ class _Element:
         self.parts.setdefault(name, []).append(part)
 
 
-def is_xml(assertion: Assertion) -> CheckFunction:
+def valid_xml(assertion: Assertion) -> CheckFunction:
     """Pass if the answer is well-formed XML as a whole and has the elements that `value` names."""
     paths = _required_paths(assertion)
 
@@ -74,8 +76,8 @@ def contains_xml(assertion: Assertion) -> CheckFunction:
     paths = _required_paths(assertion)
 
     def check(answer: Answer) -> CheckResult:
-        if len(answer.text) > MAX_XML_CHARS:
-            return CheckResult(None, f": the answer is longer than {MAX_XML_CHARS:,} characters")
+        if len(answer.text) > MAX_SEARCHED_CHARS:
+            return CheckResult(None, f": the answer is longer than {MAX_SEARCHED_CHARS:,} characters")
         missing: list[str] | None = None
         for candidate in _iterate_elements(answer.text):
             missing = _missing(candidate, paths)
@@ -206,6 +208,7 @@ def _closed_elements(text: str) -> list[_Element]:
     closed: list[tuple[int, _Element]] = []
     open_elements: list[tuple[int, _Element]] = []
     position = 0
+    text = _without_open_end(text)
     for match in _TOKEN.finditer(text):
         if open_elements and text[position : match.start()].strip():
             open_elements[-1][1].parts.setdefault("#text", [None])
@@ -217,6 +220,15 @@ def _closed_elements(text: str) -> list[_Element]:
         else:
             _open(match, open_elements, closed)
     return [_holder(element) for _, element in closed]
+
+
+def _without_open_end(text: str) -> str:
+    """Cut the text where a comment, a CDATA section or an instruction begins that never ends."""
+    for opening, closing in (("<!--", "-->"), ("<![CDATA[", "]]>"), ("<?", "?>")):
+        start = text.find(opening, text.rfind(closing) + 1)
+        if start >= 0:
+            text = text[:start]
+    return text
 
 
 def _open(match: re.Match[str], open_elements: list[tuple[int, _Element]], closed: list[tuple[int, _Element]]) -> None:
