@@ -75,14 +75,14 @@ PARTS = (
         "Targets: every report equal, 0 lost trials, at most the 50 calls in flight repeated.",
     ),
     (
-        "The gate's statistics",
-        "gate_statistics",
-        "Targets at alpha 0.01: A/A worse in at most 1 %, -5 points found in 95 %; see `docs/explanation/gate.md`.",
-    ),
-    (
         "The compare page",
         "compare_page",
         "Targets: at most 5 MB per 1,000 cases; filters 10,000 rows in at most 100 ms.",
+    ),
+    (
+        "The gate's statistics",
+        "gate_statistics",
+        "Targets at alpha 0.01: A/A worse in at most 1 %, -5 points found in 95 %; see `docs/explanation/gate.md`.",
     ),
     (
         "The verdict's statistics",

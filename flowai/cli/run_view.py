@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from flowai.cli.failure_view import failure_lines
 from flowai.cli.gate_view import gate_lines
-from flowai.evals.gates.sentences import check_sentence
 from flowai.evals.reports.tables import VERDICT_WORDS
 from flowai.rendering import formatting
 from flowai.rendering.markdown import one_line
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 _GAP = "     "
 MAX_LIMIT_COUNT = 3
-MAX_NAME_CHARS = 48
 _HEAD_DROP_ORDER = (2, 5, 3)
 """Columns that are left out on a narrow terminal, the least important first: suite, p95, cases."""
 
@@ -47,15 +45,14 @@ def report_lines(report: Report, *, again: str, place: str, width: int | None) -
 
 def head_lines(report: Report, width: int | None) -> Iterator[str]:
     """Yield a line for each prompt on each model; with its own figures if there are several."""
-    versions = {prompt.id: f" @{prompt.hash[:6]} ({prompt.state})" for prompt in report.prompts}
+    prompts = {prompt.id: f"{prompt.id} @{prompt.hash[:6]} ({prompt.state})" for prompt in report.prompts}
     cases = {(trial.suite, trial.prompt, trial.model, trial.case) for trial in report.trials}
     case_counts = Counter(case[:3] for case in cases)
     rows = []
     for group in report.groups:
         totals = group.totals
         case_count = case_counts[group.suite, group.prompt, group.model]
-        prompt = f"{one_line(group.prompt, MAX_NAME_CHARS)}{versions.get(group.prompt, '')}"
-        row = [prompt, one_line(group.model, MAX_NAME_CHARS), group.suite, formatting.count(case_count, "case")]
+        row = [prompts[group.prompt], group.model, group.suite, formatting.count(case_count, "case")]
         if len(report.groups) > 1:
             row.append(f"{totals.pass_count}/{totals.pass_count + totals.fail_count} pass")
             row.append(f"p95 {formatting.duration(totals.latency.p95_ms)}")
@@ -109,8 +106,6 @@ def verdict_lines(report: Report, place: str, width: int | None) -> Iterator[str
 def _limit(check: GateCheck) -> str:
     if check.observed is None:
         return f"{check.metric}: nothing measured"
-    if check.low is not None:
-        return check_sentence(check)
     sign = "<" if check.direction == "min" else ">"
     return (
         f"{check.metric} {formatting.format_number(check.observed)} {sign} {formatting.format_number(check.threshold)}"

@@ -10,7 +10,8 @@ import pytest
 from support.sample_project import SUITE, case
 from support.scripted_provider import Asked, Reply
 
-from flowai.evals.runs import prepared, run_trials
+from flowai.evals.runs import prepared
+from flowai.evals.runs.answers import run_trials
 from flowai.evals.suites import case_store
 
 if TYPE_CHECKING:
@@ -128,7 +129,9 @@ def test_errors_of_an_earlier_run_stay_errors(
     flowai: Flowai, project: SampleProject, provider: ScriptedProvider
 ) -> None:
     project.cases(case("one"), case("down"))
-    provider.answerer = lambda asked: Reply(status=503) if "down" in asked.body["messages"][-1]["content"] else Reply()
+    provider.answerer = lambda asked: (
+        Reply(status=503) if "down" in asked.body["messages"][-1]["content"] else Reply()
+    )
     assert flowai("eval").code == 4
     ran = flowai("eval", "--rescore", "last")
     assert ran.code == 4
@@ -213,7 +216,7 @@ def test_a_large_suite_gives_the_report_of_a_small_one(
 
 
 def untimed(text: str) -> list[str]:
-    return [line for line in text.splitlines() if not line.startswith("| elapsed")]
+    return [line for line in text.splitlines() if not line.startswith(("| elapsed", "| started"))]
 
 
 def undated(text: str) -> dict[str, Any]:
@@ -275,11 +278,8 @@ tests:
 
 
 def test_reports_are_written_where_the_suite_asks(flowai: Flowai, project: SampleProject) -> None:
-    text = OWN_SUITE.replace(
-        "providers: [echo]", "providers: [echo]\noutputPath: [out/a.json, b.csv, ../c.json, .d.json]"
-    )
     project.write("hooks.py", HOOKS)
-    project.write("suite.yaml", text)
+    project.write("suite.yaml", OWN_SUITE + "outputPath: [out/a.json, b.csv, ../c.json, .d.json]\n")
     ran = flowai("eval", "suite.yaml")
     assert ran.code == 0, ran.err
     assert json.loads((project.root / "out" / "a.json").read_bytes())["totals"]["pass_count"] == 3
@@ -293,8 +293,8 @@ def test_reports_are_written_where_the_suite_asks(flowai: Flowai, project: Sampl
 
 
 def test_keys_written_into_a_suite_are_in_no_file(flowai: Flowai, project: SampleProject) -> None:
-    text = "prompts: ['x {{env.MY_TOKEN}}']\nenv: {MY_TOKEN: plain-words-9f3}\nproviders: [echo]\ntests: [{vars: {a: b}}]\n"
-    project.write("suite.yaml", text)
+    prompts = "prompts: ['x {{env.MY_TOKEN}}']\nenv: {MY_TOKEN: plain-words-9f3}\n"
+    project.write("suite.yaml", prompts + "providers: [echo]\ntests: [{vars: {a: b}}]\n")
     ran = flowai("eval", "suite.yaml", "--record", "rec.jsonl")
     (project.root / "suite.yaml").unlink()
     assert ran.code == 5

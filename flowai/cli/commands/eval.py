@@ -110,7 +110,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
     max_cost: Annotated[
         float | None,
         typer.Option(
-            "--max-cost", metavar="USD", min=0, help="Stop before the calls cost more than this; --resume continues."
+            "--max-cost", metavar="USD", help="Stop before the calls cost more than this; --resume continues."
         ),
     ] = None,
     no_code: Annotated[bool, typer.Option("--no-code", help="Run no code of suites.")] = False,

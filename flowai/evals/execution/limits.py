@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from flowai.errors import CallError, TimedOutError, UnreachableError
 from flowai.rendering import formatting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
+    from flowai.evals.reports import Trial
     from flowai.providers import Request
 
+Waiting = TypeVar("Waiting")
+"""A trial that is about to be run."""
 MIN_CONNECTION_ERRORS = 10
 CONNECTION_ERRORS_PER_SLOT = 2
 MIN_MEAN_COUNT = 5
@@ -33,11 +36,6 @@ class StopReason:
         """True if the trials that were run are all that the verdict needs."""
         return self.kind == "decided"
 
-    @property
-    def hides_a_pass(self) -> bool:
-        """True if trials are missing by chance, so that a gate cannot be met."""
-        return self.kind in ("max_calls", "max_cost", "max_duration", "unreachable")
-
 
 class RunStoppedError(Exception):
     """Raised to end the calls of a run early, without an error."""
@@ -45,6 +43,17 @@ class RunStoppedError(Exception):
     def __init__(self, reason: StopReason) -> None:
         super().__init__(reason.what)
         self.reason = reason
+
+
+class StopRule(Protocol):
+    """Ends a run as soon as its result is certain enough."""
+
+    def should_stop(self, trial: Trial) -> str | None:
+        """Return the reason to stop after a finished trial, in words that follow `stopped`; None to go on.
+
+        It is called for every trial in the order in which they finish; kept trials of a resumed run come first.
+        """
+        ...
 
 
 class ConnectionErrors:
@@ -69,6 +78,29 @@ class ConnectionErrors:
             raise RunStoppedError(
                 StopReason(kind="unreachable", what=f"after {count} in a row without a connection: {error}")
             )
+
+
+class CallLimit:
+    """Number of trials that a run may call models for; the rest is left for a later run.
+
+    Args:
+        max_count: the limit, >= 1; None for no limit.
+    """
+
+    def __init__(self, max_count: int | None) -> None:
+        self._left = max_count
+        self.reached: StopReason | None = None
+        """Set when a trial was left."""
+
+    def take(self, trials: Iterable[Waiting]) -> Iterator[Waiting]:
+        """Yield trials up to the limit."""
+        for trial in trials:
+            if self._left is not None:
+                if not self._left:
+                    self.reached = StopReason(kind="max_calls", what="at the limit of calls (--max-calls)")
+                    return
+                self._left -= 1
+            yield trial
 
 
 class CostLimit:
@@ -133,8 +165,6 @@ class CallLimits:
 
     concurrency: int
     """Most calls in flight, >= 1."""
-    may_start: Callable[[], bool] = lambda: True
-    """Count a trial that needs a call; False if no further one may start."""
     cost: CostLimit | None = None
     connection_errors: ConnectionErrors | None = None
     """None to go on whatever fails."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from flowai.evals.gates.records import CaseResult
 
@@ -21,14 +21,16 @@ def case_results(trials: Iterable[Trial], repeats: Mapping[str, int] | None = No
     the smallest number of trials of any case of the suite is taken for it. Errors and answers without a judgement are
     left out; a case without a judged trial has no result.
     """
-    cases: dict[tuple[str, str, str, str], _Tally] = defaultdict(_Tally)
+    members: dict[tuple[str, str, str, str], list[_JudgedTrial]] = defaultdict(list)
+    trial_counts: dict[tuple[str, str, str, str], int] = {}
     for trial in trials:
-        cases[trial.suite, trial.case, trial.prompt, trial.model].add(trial)
-    planned_counts = _fewest_trials(cases) if repeats is None else repeats
+        key = (trial.suite, trial.case, trial.prompt, trial.model)
+        trial_counts[key] = max(trial_counts.get(key, 0), trial.repeat + 1)
+        if trial.outcome in ("pass", "fail"):
+            members[key].append(_judged(trial))
+    planned_counts = _fewest(trial_counts) if repeats is None else repeats
     results = []
-    for (suite, case, prompt, model), tally in cases.items():
-        if not tally.passes:
-            continue
+    for (suite, case, prompt, model), group in members.items():
         planned = planned_counts.get(suite, math.inf)
         results.append(
             CaseResult(
@@ -36,12 +38,27 @@ def case_results(trials: Iterable[Trial], repeats: Mapping[str, int] | None = No
                 case=case,
                 prompt=prompt,
                 model=model,
-                first=tuple([passed for repeat, passed in tally.passes if repeat < planned]),
-                again=tuple([passed for repeat, passed in tally.passes if repeat >= planned]),
-                metrics=tally.metrics(),
+                first=tuple(trial.value for trial in group if trial.repeat < planned),
+                again=tuple(trial.value for trial in group if trial.repeat >= planned),
+                metrics=_metrics(group),
             )
         )
     return results
+
+
+class _JudgedTrial(NamedTuple):
+    """All that the gate needs of a trial: a large run's trials are not held in memory."""
+
+    repeat: int
+    value: float
+    scores: tuple[tuple[str, float], ...]
+
+
+def _judged(trial: Trial) -> _JudgedTrial:
+    scores = [
+        (check.metric, check.score) for check in trial.checks if check.metric is not None and check.passed is not None
+    ]
+    return _JudgedTrial(trial.repeat, float(trial.outcome == "pass"), tuple(scores))
 
 
 def case_passed(result: CaseResult, gate: Gate) -> bool:
@@ -55,35 +72,17 @@ def counts_cases(gate: Gate) -> bool:
     return gate.passes_needed is not None or gate.max_trials is not None
 
 
-class _Tally:
-    """Judged trials of one case on one prompt and model; the trials themselves are not kept."""
-
-    __slots__ = ("_scores", "count", "passes")
-
-    def __init__(self) -> None:
-        self.count = 0
-        """Trials, those without a judgement included."""
-        self.passes: list[tuple[int, float]] = []
-        """Repeat, and 1 for passed."""
-        self._scores: dict[str, list[float]] | None = None
-
-    def add(self, trial: Trial) -> None:
-        self.count = max(self.count, trial.repeat + 1)
-        if trial.outcome not in ("pass", "fail"):
-            return
-        self.passes.append((trial.repeat, float(trial.outcome == "pass")))
-        for check in trial.checks:
-            if check.metric is not None and check.passed is not None:
-                self._scores = self._scores or {}
-                self._scores.setdefault(check.metric, []).append(check.score)
-
-    def metrics(self) -> dict[str, float]:
-        scores = self._scores or {}
-        return {name: math.fsum(values) / len(values) for name, values in sorted(scores.items())}
-
-
-def _fewest_trials(cases: Mapping[tuple[str, str, str, str], _Tally]) -> dict[str, int]:
+def _fewest(trial_counts: Mapping[tuple[str, str, str, str], int]) -> dict[str, int]:
+    """Return the smallest number of trials of any case, by suite."""
     fewest: dict[str, int] = {}
-    for (suite, *_), tally in cases.items():
-        fewest[suite] = min(fewest.get(suite, tally.count), tally.count)
+    for (suite, *_), count in trial_counts.items():
+        fewest[suite] = min(fewest.get(suite, count), count)
     return fewest
+
+
+def _metrics(trials: Iterable[_JudgedTrial]) -> dict[str, float]:
+    scores: dict[str, list[float]] = defaultdict(list)
+    for trial in trials:
+        for name, score in trial.scores:
+            scores[name].append(score)
+    return {name: math.fsum(values) / len(values) for name, values in sorted(scores.items())}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from flowai.evals.gates.rates import rate_check, rate_values
 from flowai.evals.gates.sample_needs import alpha_of
 from flowai.evals.gates.slices import slice_results
 from flowai.evals.gates.stopping import early_order
-from flowai.evals.reports.aggregate import TotalsBuilder
+from flowai.evals.reports.aggregate import RunTotals
 from flowai.evals.reports.records import Gate, GateCheck, GateDecision
 
 if TYPE_CHECKING:
@@ -68,29 +67,33 @@ class _SuiteOutcome:
 
 
 def judge_run(trials: Sequence[Trial], inputs: GateInputs) -> GateOutcome:
-    """Decide on the trials of a run; trials of cases in quarantine and of baselines are left out."""
-    left_out: set[CaseKey] = set()
-    by_suite: dict[str, TotalsBuilder] = defaultdict(TotalsBuilder)
+    """Decide on the trials of a run; trials of cases in quarantine and of baselines are left out.
+
+    The trials are read several times and not kept: those of a large run are in a file.
+    """
+    left_out = {(trial.suite, trial.case) for trial in trials} & inputs.quarantined if inputs.quarantined else set()
 
     def counted() -> Iterator[Trial]:
         for trial in trials:
-            if (trial.suite, trial.case) in inputs.quarantined:
-                left_out.add((trial.suite, trial.case))
-            elif (trial.suite, trial.prompt, trial.model) not in inputs.baseline_groups:
-                by_suite[trial.suite].add(trial)
+            is_baseline = (trial.suite, trial.prompt, trial.model) in inputs.baseline_groups
+            if not is_baseline and (trial.suite, trial.case) not in left_out:
                 yield trial
 
-    results = case_results(counted(), inputs.repeats)
+    totals = RunTotals()
+    for trial in counted():
+        totals.add(trial)
+    by_suite = totals.by_suite()
+    by_case = {suite for suite in by_suite if _needs_cases(suite, inputs)}
+    results = case_results((trial for trial in counted() if trial.suite in by_case), inputs.repeats) if by_case else []
     outcomes = []
     has_errors, is_unjudged = False, not by_suite
-    for suite, builder in by_suite.items():
+    for suite, suite_totals in by_suite.items():
         gate = inputs.gates.get(suite)
-        totals = builder.build()
-        has_errors |= limits.exceeds_errors(totals, gate)
-        is_unjudged |= limits.is_unjudged_default(totals, gate)
+        has_errors |= limits.exceeds_errors(suite_totals, gate)
+        is_unjudged |= limits.is_unjudged_default(suite_totals, gate)
         is_unjudged |= inputs.is_partial and (gate is None or (gate.alpha is None and gate.baseline is None))
         own = [result for result in results if result.suite == suite]
-        outcomes.append(_judge_suite(suite, totals, own, limits.effective_gate(gate or Gate()), inputs))
+        outcomes.append(_judge_suite(suite, suite_totals, own, limits.effective_gate(gate or Gate()), inputs))
     checks = [check for outcome in outcomes for check in outcome.checks]
     comparisons = [item for outcome in outcomes for item in outcome.comparisons]
     slices = [item for outcome in outcomes for item in outcome.slices]
@@ -108,6 +111,12 @@ def judge_run(trials: Sequence[Trial], inputs: GateInputs) -> GateOutcome:
         flaky=flaky,
         quarantined=tuple(sorted(f"{suite}::{case}" for suite, case in left_out)),
     )
+
+
+def _needs_cases(suite: str, inputs: GateInputs) -> bool:
+    """Return whether a suite is judged case by case; totals are enough without gate, repeats and critical cases."""
+    is_repeated = inputs.repeats is None or inputs.repeats.get(suite, 1) > 1
+    return is_repeated or inputs.gates.get(suite) is not None or any(key[0] == suite for key in inputs.facts)
 
 
 def _judge_suite(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 from flowai.evals.gates.case_results import case_results
 from flowai.evals.gates.comparing import early_comparison, pair_results
@@ -20,50 +20,6 @@ if TYPE_CHECKING:
     from flowai.evals.gates.early_evidence import EarlyEvidence
     from flowai.evals.gates.records import Baseline, CaseKey, CaseResult, GroupKey
     from flowai.evals.reports.records import Gate, Trial
-
-Waiting = TypeVar("Waiting")
-
-
-class StopRule(Protocol):
-    """Decides after each trial whether the run may stop."""
-
-    def should_stop(self, trial: Trial) -> bool:
-        """Return whether the run may stop after this trial."""
-        ...
-
-
-class EarlyStop:
-    """Ends a run before its last trial: by a rule, or after a number of calls."""
-
-    def __init__(
-        self, rule: StopRule | None = None, max_calls: int | None = None, *, kept: Iterable[Trial] = ()
-    ) -> None:
-        self._rule = rule
-        self._calls_left = max_calls
-        self.reason: str | None = None
-        """Why the run stopped; None if it did not."""
-        self.is_certain = False
-        """Whether it stopped because its result is certain."""
-        for trial in kept:
-            self.should_stop(trial)
-
-    def should_stop(self, trial: Trial) -> bool:
-        """Return whether the run may stop after this trial."""
-        if self._rule is not None and not self.is_certain and self._rule.should_stop(trial):
-            self.is_certain, self.reason = True, "stopped because the result is certain"
-        return self.is_certain
-
-    def allowed(self, trials: list[Waiting]) -> list[Waiting]:
-        """Return the trials that may still call a model, and count them."""
-        if self.is_certain:
-            return []
-        if self._calls_left is None:
-            return trials
-        chosen = trials[: self._calls_left]
-        self._calls_left -= len(chosen)
-        if len(chosen) < len(trials):
-            self.reason = "stopped at the limit of calls (--max-calls)"
-        return chosen
 
 
 class CertainResult:
@@ -92,12 +48,12 @@ class CertainResult:
             for suite, cases in by_suite.items()
         }
 
-    def should_stop(self, trial: Trial) -> bool:
-        """Return whether the result is certain after this trial."""
+    def should_stop(self, trial: Trial) -> str | None:
+        """Return why the run may stop after this trial, in words that follow `stopped`; None to go on."""
         key = (trial.suite, trial.case)
         self._trials[key].append(trial)
         if key not in self._counts or len(self._trials[key]) < self._counts[key]:
-            return False
+            return None
         own: list[Trial] = []
         before: list[Trial] = []
         for item in self._trials.pop(key):
@@ -105,7 +61,7 @@ class CertainResult:
             (before if is_before else own).append(item)
         self._suites[trial.suite].finish(trial.case, case_results(own), case_results(before))
         found = [suite.passed for suite in self._suites.values()]
-        return False in found or None not in found
+        return "because the result is certain" if False in found or None not in found else None
 
 
 class _SuiteEvidence:

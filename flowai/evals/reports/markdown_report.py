@@ -57,7 +57,7 @@ def _failures(report: Report) -> Iterator[str]:
         yield _failure(trial)
     left_out_count = report.totals.trial_count - report.totals.pass_count - len(shown)
     if left_out_count:
-        yield f"... and {count(left_out_count, 'more trial', 'more trials')} in `report.json`"
+        yield f"... and {count(left_out_count, 'more trial', 'more trials')} in the JSON report"
 
 
 def _failure(trial: Trial) -> str:

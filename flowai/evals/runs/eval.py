@@ -11,19 +11,18 @@ import msgspec
 
 from flowai.errors import InconclusiveError
 from flowai.evals.execution.secrets import with_suite_secrets
-from flowai.evals.gates.stopping import EarlyStop
 from flowai.evals.reports import STANDARD_NAMES, WRITERS
 from flowai.evals.runs.answers.recorded_answers import RecordedPlan, RecordedPreparer, open_outputs, open_run
+from flowai.evals.runs.answers.run_trials import trials_of
 from flowai.evals.runs.earlier_runs import compare_with_earlier
 from flowai.evals.runs.eval_options import EvalOptions, check_options, concurrency_of
 from flowai.evals.runs.eval_run import last_finished, start_or_resume
 from flowai.evals.runs.eval_session import EvalSession
 from flowai.evals.runs.gating import RunGate
-from flowai.evals.runs.plan import JoinedPlan, ListedPlan, case_key, plan_trials
+from flowai.evals.runs.plan import EditedPlan, case_key, plan_trials
 from flowai.evals.runs.prepared import PreparedPlan
 from flowai.evals.runs.resolver import TargetResolver, endpoint_models
 from flowai.evals.runs.run_report import RunFacts, build_report
-from flowai.evals.runs.run_trials import trials_of
 from flowai.evals.suites.yaml_reader import LoadContext
 from flowai.rendering.report_files import write_result
 from flowai.workspace.workspace import open_workspace
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from flowai.evals.reports import Report
     from flowai.evals.runs.answers.recorded_answers import RecordedAnswers
     from flowai.evals.runs.eval_run import EvalRun
-    from flowai.evals.runs.plan import Plan, TrialPlan
+    from flowai.evals.runs.plan import RunPlan, TrialPlan
     from flowai.evals.runs.prepared import Preparer
     from flowai.evals.runs.trials import Observer
     from flowai.evals.suites.records import CodeRef
@@ -61,28 +60,20 @@ def run_eval(context: CommandContext, options: EvalOptions, observer: Observer) 
     check_options(options)
     task = _open_task(context, options, observer)
     workspace, session, gate = task.workspace, task.session, task.gate
-    prepared = PreparedPlan(gate.planned, task.preparer)
-    run = start_or_resume(workspace, options, prepared.digest, observer)
-    run.early = EarlyStop(gate.stop_rule, options.gate.max_calls, kept=run.trials.values())
-    plan = gate.planned
+    prepared = PreparedPlan(gate.plan, task.preparer)
+    run = start_or_resume(workspace, options, prepared.digest, observer, gate.stop_rules)
     with closing(run):
         calls_wall_s = session.run(prepared, run)
-        again = [] if run.stopped is not None else gate.trials_again(run.trials.values())
-        if again:
-            calls_wall_s += session.run(PreparedPlan(ListedPlan(again, plan.suites), task.preparer), run)
-            plan = JoinedPlan(plan, again)
+        again = None if run.stopped else gate.trials_again(run.trials.values())
+        if again is not None:
+            calls_wall_s += session.run(PreparedPlan(again, task.preparer), run)
         run.finish(context.clock_s() - started_s)
+    plan = gate.plan if again is None else EditedPlan(gate.plan, (*gate.plan, *again))
     report = _build_report(task, plan, run, options, calls_wall_s)
-    stopped = run.stopped
-    report = gate.judge(
-        report,
-        run.trials,
-        failed_fast=stopped is not None and not stopped.is_complete and stopped.kind != "max_calls",
-        is_partial=task.is_partial or (stopped is not None and stopped.kind != "fail_fast"),
-    )
+    report = gate.judge(report, run.trials, run.stopped, is_partial=task.is_partial)
     directory = workspace.project.reports / run.run_id
-    own_paths, refused = _own_outputs(workspace, plan)
-    report = msgspec.structs.replace(report, warnings=(*report.warnings, *refused))
+    own_paths, left_out = _own_outputs(workspace, plan)
+    report = msgspec.structs.replace(report, warnings=(*report.warnings, *left_out))
     files = [*(directory / name for name in STANDARD_NAMES), *options.outputs, *own_paths]
     unwritten = write_result(report, files, WRITERS)
     return EvalResult(
@@ -90,7 +81,7 @@ def run_eval(context: CommandContext, options: EvalOptions, observer: Observer) 
     )
 
 
-def _own_outputs(workspace: Workspace, plan: Plan) -> tuple[list[Path], list[str]]:
+def _own_outputs(workspace: Workspace, plan: RunPlan) -> tuple[list[Path], list[str]]:
     """Return the files that suites ask for (`outputPath`), and a line for each that is not written."""
     paths, unwritten = [], []
     for suite in plan.suites:
@@ -152,7 +143,7 @@ def _open_task(context: CommandContext, options: EvalOptions, observer: Observer
     return _Task(workspace=workspace, session=session, gate=_gate(workspace, plan, options), preparer=session.preparer)
 
 
-def _gate(workspace: Workspace, plan: Plan, options: EvalOptions) -> RunGate:
+def _gate(workspace: Workspace, plan: RunPlan, options: EvalOptions) -> RunGate:
     return RunGate(workspace, plan, options.gate, target=options.target or "", replays=options.calls_no_model)
 
 
@@ -207,7 +198,7 @@ def _failing_cases(workspace: Workspace, options: EvalOptions) -> frozenset[str]
     return frozenset(case_key(trial.suite, trial.case) for trial in failing)
 
 
-def _build_report(task: _Task, plan: Plan, run: EvalRun, options: EvalOptions, calls_wall_s: float) -> Report:
+def _build_report(task: _Task, plan: RunPlan, run: EvalRun, options: EvalOptions, calls_wall_s: float) -> Report:
     workspace = task.workspace
     trials = trials_of(plan, run.trials)
     comparison = compare_with_earlier(workspace, plan, run, trials, options)

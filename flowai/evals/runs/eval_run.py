@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from flowai.errors import InconclusiveError
 from flowai.evals.execution.limits import RunStoppedError, StopReason
-from flowai.evals.gates.stopping import EarlyStop
 from flowai.evals.runs.run_log import RunLog, RunStarted, TemporaryLog, new_run, past_runs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flowai.evals.execution.limits import StopRule
     from flowai.evals.reports import Trial
     from flowai.evals.runs.eval_options import EvalOptions
     from flowai.evals.runs.run_log import LoggedTrials, PastRun, TrialLog
@@ -25,6 +27,7 @@ class EvalRun:
         log: store of its trials.
         observer: receives each finished trial.
         fail_fast: whether to stop at the first trial that does not pass.
+        stop_rules: rules that end the run early.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class EvalRun:
         observer: Observer,
         *,
         fail_fast: bool = False,
+        stop_rules: Sequence[StopRule] = (),
     ) -> None:
         self.run_id, self.started_at = started.run_id, started.started_at
         self.stopped: StopReason | None = None
@@ -44,8 +48,7 @@ class EvalRun:
         self.observer = observer
         self._log = log
         self._fail_fast = fail_fast
-        self.early = EarlyStop()
-        """Ends the run as soon as its result is certain, or after a number of calls."""
+        self._stop_rules = tuple(stop_rules)
         log.start(started)
 
     @property
@@ -54,12 +57,14 @@ class EvalRun:
         return self._log.trials
 
     def begin(self) -> None:
-        """Check that the trials of a resumed run do not suffice.
+        """Show the stop rules the trials that a resumed run keeps.
 
         Raises:
-            RunStoppedError: they do.
+            RunStoppedError: they are enough.
         """
-        self._check_certain(is_certain=self.early.is_certain)
+        if self._stop_rules:
+            for key in self.trials:
+                self._check_rules(self.trials[key])
 
     def add(self, trial: Trial) -> None:
         """Store a finished trial.
@@ -73,7 +78,7 @@ class EvalRun:
         self.observer.trial(trial)
         if self._fail_fast and trial.outcome in ("fail", "error"):
             raise RunStoppedError(StopReason(kind="fail_fast", what="at the first failure"))
-        self._check_certain(is_certain=self.early.should_stop(trial))
+        self._check_rules(trial)
 
     def update(self, trial: Trial) -> None:
         """Replace a finished trial."""
@@ -89,13 +94,16 @@ class EvalRun:
         """Close the log; its trials can still be read."""
         self._log.close()
 
-    @staticmethod
-    def _check_certain(*, is_certain: bool) -> None:
-        if is_certain:
-            raise RunStoppedError(StopReason(kind="decided", what="because the result is certain"))
+    def _check_rules(self, trial: Trial) -> None:
+        for rule in self._stop_rules:
+            what = rule.should_stop(trial)
+            if what is not None:
+                raise RunStoppedError(StopReason(kind="decided", what=what))
 
 
-def start_or_resume(workspace: Workspace, options: EvalOptions, digest: str, observer: Observer) -> EvalRun:
+def start_or_resume(
+    workspace: Workspace, options: EvalOptions, digest: str, observer: Observer, stop_rules: Sequence[StopRule] = ()
+) -> EvalRun:
     """Open a new run, or the one to resume. A run without calls has no log: it can be repeated at any time.
 
     Raises:
@@ -117,7 +125,7 @@ def start_or_resume(workspace: Workspace, options: EvalOptions, digest: str, obs
         run_id = log.run_id
     target, started_at = options.target or "", workspace.context.timestamp()
     started = RunStarted(run_id=run_id, target=target, plan_digest=digest, started_at=started_at)
-    return EvalRun(started, log, observer, fail_fast=options.fail_fast)
+    return EvalRun(started, log, observer, fail_fast=options.fail_fast, stop_rules=stop_rules)
 
 
 def last_finished(workspace: Workspace, options: EvalOptions, *, before: str | None = None) -> PastRun | None:

@@ -10,7 +10,7 @@ import msgspec
 from flowai.cache.exact import ExactCache
 from flowai.errors import CallError, InterruptedRunError, Place, SuiteError
 from flowai.evals.assertions.services import CodeError
-from flowai.evals.execution.limits import CallLimits, ConnectionErrors, CostLimit, RunStoppedError
+from flowai.evals.execution.limits import CallLimit, CallLimits, ConnectionErrors, CostLimit, RunStoppedError
 from flowai.evals.execution.services import RunServices
 from flowai.evals.runs.answers.comparisons import compare_answers
 from flowai.evals.runs.answers.judging import Judge
@@ -26,9 +26,12 @@ from flowai.providers import create_client
 from flowai.rendering import formatting
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from flowai.evals.runs.eval_options import EvalOptions
     from flowai.evals.runs.eval_run import EvalRun
     from flowai.evals.runs.prepared import PreparedPlan
+    from flowai.evals.runs.records import PreparedTrial
     from flowai.evals.runs.runner import AnswerSource
     from flowai.evals.runs.trials import Observer
     from flowai.evals.suites.records import Suite
@@ -58,6 +61,7 @@ class EvalSession:
         self.preparer = TrialPreparer(workspace, self._services)
         redact = workspace.redactor.text
         self.steps = TrialSteps(self.preparer, self._services, Judge(redact), redact)
+        self._calls = CallLimit(options.gate.max_calls)
         self._plan: PreparedPlan | None = None
         self._run: EvalRun | None = None
 
@@ -173,17 +177,21 @@ class EvalSession:
         )
         is_done = run.trials.__contains__
         waiting = prepared.waiting(is_done)
-        if not prepared.has_serial:
-            return run_trials(self._workspace, waiting, self._open_client(), call_options, run.add, session=self)
-        return run_trials(
+        serial: Iterable[PreparedTrial] = ()
+        if prepared.has_serial:
+            serial = (trial for trial in prepared.waiting(is_done) if trial.is_serial)
+            waiting = (trial for trial in waiting if not trial.is_serial)
+        calls_wall_s = run_trials(
             self._workspace,
-            (trial for trial in waiting if not trial.is_serial),
+            self._calls.take(waiting),
             self._open_client(),
             call_options,
             run.add,
-            serial=(trial for trial in prepared.waiting(is_done) if trial.is_serial),
+            serial=self._calls.take(serial),
             session=self,
         )
+        run.stopped = self._calls.reached
+        return calls_wall_s
 
     def _open_client(self) -> Client:
         """Return the client of targets and graders."""
@@ -226,16 +234,11 @@ class EvalSession:
         return CallLimits(
             # recorded answers need no waiting; one at a time keeps their order, and so the report's bytes
             concurrency=1 if options.calls_no_model else concurrency,
-            may_start=self._may_start,
             cost=cost,
             connection_errors=ConnectionErrors(concurrency),
             max_duration_s=options.max_duration_s or max(durations, default=None),
             case_timeout_s=options.case_timeout_s or max(timeouts, default=None),
         )
-
-    def _may_start(self) -> bool:
-        assert self._run is not None  # noqa: S101 - set by `run`
-        return bool(self._run.early.allowed([None]))
 
     def _log_grader_call(self, endpoint: Endpoint, result: Completion | CallError) -> None:
         if self._log is None or (self._options.calls_no_model and not self._options.call_on_miss):

@@ -24,23 +24,24 @@ from flowai.evals.gates.self_comparison import compare_with_itself
 from flowai.evals.gates.stopping import CertainResult, early_order, trials_again
 from flowai.evals.reports import Gate
 from flowai.evals.runs.baselines import BaselineSource, earlier_results, resolve_baseline
-from flowai.evals.runs.plan import ListedPlan
+from flowai.evals.runs.plan import EditedPlan
 from flowai.evals.suites.gate_settings import MAX_TRIALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from flowai.evals.execution.limits import StopReason, StopRule
     from flowai.evals.gates.baseline_file import BaselineChange
     from flowai.evals.gates.quarantine import QuarantineEntry
     from flowai.evals.gates.records import Baseline, CaseKey, GroupKey
-    from flowai.evals.gates.stopping import StopRule
     from flowai.evals.reports import Report, Trial
-    from flowai.evals.runs.plan import Plan, PlannedTrial
+    from flowai.evals.runs.plan import PlannedTrial, RunPlan
     from flowai.evals.suites.records import Case
     from flowai.workspace.workspace import Workspace
 
 MAX_SELF_ROUNDS = 10_000
+_NO_FACTS = CaseFacts()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,55 +80,57 @@ class RunGate:
     """The gate of one run."""
 
     def __init__(
-        self, workspace: Workspace, planned: Plan, options: GateOptions, *, target: str, replays: bool
+        self, workspace: Workspace, plan: RunPlan, options: GateOptions, *, target: str, replays: bool
     ) -> None:
         self._workspace = workspace
         self._options = options
         self._target = target
-        self._repeats = _planned_repeats(planned)
+        self._repeats = _planned_repeats(plan)
         if options.new_baseline is not None:
             baseline_path(workspace.project.evals, options.new_baseline)  # a wrong name ends the run before any call
-        own_gates = {suite.path: suite.gate for suite in planned.suites if suite.path in self._repeats}
+        own_gates = {suite.path: suite.gate for suite in plan.suites if suite.path in self._repeats}
         self._gates = {suite: _with_options(gate, options, self._repeats[suite]) for suite, gate in own_gates.items()}
-        self._sources = self._resolve(planned)
+        self._sources = self._resolve(plan)
         self._quarantine, self.warnings = self._read_quarantine()
-        self.planned = self._order(planned, replays=replays)
+        self.plan: RunPlan = self._order(plan, replays=replays)
         self._check_reachable()
 
     @property
-    def stop_rule(self) -> StopRule | None:
-        """The rule by which the run may stop before its end; None if it may not."""
+    def stop_rules(self) -> tuple[StopRule, ...]:
+        """The rules by which the run may stop before its end; empty if it may not."""
         if not any(gate is not None and gate.stops_early for gate in self._gates.values()):
-            return None
+            return ()
         counts = Counter(
             (trial.suite.path, trial.case.id)
-            for trial in self.planned
+            for trial in self.plan
             if (trial.suite.path, trial.case.id) not in self._quarantine
         )
-        groups = {(trial.suite.path, trial.target.prompt, trial.target.model) for trial in self.planned}
+        groups = {(trial.suite.path, trial.target.prompt, trial.target.model) for trial in self.plan}
         group_counts = Counter(suite for suite, _, _ in groups - self._baseline_groups)
-        return CertainResult(self._gates, counts, self._baselines({}), group_counts, self._baseline_groups)
+        return (CertainResult(self._gates, counts, self._baselines({}), group_counts, self._baseline_groups),)
 
-    def trials_again(self, trials: Iterable[Trial]) -> list[PlannedTrial]:
-        """Return the trials of cases that failed and are to be run again; those that were run already are left out."""
-        if all(gate is None or gate.max_trials is None for gate in self._gates.values()):
-            return []
-        failing = trials_again(case_results(trials, self._repeats), self._gates)
-        wanted = {(result.suite, result.case, result.prompt, result.model) for result, _ in failing}
-        firsts: dict[tuple[str, str, str, str], PlannedTrial] = {}
-        for trial in self.planned:
-            key = (trial.suite.path, trial.case.id, trial.target.prompt, trial.target.model)
-            if key in wanted:
-                firsts.setdefault(key, trial)
+    def trials_again(self, trials: Iterable[Trial]) -> RunPlan | None:
+        """Return the trials of cases that failed and are to be run again; None if there are none."""
+        if not any(gate is not None and gate.max_trials is not None for gate in self._gates.values()):
+            return None
+        wanted = {
+            (result.suite, result.case, result.prompt, result.model): (
+                self._repeats[result.suite] + len(result.again),
+                count,
+            )
+            for result, count in trials_again(case_results(trials, self._repeats), self._gates)
+            if result.group not in self._baseline_groups and (result.suite, result.case) not in self._quarantine
+        }
         again = []
-        for result, count in failing:
-            first = firsts[result.suite, result.case, result.prompt, result.model]
-            if result.group not in self._baseline_groups and (result.suite, result.case) not in self._quarantine:
-                start = self._repeats[result.suite] + len(result.again)
-                again += [replace(first, repeat=start + number) for number in range(count)]
-        return again
+        for trial in self.plan if wanted else ():
+            key = (trial.suite.path, trial.case.id, trial.target.prompt, trial.target.model)
+            start, count = wanted.pop(key, (0, 0))
+            again += [replace(trial, repeat=start + number) for number in range(count)]
+        return EditedPlan(self.plan, again) if again else None
 
-    def judge(self, report: Report, run_trials: Mapping[str, Trial], *, failed_fast: bool, is_partial: bool) -> Report:
+    def judge(
+        self, report: Report, run_trials: Mapping[str, Trial], stopped: StopReason | None, *, is_partial: bool = False
+    ) -> Report:
         """Return the report with the gate's decision, and remember flaky cases."""
         ledger = self._workspace.project.local / FLAKES_FILE
         trials = report.trials
@@ -141,11 +144,11 @@ class RunGate:
                 baseline_groups=self._baseline_groups,
                 quarantined=frozenset(self._quarantine),
                 earlier_flakes=earlier_flakes(ledger, run_id=report.run_id),
-                is_complete=not failed_fast,
-                is_partial=is_partial,
+                is_complete=stopped is None or stopped.kind in ("decided", "max_calls"),
+                is_partial=is_partial or (stopped is not None and stopped.kind != "fail_fast"),
             ),
         )
-        if trials and not report.run_id.startswith("replay"):
+        if trials and report.run_id.isdecimal():
             record_flakes(ledger, outcome.flaky, run_id=report.run_id, at=report.started_at)
         rounds = self._options.self_rounds
         return msgspec.structs.replace(
@@ -160,11 +163,11 @@ class RunGate:
         )
 
     def _case_facts(self) -> dict[CaseKey, CaseFacts]:
-        """Return the facts of the cases that are critical or belong to a slice of their gate."""
+        """Return the facts about cases that are critical or in a slice."""
         found = {}
-        for trial in self.planned:
+        for trial in self.plan:
             facts = _facts(trial.case, self._gates[trial.suite.path])
-            if facts.is_critical or facts.slices:
+            if facts != _NO_FACTS:
                 found[trial.suite.path, trial.case.id] = facts
         return found
 
@@ -185,7 +188,7 @@ class RunGate:
         judged = {(result.suite, result.case, result.prompt, result.model) for result in results if result.first}
         missing = [
             trial.case.id
-            for trial in self.planned
+            for trial in self.plan
             if (trial.suite.path, trial.target.prompt, trial.target.model) not in self._baseline_groups
             and (trial.suite.path, trial.case.id, trial.target.prompt, trial.target.model) not in judged
         ]
@@ -199,9 +202,7 @@ class RunGate:
     @property
     def _baseline_groups(self) -> frozenset[GroupKey]:
         """Suite, prompt and model of the baselines that are tried in this run."""
-        if not any(source.targets for source in self._sources.values()):
-            return frozenset()
-        planned = {(trial.suite.path, trial.target.prompt, trial.target.model) for trial in self.planned}
+        planned = {(trial.suite.path, trial.target.prompt, trial.target.model) for trial in self.plan}
         tried = {
             (suite, before.prompt, before.model)
             for source in self._sources.values()
@@ -209,7 +210,7 @@ class RunGate:
         }
         return frozenset(planned & tried)
 
-    def _resolve(self, planned: Plan) -> dict[str, BaselineSource]:
+    def _resolve(self, plan: RunPlan) -> dict[str, BaselineSource]:
         """Resolve the baselines before any call is paid for, by suite."""
         if self._options.interleaves_baseline and not any(gate and gate.baseline for gate in self._gates.values()):
             raise UsageError("--ab needs a baseline", hint="such as `--baseline prompts/summary_v1` or a release")
@@ -217,7 +218,7 @@ class RunGate:
         for suite, gate in self._gates.items():
             if gate is None or gate.baseline is None:
                 continue
-            own = [trial for trial in planned if trial.suite.path == suite]
+            own = _first_of_groups(trial for trial in plan if trial.suite.path == suite)
             source = resolve_baseline(self._workspace, gate.baseline, own, self._target)
             planned_groups = {(suite, trial.target.prompt, trial.target.model) for trial in own}
             before = {(suite, item.prompt, item.model) for item in source.targets.values()}
@@ -247,15 +248,19 @@ class RunGate:
             found[suite] = baseline
         return found
 
-    def _order(self, planned: Plan, *, replays: bool) -> Plan:
-        """Return the plan: with the baseline's trials, twice as many for `--aa`, critical cases first, then by hash."""
+    def _order(self, plan: RunPlan, *, replays: bool) -> RunPlan:
+        """Return the plan: with the baseline's trials, twice as many for `--aa`, critical cases first, then by hash.
+
+        Without these settings it is the plan itself, which is not held in memory.
+        """
         stops_early = any(gate is not None and gate.stops_early for gate in self._gates.values())
-        if not (self._options.interleaves_baseline or (self._options.self_rounds and not replays) or stops_early):
-            return planned
-        trials = list(planned)
+        doubles = bool(self._options.self_rounds) and not replays
+        if not (stops_early or doubles or self._options.interleaves_baseline):
+            return plan
+        trials = list(plan)
         if self._options.interleaves_baseline:
             trials = self._with_baselines(trials)
-        if self._options.self_rounds and not replays:
+        if doubles:
             trials = [twin for trial in trials for twin in self._doubled(trial)]
             self._repeats = {suite: 2 * count for suite, count in self._repeats.items()}
         if stops_early:
@@ -265,7 +270,7 @@ class RunGate:
                     early_order((trial.suite.path, trial.case.id)),
                 )
             )
-        return ListedPlan(trials, planned.suites)
+        return EditedPlan(plan, trials)
 
     def _doubled(self, trial: PlannedTrial) -> list[PlannedTrial]:
         return [trial, replace(trial, repeat=trial.repeat + self._repeats[trial.suite.path])]
@@ -290,7 +295,7 @@ class RunGate:
         if self._options.baseline is None and self._options.margin is None:
             return  # the suite's own gate was checked when it was read
         for suite, gate in self._gates.items():
-            cases = {trial.case.id for trial in self.planned if trial.suite.path == suite}
+            cases = {trial.case.id for trial in self.plan if trial.suite.path == suite}
             problem = None if gate is None else unreachable(gate, len(cases))
             if problem is not None:
                 raise UsageError(f"{suite}: {problem}", hint="add cases, or raise --margin")
@@ -300,6 +305,14 @@ class RunGate:
         entries = read_quarantine(path, name=self._workspace.project.show(path))
         today = dt.date.fromisoformat(self._workspace.context.timestamp()[:10])
         return active_and_expired(entries, today)
+
+
+def _first_of_groups(trials: Iterable[PlannedTrial]) -> list[PlannedTrial]:
+    """Return the first trial of each prompt and model."""
+    found: dict[tuple[str, str], PlannedTrial] = {}
+    for trial in trials:
+        found.setdefault((trial.target.prompt, trial.target.model), trial)
+    return list(found.values())
 
 
 def _planned_repeats(planned: Iterable[PlannedTrial]) -> dict[str, int]:

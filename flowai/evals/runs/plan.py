@@ -80,17 +80,21 @@ def case_key(suite_path: str, case_id: str) -> str:
     return f"{suite_path}::{case_id}"
 
 
-class Plan(Protocol):
-    """The trials of a run, in order; they can be read several times."""
+class RunPlan(Protocol):
+    """Trials of a run, which can be read any number of times."""
+
+    def __iter__(self) -> Iterator[PlannedTrial]:
+        """Yield the trials in order."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of trials."""
+        ...
 
     @property
     def suites(self) -> tuple[Suite, ...]:
         """The suites, each once."""
         ...
-
-    def __iter__(self) -> Iterator[PlannedTrial]: ...
-
-    def __len__(self) -> int: ...
 
 
 class TrialPlan:
@@ -135,38 +139,18 @@ class TrialPlan:
         return islice(cases, self._selection.first_n)
 
 
-class ListedPlan:
-    """Trials in an order of their own."""
+class EditedPlan:
+    """Trials in an order of their own, held in memory: a plan to which the gate has added or moved trials."""
 
-    def __init__(self, trials: Sequence[PlannedTrial], suites: tuple[Suite, ...]) -> None:
-        self._trials = trials
-        self._suites = suites
+    def __init__(self, plan: RunPlan, trials: Iterable[PlannedTrial]) -> None:
+        self._plan = plan
+        self._trials = tuple(trials)
 
     def __iter__(self) -> Iterator[PlannedTrial]:
         return iter(self._trials)
 
     def __len__(self) -> int:
         return len(self._trials)
-
-    @property
-    def suites(self) -> tuple[Suite, ...]:
-        """The suites, each once."""
-        return self._suites
-
-
-class JoinedPlan:
-    """A plan, and trials that were added while it was run."""
-
-    def __init__(self, plan: Plan, added: Sequence[PlannedTrial]) -> None:
-        self._plan = plan
-        self._added = added
-
-    def __iter__(self) -> Iterator[PlannedTrial]:
-        yield from self._plan
-        yield from self._added
-
-    def __len__(self) -> int:
-        return len(self._plan) + len(self._added)
 
     @property
     def suites(self) -> tuple[Suite, ...]:

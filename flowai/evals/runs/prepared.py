@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from flowai.evals.execution.services import RunServices
     from flowai.evals.prompt_sources import RenderedSuitePrompt
     from flowai.evals.reports import Failure
-    from flowai.evals.runs.plan import Plan, PlannedTrial
+    from flowai.evals.runs.plan import PlannedTrial, RunPlan
     from flowai.evals.suites.records import Assertion, Case, Suite
     from flowai.providers import Completion, Request
     from flowai.workspace.workspace import Workspace
@@ -260,7 +260,7 @@ class PreparedPlan:
     Building it prepares every trial once, so that mistakes are reported.
     """
 
-    def __init__(self, plan: Plan, preparer: Preparer) -> None:
+    def __init__(self, plan: RunPlan, preparer: Preparer) -> None:
         self.plan = plan
         self._preparer = preparer
         self._held: list[PreparedTrial] | None = []

@@ -30,8 +30,6 @@ from flowai.storage.own_files import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from flowai.evals.reports import Outcome
-
 _FILE = "run.jsonl"
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from flowai.errors import CallError, ContentFilteredError, ContextTooLongError
 from flowai.evals.reports import Failure, Trial
-from flowai.evals.runs.trial_inputs import trial_inputs
+from flowai.evals.runs.answers.trial_inputs import trial_inputs
 from flowai.providers.finish_reasons import finish_kind
 from flowai.storage.strict_json import json_problem
 

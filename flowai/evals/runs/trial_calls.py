@@ -57,7 +57,6 @@ class TrialCalls:
         self._steps = steps
         self._slots = CallSlots(limits.concurrency, callbacks.clock_s)
         self._cost_changed = asyncio.Event()
-        self._is_out_of_calls = False
 
     async def run(self, trials: Iterable[PreparedTrial], *, serial: Iterable[PreparedTrial] = ()) -> None:
         """Finish trials: first the serial ones in their order, then the others, at most `concurrency` at a time.
@@ -68,9 +67,6 @@ class TrialCalls:
         try:
             async with asyncio.timeout(limit_s) as deadline:
                 for prepared in serial:
-                    if not self._limits.may_start():
-                        self._is_out_of_calls = True
-                        break
                     await self._finish(prepared)
                 await self._run(iter(trials))
         except TimeoutError:
@@ -85,9 +81,6 @@ class TrialCalls:
 
         async def work() -> None:
             for prepared in pending:  # all workers share one iterator, so each trial runs once
-                if not self._limits.may_start():
-                    self._is_out_of_calls = True
-                    return
                 await self._finish(prepared)
 
         workers = [asyncio.create_task(work()) for _ in first]
@@ -97,8 +90,6 @@ class TrialCalls:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
-        if self._is_out_of_calls:
-            raise RunStoppedError(StopReason(kind="max_calls", what="at the limit of calls (--max-calls)"))
 
     async def _finish(self, prepared: PreparedTrial) -> None:
         limit_s = self._limits.case_timeout_s

@@ -181,7 +181,7 @@ class CallOptions:
 
 
 class CallSession(Protocol):
-    """What a run does in the event loop of its calls besides calling."""
+    """Work of a run in the event loop of its calls, before, between and after them."""
 
     steps: TrialSteps
     """Steps before and after each call."""

@@ -115,7 +115,7 @@ def read_cases(value: object, node: YamlNode, defaults: Defaults, *, name: str) 
             place=node.location,
             metadata=metadata,
             options=options,
-            **_with_metadata(fields, metadata, node),
+            **_with_metadata(fields, metadata),
         )
 
 
@@ -161,11 +161,11 @@ def _fields(test: dict[str, Any], node: YamlNode) -> dict[str, Any]:
     return fields
 
 
-def _with_metadata(fields: dict[str, Any], metadata: dict[str, Any], node: YamlNode) -> dict[str, Any]:
+def _with_metadata(fields: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
     """Add what a test's metadata says of the gate: `critical`, `tags`."""
     found = dict(fields)
-    if "is_critical" not in found and metadata.get("critical") is not None:
-        found["is_critical"] = _switch(metadata["critical"], node.at("metadata", "critical"))
+    if isinstance(metadata.get("critical"), bool):  # other values are the user's own
+        found.setdefault("is_critical", metadata["critical"])
     listed = metadata.get("tags")
     shared = [str(part) for part in listed] if isinstance(listed, list) else [listed] if isinstance(listed, str) else []
     if shared:

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.report_samples import trial
 
+from flowai.evals.execution.limits import CallLimit
 from flowai.evals.gates import GateInputs, judge_run
 from flowai.evals.gates.case_results import case_results
 from flowai.evals.gates.records import Baseline, CaseFacts
-from flowai.evals.gates.stopping import CertainResult, EarlyStop, early_order, trials_again
+from flowai.evals.gates.stopping import CertainResult, early_order, trials_again
 from flowai.evals.reports import Gate, Trial
 
 SUITE = "evals/s.yaml"
@@ -87,14 +88,14 @@ def test_slices_need_the_whole_run_to_be_met() -> None:
 
 def test_kept_trials_count_and_a_limit_of_calls_is_of_waiting_trials() -> None:
     gate = Gate(pass_rate=0.9, alpha=0.05, stops_early=True)
-    early = EarlyStop(rule(gate, 100, []), 7, kept=trials_of(0.0, 1, 100))
-    assert early.is_certain
-    assert early.allowed([1, 2]) == []
-    limited = EarlyStop(None, 2)
-    assert limited.allowed([1, 2]) == [1, 2]
-    assert limited.reason is None
-    assert limited.allowed([3]) == []
-    assert limited.reason == "stopped at the limit of calls (--max-calls)"
+    stop = rule(gate, 100, [])
+    assert any(stop.should_stop(kept) is not None for kept in trials_of(0.0, 1, 100))
+    limited = CallLimit(2)
+    assert list(limited.take([1, 2])) == [1, 2]
+    before = limited.reached
+    assert before is None
+    assert list(limited.take([3])) == []
+    assert getattr(limited.reached, "what", None) == "at the limit of calls (--max-calls)"
 
 
 def test_only_cases_that_failed_at_first_are_run_again() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from flowai.evals.runs.trial_inputs import MAX_VALUE_CHARS, trial_inputs
+from flowai.evals.runs.answers.trial_inputs import MAX_VALUE_CHARS, trial_inputs
 from flowai.evals.suites.records import Assertion, Case
 from flowai.redaction import Redactor
 

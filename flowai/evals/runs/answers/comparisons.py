@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from flowai.evals.assertions import CheckServices
     from flowai.evals.reports import AssertionResult, Trial
-    from flowai.evals.runs.plan import Plan
+    from flowai.evals.runs.plan import RunPlan
     from flowai.evals.suites.records import Case, Suite
 
 
 async def compare_answers(
-    plan: Plan,
+    plan: RunPlan,
     logged: Mapping[str, Trial],
     update: Callable[[Trial], None],
     services: Callable[[Suite], CheckServices],

@@ -11,13 +11,13 @@ from flowai.evals.reports import Trial
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flowai.evals.runs.plan import Plan
+    from flowai.evals.runs.plan import RunPlan
     from flowai.evals.runs.run_log import LoggedTrials
 
 MAX_HELD_TRIALS = 5_000
 
 
-def trials_of(plan: Plan, logged: LoggedTrials) -> Sequence[Trial]:
+def trials_of(plan: RunPlan, logged: LoggedTrials) -> Sequence[Trial]:
     """Return the finished trials of a run in the order of its plan."""
     trials = RunTrials(plan, logged)
     return tuple(trials) if len(trials) <= MAX_HELD_TRIALS else trials
@@ -26,7 +26,7 @@ def trials_of(plan: Plan, logged: LoggedTrials) -> Sequence[Trial]:
 class RunTrials(Sequence[Trial]):
     """Trials that are read from the log each time; iterate, rather than index."""
 
-    def __init__(self, plan: Plan, logged: LoggedTrials) -> None:
+    def __init__(self, plan: RunPlan, logged: LoggedTrials) -> None:
         self._plan = plan
         self._logged = logged
 
