@@ -56,6 +56,7 @@ class EvalSession:
             self._open_client,
             runs_code=options.runs_code,
             worker_count=2,
+            needs_keys=options.replay is None or options.call_on_miss,
             on_grader_call=self._log_grader_call,
         )
         self.preparer = TrialPreparer(workspace, self._services)

@@ -17,6 +17,7 @@ from flowai.evals.execution.transforms import transforms_of
 from flowai.evals.runs.own_prompts import OwnPrompts, has_state, is_late
 from flowai.evals.runs.records import PreparedTrial, has_comparison
 from flowai.evals.targets.records import TargetRequest
+from flowai.evals.targets.system_prompt import with_system_prompt
 from flowai.gateway.plan import build_request
 from flowai.providers import Endpoint
 
@@ -167,6 +168,9 @@ class TrialPreparer:
             prompt=rendered.text,
             variables=dict(variables),
         )
+        provider = planned.target.provider
+        if provider is not None and provider.kind == "model" and isinstance(request, TargetRequest):
+            request = with_system_prompt(request, provider)
         return replace(
             unrendered,
             request=request,
@@ -229,6 +233,8 @@ class TrialPreparer:
     def _checks_of(self, suite: Suite, case: Case) -> tuple[AssertionFunction, ...]:
         if has_comparison(case):
             compile_comparisons(case, self._services_of(suite))  # mistakes are reported now; applied after all trials
+        if self._services is not None:
+            self._services.check_graders(suite, case)
         if any(assertion.is_template for assertion in case.assertions):
             return ()
         return tuple([check for assertion in case.assertions for check in self._compile(suite, assertion)])

@@ -6,14 +6,12 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import replace
-
-from flowai.evals.provider_names.settings import system_prompt_of
 from flowai.evals.targets.answers import answer_of
 from flowai.evals.targets.code_runners import CodeRunners
 from flowai.evals.targets.http_target import HttpTarget
 from flowai.evals.targets.records import TargetRequest
 from flowai.evals.targets.script_target import call_program, call_script
+from flowai.evals.targets.system_prompt import with_system_prompt
 from flowai.providers.client import Chunk
 from flowai.providers.http.connections import Connections
 
@@ -108,11 +106,3 @@ class TargetsClient:
             value = await call_script(provider, request, self._runners, self._redactor)
         latency_ms = (time.perf_counter() - started_s) * 1000
         return answer_of(value, provider, latency_ms=latency_ms, redactor=self._redactor)
-
-
-def with_system_prompt(request: TargetRequest, provider: SuiteProvider) -> TargetRequest:
-    """Return a request with the system message of the provider's `config`, unless the prompt has one."""
-    system = system_prompt_of(provider.config)
-    if system is None or any(message.get("role") in {"system", "developer"} for message in request.messages):
-        return request
-    return replace(request, messages=({"role": "system", "content": system}, *request.messages))

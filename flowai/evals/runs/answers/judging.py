@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -59,12 +59,20 @@ def answer_of(prepared: PreparedTrial, completion: Completion, *, is_cached: boo
         refusal=None if own is None else own.refusal,
         guardrails=None if own is None else own.guardrails,
         metadata={} if own is None else own.metadata,
+        declared_tools=_declared_tools(prepared),
         variables=prepared.variables,
         prompt=prepared.prompt_text or _text_of(prepared.request.messages),
         provider=planned.target.model,
         is_cached=is_cached,
         case=planned.case,
     )
+
+
+def _declared_tools(prepared: PreparedTrial) -> dict[str, Any]:
+    """Return the tools and functions that the request declares, or else the target's `config`."""
+    provider = prepared.planned.target.provider
+    declared = {**(provider.config if provider is not None else {}), **prepared.request.params}
+    return {key: declared[key] for key in ("tools", "functions") if key in declared}
 
 
 def _text_of(messages: Sequence[ChatMessage]) -> str:
