@@ -129,9 +129,7 @@ def test_errors_of_an_earlier_run_stay_errors(
     flowai: Flowai, project: SampleProject, provider: ScriptedProvider
 ) -> None:
     project.cases(case("one"), case("down"))
-    provider.answerer = lambda asked: (
-        Reply(status=503) if "down" in asked.body["messages"][-1]["content"] else Reply()
-    )
+    provider.answerer = lambda asked: Reply(status=503) if "down" in asked.body["messages"][-1]["content"] else Reply()
     assert flowai("eval").code == 4
     ran = flowai("eval", "--rescore", "last")
     assert ran.code == 4
