@@ -48,7 +48,7 @@ class RunStoppedError(Exception):
 class StopRule(Protocol):
     """Ends a run as soon as its result is certain enough."""
 
-    def should_stop(self, trial: Trial) -> str | None:
+    def stop_reason(self, trial: Trial) -> str | None:
         """Return the reason to stop after a finished trial, in words that follow `stopped`; None to go on.
 
         It is called for every trial in the order in which they finish; kept trials of a resumed run come first.

@@ -48,7 +48,7 @@ class CertainResult:
             for suite, cases in by_suite.items()
         }
 
-    def should_stop(self, trial: Trial) -> str | None:
+    def stop_reason(self, trial: Trial) -> str | None:
         """Return why the run may stop after this trial, in words that follow `stopped`; None to go on."""
         key = (trial.suite, trial.case)
         self._trials[key].append(trial)

@@ -96,7 +96,7 @@ class EvalRun:
 
     def _check_rules(self, trial: Trial) -> None:
         for rule in self._stop_rules:
-            what = rule.should_stop(trial)
+            what = rule.stop_reason(trial)
             if what is not None:
                 raise RunStoppedError(StopReason(kind="decided", what=what))
 

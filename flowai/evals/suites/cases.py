@@ -252,7 +252,7 @@ def _identity(test: Mapping[str, Any], metadata: dict[str, Any], node: YamlNode)
 
 
 def _owns_id(test: Mapping[str, Any], node: YamlNode) -> bool:
-    """Return whether an id is meant as one; in somebody else's suite, `metadata.id` may be anything."""
+    """Return whether an id is meant as one; in a suite of other people, `metadata.id` may be anything."""
     return "id" in test or not node.file.context.has_own_prompts
 
 

@@ -50,7 +50,7 @@ def test_a_stopped_run_has_the_result_that_stopped_it(rate: float, gate: Gate, s
     planned = sorted(trials, key=lambda item: early_order((SUITE, item.case)))
     finished = [item for start in range(0, count, 8) for item in shuffled if item in planned[start : start + 8]]
     stop = rule(gate, count, before)
-    ends = next((place for place, item in enumerate(finished, start=1) if stop.should_stop(item)), None)
+    ends = next((place for place, item in enumerate(finished, start=1) if stop.stop_reason(item)), None)
     seen, is_certain = finished[:ends], ends is not None
     facts = {(SUITE, f"c{number}"): CaseFacts() for number in range(count)}
     baselines = {SUITE: Baseline(name="b", results=tuple(case_results(before)))} if gate.baseline else {}
@@ -72,7 +72,7 @@ def test_two_models_share_alpha_and_both_must_be_certain() -> None:
     stop = rule(gate, 100, before, groups=2)
     order = sorted(range(100), key=lambda number: early_order((SUITE, f"c{number}")))
     used = next(
-        place for place, number in enumerate(order) if stop.should_stop(good[number]) or stop.should_stop(bad[number])
+        place for place, number in enumerate(order) if stop.stop_reason(good[number]) or stop.stop_reason(bad[number])
     )
     assert used < 30, "one model is certainly worse"
 
@@ -81,15 +81,15 @@ def test_slices_need_the_whole_run_to_be_met() -> None:
     for slices, expected in (((), True), (("language",), False)):
         gate = Gate(pass_rate=0.5, alpha=0.05, stops_early=True, slices=slices)
         stop = rule(gate, 100, [])
-        assert any(stop.should_stop(item) for item in trials_of(1.0, 1, 100)) is expected
+        assert any(stop.stop_reason(item) for item in trials_of(1.0, 1, 100)) is expected
         stop = rule(gate, 100, [])
-        assert any(stop.should_stop(item) for item in trials_of(0.0, 1, 100))
+        assert any(stop.stop_reason(item) for item in trials_of(0.0, 1, 100))
 
 
 def test_kept_trials_count_and_a_limit_of_calls_is_of_waiting_trials() -> None:
     gate = Gate(pass_rate=0.9, alpha=0.05, stops_early=True)
     stop = rule(gate, 100, [])
-    assert any(stop.should_stop(kept) is not None for kept in trials_of(0.0, 1, 100))
+    assert any(stop.stop_reason(kept) is not None for kept in trials_of(0.0, 1, 100))
     limited = CallLimit(2)
     assert list(limited.take([1, 2])) == [1, 2]
     before = limited.reached
