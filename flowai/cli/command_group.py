@@ -37,7 +37,7 @@ class Commands(Mapping[str, Any]):
         if name not in self._built:
             if name not in iter(self):
                 raise KeyError(name)
-            self._built[name] = _build(name, import_module(f"flowai.cli.commands.{module_of(name)}"))
+            self._built[name] = _build(name, import_module(module_of(name)))
         return self._built[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -68,8 +68,10 @@ class CommandGroup(TyperGroup):
 
 
 def module_of(name: str) -> str:
-    """Return the module in `flowai.cli.commands` that defines a command."""
-    return f"{name}_" if keyword.iskeyword(name) else name.replace("-", "_")
+    """Return the module that defines a command: a package per group of the help, a module per command."""
+    group = next(title for title, names in COMMAND_GROUPS.items() if name in names).lower()
+    module = f"{name}_" if keyword.iskeyword(name) else name.replace("-", "_")
+    return f"flowai.cli.commands.{group}.{module}"
 
 
 def _build(name: str, module: Any) -> Any:  # noqa: ANN401 - a module; as above

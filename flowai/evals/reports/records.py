@@ -229,7 +229,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GateCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """PairedComparison of one limit of the gate with the observed value."""
+    """Comparison of one limit of the gate with the observed value."""
 
     suite: str
     """Path of the suite that declares the gate."""
