@@ -27,6 +27,8 @@ _CLASSES = {
     "s": _SPACES,
 }
 _CONTROLS = {"t": 0x09, "n": 0x0A, "v": 0x0B, "f": 0x0C, "r": 0x0D}
+_FOREIGN_ANCHORS = {"A": "^", "Z": "$", "z": "$"}
+"""Anchors of other languages; JavaScript takes them for the letters themselves."""
 _GROUP = re.compile(r"\((?:\?(?:(?P<plain>[:=!]|<=|<!)|<(?P<name>[^>=!][^>]*)>|(?P<flags>[ims]*(?:-[ims]+)?):))?")
 _LEADING_FLAGS = re.compile(r"\(\?([imsx]+)\)")
 _BEYOND_ASCII = re.compile(r"\\[pP]\{|\(\?[ms]*i")
@@ -214,6 +216,8 @@ class _Translator:
         char = self.pattern[start : start + 1]
         if not char:
             raise ValueError("a backslash at the end")
+        if char in _FOREIGN_ANCHORS:
+            raise ValueError(f"`\\{char}` is Python's; JavaScript has `{_FOREIGN_ANCHORS[char]}`")
         if match := _HEX.match(self.pattern, start):
             return self._read_hex(match)
         if match := _PROPERTY.match(self.pattern, start):
