@@ -211,3 +211,14 @@ def test_html_is_short_for_an_output_file(flowai: Flowai, project: SampleProject
     ran = flowai("eval", "--html", "a.txt")
     assert ran.code == 2
     assert "--html: found `a.txt`, expected a name that ends with `.html`" in ran.err
+
+
+def test_runs_of_a_suite_without_a_registry_are_listed(place: Path, command: Callable[..., Ran]) -> None:
+    (place / "promptfooconfig.yaml").write_text(
+        "prompts: ['say {{word}}']\nproviders: [echo]\ntests: [{vars: {word: hi}, assert: [{type: contains, value: hi}]}]\n"
+    )
+    assert command("runs", "list").code == 3
+    assert command("eval").code == 0
+    (place / "promptfooconfig.yaml").unlink()
+    assert "0001" in command("runs", "list").out
+    assert "GATE MET" in command("runs", "show", "last").out
