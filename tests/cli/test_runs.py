@@ -215,7 +215,8 @@ def test_html_is_short_for_an_output_file(flowai: Flowai, project: SampleProject
 
 def test_runs_of_a_suite_without_a_registry_are_listed(place: Path, command: Callable[..., Ran]) -> None:
     (place / "promptfooconfig.yaml").write_text(
-        "prompts: ['say {{word}}']\nproviders: [echo]\ntests: [{vars: {word: hi}, assert: [{type: contains, value: hi}]}]\n"
+        "prompts: ['say {{word}}']\nproviders: [echo]\n"
+        "tests: [{vars: {word: hi}, assert: [{type: contains, value: hi}]}]\n"
     )
     assert command("runs", "list").code == 3
     assert command("eval").code == 0
