@@ -20,7 +20,7 @@ from flowai.evals.gates.rates import rate_check
 from flowai.evals.reports import Gate
 from flowai.statistics import clopper_pearson, wilson
 from flowai.statistics.beta import binomial_cdf
-from flowai.statistics.paired import PairedTrials
+from flowai.statistics.paired_trials import PairedTrials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -22,6 +22,7 @@ HEAVY = {
     "pandas",
     "duckdb",
     "numpy",
+    "jinja2",
     "jsonschema",
     "asyncio",
     "yaml",
@@ -91,6 +92,12 @@ def test_calls_over_openai_s_protocol_load_no_litellm(arguments: list[str], tmp_
         found = loaded([word.replace("BASE_URL", provider.base_url) for word in arguments], project.root)
     assert "aiohttp" in found, "models were called"
     assert not found & LITELLM
+
+
+def test_an_eval_without_templates_or_a_baseline_loads_neither_their_engine_nor_arrays(tmp_path: Path) -> None:
+    with ScriptedProvider() as provider:
+        project = make_project(tmp_path, provider.base_url)
+        assert not loaded(["eval"], project.root) & {"jinja2", "numpy"}
 
 
 def test_a_model_that_asks_for_it_is_called_through_litellm(tmp_path: Path) -> None:

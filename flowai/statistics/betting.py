@@ -12,14 +12,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from flowai.statistics.intervals import Interval
 from flowai.statistics.mixture import log_mixture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
 STAKES = (0.03, 0.06, 0.12, 0.24, 0.48, 0.8)
@@ -54,6 +53,8 @@ def betting_interval(values: Sequence[float], *, low: float, high: float, alpha:
     """Return the interval of a mean at any stopping time; each side errs with probability at most `alpha`."""
     if not values:
         return Interval(estimate=None, low=low, high=high)
+    import numpy as np  # a run that is not compared needs no arrays
+
     array = np.array(values)
     below = _bound(array, low, high, alpha)
     above = _bound(-array, -high, -low, alpha)
@@ -62,6 +63,8 @@ def betting_interval(values: Sequence[float], *, low: float, high: float, alpha:
 
 def _bound(values: NDArray[np.float64], low: float, high: float, alpha: float) -> float:
     """Return the largest claimed mean that the evidence at the end refutes; `low` if there is none."""
+    import numpy as np
+
     refuted, kept = low, high
     for _ in range(_STEPS):
         claimed = (refuted + kept) / 2

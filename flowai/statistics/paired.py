@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flowai.statistics.beta import binomial_cdf
+from flowai.statistics.paired_trials import PairedTrials
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,21 +29,6 @@ SCORE_BITS = 0.125
 MIN_P_VALUE = 1e-12
 """Smaller ones are below the rounding error of a Fourier transform."""
 _SEED = 20_251
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PairedTrials:
-    """Results of one case on both sides, 0 to 1 each."""
-
-    before: tuple[float, ...]
-    """The baseline's trials; at least one."""
-    after: tuple[float, ...]
-    """The candidate's trials; at least one."""
-
-    @property
-    def difference(self) -> float:
-        """Mean of the candidate's trials minus mean of the baseline's, -1 to 1."""
-        return math.fsum(self.after) / len(self.after) - math.fsum(self.before) / len(self.before)
 
 
 def mcnemar_p(lost: int, gained: int) -> float:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from flowai.statistics import bounded_mean_interval, holm
 from flowai.statistics.betting import MeanEvidence, betting_interval
-from flowai.statistics.paired import PairedTrials, broken_case_p, mcnemar_p, trial_exchange_p, worse_p
+from flowai.statistics.paired import broken_case_p, mcnemar_p, trial_exchange_p, worse_p
+from flowai.statistics.paired_trials import PairedTrials
 
 BITS = st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=3).map(tuple)
 PAIRS = st.lists(st.builds(PairedTrials, before=BITS, after=BITS), max_size=5)

@@ -10,7 +10,7 @@ from flowai.evals.gates.early_evidence import EarlyEvidence
 from flowai.evals.gates.sample_needs import alpha_of, full_run_alpha, margin_of, needed_count
 from flowai.evals.reports.gate_records import PairedComparison
 from flowai.statistics import Interval, bounded_mean_interval
-from flowai.statistics.paired import PairedTrials, broken_case_p, worse_p
+from flowai.statistics.paired_trials import PairedTrials
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -131,6 +131,8 @@ def compare_pairs(
 
 
 def _p_value(pairs: Sequence[CasePair]) -> tuple[float, str]:
+    from flowai.statistics.paired import broken_case_p, worse_p  # numpy, which a run alone needs not
+
     p_first = worse_p([pair.first for pair in pairs])
     is_lower = math.fsum(pair.first.difference for pair in pairs) < 0
     again = [pair.again for pair in pairs if pair.again is not None]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from flowai.evals.gates.rates import below_p, rate_values
 from flowai.evals.reports.gate_records import SliceResult
 from flowai.statistics import bounded_mean_interval, holm
-from flowai.statistics.paired import PairedTrials, worse_p
+from flowai.statistics.paired_trials import PairedTrials
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,10 +53,16 @@ def slice_results(
     for name, cases in sorted(members.items()):
         values = rate_values([result for case in cases for result in by_case[case]], gate)
         joined = [_join(paired[case]) for case in cases if case in paired]
-        p_value = worse_p(joined) if pairs else below_p(values, gate.pass_rate) if gate.pass_rate is not None else 1.0
+        p_value = _worse_p(joined) if pairs else below_p(values, gate.pass_rate) if gate.pass_rate is not None else 1.0
         slices.append(_Slice(name=name, values=values, pairs=joined, p_value=p_value))
     adjusted = holm([item.p_value for item in slices])
     return [_result(suite, item, p_value, alpha) for item, p_value in zip(slices, adjusted, strict=True)]
+
+
+def _worse_p(pairs: Sequence[PairedTrials]) -> float:
+    from flowai.statistics.paired import worse_p  # numpy, which a run alone needs not
+
+    return worse_p(pairs)
 
 
 def _join(pairs: Sequence[CasePair]) -> PairedTrials:

@@ -25,6 +25,7 @@ from flowai.evals.templates.script_values import (
     number_of,
     to_text,
 )
+from flowai.evals.templates.tags import TemplateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,40 +37,10 @@ MAX_ITERATIONS = 100_000
 """Rounds of all loops of one rendering."""
 MAX_POWER_BITS = 4_096
 
-_TAGS = re.compile(r"\{[{%#]")
 _TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _QUOTED = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""", re.DOTALL)
 _RAW = re.compile(r"(\{%-?\s*(?:raw|verbatim)\s*-?%\}.*?\{%-?\s*end(?:raw|verbatim)\s*-?%\})", re.DOTALL)
-_PARTIAL = re.compile(r"(\{%[^%]*$|\{\{[^}]*$|\{#[^#]*$)", re.MULTILINE)
 _rounds: ContextVar[list[int]] = ContextVar("rounds")
-
-
-class TemplateError(Exception):
-    """A template cannot be read or rendered.
-
-    Args:
-        what: the problem.
-        line: line of the template, from 1; None if it is not known.
-    """
-
-    def __init__(self, what: str, *, line: int | None = None) -> None:
-        super().__init__(what)
-        self.what = what
-        self.line = line
-
-
-def has_tags(source: str) -> bool:
-    """Return whether a text has anything to render."""
-    return _TAGS.search(source) is not None
-
-
-def protect_partial(source: str) -> str:
-    """Return a template as plain text if one of its lines ends inside a tag, as promptfoo does."""
-    if _PARTIAL.search(source) is None or (
-        re.search(r"\{%\s*raw\s*%\}", source) and re.search(r"\{%\s*endraw\s*%\}", source)
-    ):
-        return source
-    return f"{{% raw %}}{source}{{% endraw %}}"
 
 
 def render(
@@ -79,19 +50,7 @@ def render(
     env: Mapping[str, str] | None = None,
     filters: Mapping[str, Callable[..., Any]] | None = None,
 ) -> str:
-    """Render a template with JSON values; an undefined variable is empty.
-
-    Args:
-        source: the template.
-        variables: the values by name.
-        env: variables of the environment, `env.NAME` in the template.
-        filters: more filters by name.
-
-    Raises:
-        TemplateError: wrong syntax, an unknown filter, or a limit was passed.
-    """
-    if not has_tags(source):
-        return source
+    """Render a template that has tags; see `rendering.render`."""
     token = _rounds.set([0])
     try:
         template = _compiled(source) if not filters else _environment(filters).from_string(_translate(source))
@@ -119,9 +78,7 @@ def _bounded(chunks: Iterable[str]) -> Iterator[str]:
 
 @lru_cache(maxsize=512)
 def root_names(source: str) -> frozenset[str]:
-    """Return the names of the variables that a template reads; none if its syntax is wrong."""
-    if not has_tags(source):
-        return frozenset()
+    """Return the names of the variables that a template with tags reads; none if its syntax is wrong."""
     try:
         return frozenset(meta.find_undeclared_variables(_environment().parse(_translate(source))))
     except (JinjaError, RecursionError, SyntaxError):
