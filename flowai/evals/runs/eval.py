@@ -93,7 +93,12 @@ def _recorded_answers(workspace: Workspace, options: EvalOptions) -> RecordedAns
 
 def _load_context(workspace: Workspace, options: EvalOptions) -> LoadContext:
     run_code = CaseGenerator(workspace).run if options.runs_code else None
-    return LoadContext(environ=workspace.environ, allows_network=options.allows_net, run_code=run_code)
+    return LoadContext(
+        environ=workspace.environ,
+        allows_network=options.allows_net,
+        run_code=run_code,
+        replaces_models=bool(options.models),
+    )
 
 
 def _plan(workspace: Workspace, options: EvalOptions) -> tuple[Workspace, TrialPlan]:

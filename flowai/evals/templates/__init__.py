@@ -1,10 +1,18 @@
 """Templates of suites in Nunjucks' syntax, rendered in a sandbox."""
 
-from flowai.evals.templates.nunjucks import TemplateError, has_tags, protect_partial, render, root_names
+from flowai.evals.templates.nunjucks import (
+    MalformedTemplateError,
+    TemplateError,
+    has_tags,
+    protect_partial,
+    render,
+    root_names,
+)
 from flowai.evals.templates.references import resolve_references
 from flowai.evals.templates.script_values import to_json, to_text
 
 __all__ = [
+    "MalformedTemplateError",
     "TemplateError",
     "has_tags",
     "protect_partial",

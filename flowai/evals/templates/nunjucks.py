@@ -58,6 +58,10 @@ class TemplateError(Exception):
         self.line = line
 
 
+class MalformedTemplateError(TemplateError):
+    """The syntax of a template is wrong, or it names an unknown filter."""
+
+
 def has_tags(source: str) -> bool:
     """Return whether a text has anything to render."""
     return _TAGS.search(source) is not None
@@ -99,7 +103,7 @@ def render(
     except TemplateError:
         raise
     except TemplateSyntaxError as error:
-        raise TemplateError(f"wrong syntax: {error.message}", line=error.lineno) from None
+        raise MalformedTemplateError(f"wrong syntax: {error.message}", line=error.lineno) from None
     except RecursionError:
         raise TemplateError("nested too deeply") from None
     except (JinjaError, ArithmeticError, LookupError, SyntaxError, TypeError, ValueError, MemoryError) as error:
