@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-latest test-services test-semantic test-consumers check docs bench bench-verdict bench-chaos record lock clean
+.PHONY: help demo test test-fast test-latest test-services test-semantic test-consumers check docs bench bench-verdict bench-gate bench-chaos record lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -104,6 +104,9 @@ bench: $(VENV)/.installed-dev ## measure beside other tools; writes benchmarks/r
 
 bench-verdict: $(VENV)/.installed-dev ## measure how often verdicts are wrong, and how soon right (about an hour)
 	$(BIN)/python benchmarks/run.py verdict_simulation
+
+bench-gate: $(VENV)/.installed-dev ## measure how often the gate of an evaluation is wrong (some minutes)
+	$(BIN)/python benchmarks/run.py gate_statistics
 
 bench-chaos: $(VENV)/.installed-dev ## measure a fleet under faults: late calls, lost events, blame (about an hour)
 	$(BIN)/python benchmarks/run.py chaos

@@ -65,6 +65,26 @@ PARTS = (
         "Targets: wall at most 2.0x the ideal and 0.25x the bare loop, CPU 0.2x; at most 100 MB; each tool slower.",
     ),
     (
+        "Memory by the number of cases",
+        "eval_memory",
+        "Target: 100,000 cases replayed in at most 300 MB.",
+    ),
+    (
+        "An evaluation that is killed",
+        "resume_killed",
+        "Targets: every report equal, 0 lost trials, at most the 50 calls in flight repeated.",
+    ),
+    (
+        "The compare page",
+        "compare_page",
+        "Targets: at most 5 MB per 1,000 cases; filters 10,000 rows in at most 100 ms.",
+    ),
+    (
+        "The gate's statistics",
+        "gate_statistics",
+        "Targets at alpha 0.01: A/A worse in at most 1 %, -5 points found in 95 %; see `docs/explanation/gate.md`.",
+    ),
+    (
         "The verdict's statistics",
         "verdict_simulation",
         "Targets: false rollbacks and false promotions at most 5 %; see `docs/explanation/verdicts.md`.",

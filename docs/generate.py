@@ -312,10 +312,19 @@ def _feature_names(features: frozenset[str]) -> str:
     return ", ".join(f"`{name}`" for name in sorted(names)) or "-"
 
 
+def gate_simulation() -> str:
+    """Return the table of the gate's simulated results, as the benchmark wrote it."""
+    return _benchmark_table("The gate's statistics")
+
+
 def verdict_simulation() -> str:
     """Return the table of simulated verdicts, as the benchmark wrote it."""
+    return _benchmark_table("The verdict's statistics")
+
+
+def _benchmark_table(title: str) -> str:
     results = (ROOT / "benchmarks" / "results.md").read_text(encoding="utf-8")
-    section = results.split("## The verdict's statistics\n", 1)[1].split("\n## ", 1)[0]
+    section = results.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
     return "\n".join(line for line in section.splitlines() if line.startswith("|"))
 
 
@@ -333,6 +342,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "report-fields": report_fields,
     "python-api": python_api,
     "package-graph": package_graph,
+    "gate-simulation": gate_simulation,
     "verdict-simulation": verdict_simulation,
 }
 

@@ -12,6 +12,7 @@ FlowaiError                     70  never raised directly
 │   ├── MissingKeyError          3  a model needs an environment variable that is not set
 │   └── RecordingMissError       3  replay: the request was never recorded
 ├── InfrastructureError          4  this machine or a service failed: disk full, port in use, no server
+│   ├── FileWriteError           4  a file cannot be written: disk full, read-only
 │   ├── BudgetError              4  a call would cost more than its feature may spend
 │   └── CallError                4  a provider failed; carries provider, model, status and whether a retry may succeed
 │       ├── RateLimitedError     4  429, or the provider's equivalent
@@ -174,6 +175,10 @@ class InfrastructureError(FlowaiError):
     """This machine or a service failed: disk full, a server that did not start, a provider that is down."""
 
     exit_code = ExitCode.INFRASTRUCTURE
+
+
+class FileWriteError(InfrastructureError):
+    """A file cannot be written: the disk is full, or the directory read-only or none at all."""
 
 
 class BudgetError(InfrastructureError):

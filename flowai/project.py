@@ -137,6 +137,14 @@ class Project:
     def _base_of(self, path: Path) -> Path:
         return self.root if path.is_relative_to(self.root) else self.readable or self.root
 
+    def from_folder(self, text: str, folder: Path) -> str:
+        """Return a path, typed in a folder, as a path from the root; unchanged if no file or prompt of it is there."""
+        path = folder / text
+        for found in (path, path.with_name(f"{path.name}.prompt")):
+            if found.exists() and found.resolve().is_relative_to(self.root):
+                return path.resolve().relative_to(self.root).as_posix()
+        return text
+
     def inside(self, text: str, *, base: Path | None = None) -> Path:
         """Resolve a path, links included, and refuse one that leaves the project.
 

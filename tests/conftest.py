@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support.chromium import browsing, find_chromium
 from support.slow_tests import is_slow
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
+
+    from support.chromium import Browser
 
 # a busy machine is no failure: nothing here is judged by the time it takes
 settings.register_profile("flowai", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -29,6 +32,20 @@ def shared_data() -> Path:
         if data.is_dir():
             return data
     pytest.skip("public test data (shared/data beside the checkout) is not here")
+
+
+@pytest.fixture(scope="session")
+def browser_program() -> str:
+    program = find_chromium()
+    if program is None:
+        pytest.skip("no Chromium here: install Debian's package of that name")
+    return program
+
+
+@pytest.fixture
+def browser(browser_program: str) -> Iterator[Browser]:
+    with browsing(browser_program) as found:
+        yield found
 
 
 def pytest_configure() -> None:

@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from flowai.cli.command_group import COMMAND_GROUPS
+from flowai.cli.command_group import COMMAND_GROUPS, module_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -28,15 +28,12 @@ def top_level(file: Path) -> set[str]:
 
 def test_every_module_of_a_command_is_one_of_the_command_line() -> None:
     folder = ROOT / "flowai" / "cli" / "commands"
-    modules = {file.stem for file in folder.glob("*.py") if top_level(file) & {"command", "app"}}
-    named = {name.replace("-", "_") for names in COMMAND_GROUPS.values() for name in names}
-    groups = "".join((folder / f"{module}.py").read_text(encoding="utf-8") for module in named)
-    assert named <= modules
-    assert {
-        module
-        for module in modules - named
-        if not re.search(rf"from flowai\.cli\.commands import .*\b{module}\b", groups)
-    } == set()
+    modules = {
+        f"flowai.cli.commands.{file.parent.name}.{file.stem}"
+        for file in folder.glob("*/*.py")
+        if top_level(file) & {"command", "app"}
+    }
+    assert {module_of(name) for names in COMMAND_GROUPS.values() for name in names} == modules
 
 
 def test_every_benchmark_is_run() -> None:

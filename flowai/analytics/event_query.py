@@ -21,13 +21,16 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 
-MEMORY_LIMIT = "104MB"
+MEMORY_LIMIT = "80MB"
 """Limit of DuckDB's memory; the rest spills to a temporary directory. The process itself needs about 90 MB."""
 
 JSON_MEMORY_LIMIT = "256MB"
 """The same where there is JSONL: its reader needs 32 MB per thread."""
 
 _ROWS_AT_ONCE = 2_000
+
+_ROW_BITS = 40
+"""Bits of a line's number that are its row in its file; the others are the file."""
 
 CLOCK_SKEW_S = 300
 """Another machine's clock may be ahead of ours by this much before its events count as from the future."""
@@ -47,6 +50,20 @@ class TimeRange:
     """Microseconds since 1970, excluded."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DerivedColumn:
+    """Column computed from columns of a line that need not be kept; of JSONL it is computed while the file is read."""
+
+    name: str
+    expression: str
+    """SQL over the sources; never NULL for a flag."""
+    sources: tuple[str, ...]
+    sql_type: str
+    is_flag: bool = False
+    """Whether it is a condition on long columns that holds for few lines: `Log.flag_sql` is its value. Parquet is read
+    once for it, not in every query."""
+
+
 class Log:
     """An open event log. Its table `lines` has the requested columns, `at` and `at_us`."""
 
@@ -54,6 +71,10 @@ class Log:
         self._connection = connection
         self.has_parquet = has_parquet
         """Some lines are in Parquet, where a condition on a single column is checked before others are decoded."""
+
+    def flag_sql(self, name: str) -> str:
+        """Return SQL over `lines` for a flag."""
+        return f"coalesce({name}, line IN (SELECT line FROM flagged_{name}))" if self.has_parquet else name  # noqa: S608 - names of ours
 
     def fetch(self, query: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Run a query and return its rows; an unreadable log or a full disk to spill to is an InfrastructureError."""
@@ -84,7 +105,9 @@ def _reading() -> Iterator[None]:
 
 
 @contextmanager
-def open_log(directories: Path | Sequence[Path], columns: Sequence[str], time_range: TimeRange) -> Iterator[Log]:
+def open_log(
+    directories: Path | Sequence[Path], columns: Sequence[str | DerivedColumn], time_range: TimeRange
+) -> Iterator[Log]:
     """Open an event log over one directory, or several that form one log; missing ones hold no lines.
 
     JSONL is read once, into a table; Parquet is not copied. A line that is not JSON becomes a row without a `kind`; a
@@ -93,7 +116,6 @@ def open_log(directories: Path | Sequence[Path], columns: Sequence[str], time_ra
     """
     import duckdb
 
-    column_names = tuple(dict.fromkeys((*_REQUIRED_COLUMNS, *columns)))
     places = _places(directories)
     with hold_read_lock(places), tempfile.TemporaryDirectory(prefix="flowai-") as spill:
         files = _files(places, time_range)
@@ -114,34 +136,50 @@ def open_log(directories: Path | Sequence[Path], columns: Sequence[str], time_ra
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute("SET enable_progress_bar = false")  # the bar would be drawn on stdout, into the JSON
             log = Log(connection, has_parquet=bool(files.parquet))
-            _make_lines(log, files, column_names, time_range)
+            _make_lines(log, files, columns, time_range)
             yield log
         finally:
             connection.close()
 
 
-def _make_lines(log: Log, files: LogFiles, column_names: tuple[str, ...], time_range: TimeRange) -> None:
+def _make_lines(log: Log, files: LogFiles, requested: Sequence[str | DerivedColumn], time_range: TimeRange) -> None:
+    derived = [column for column in requested if isinstance(column, DerivedColumn)]
+    kept = dict.fromkeys((*_REQUIRED_COLUMNS, *(column for column in requested if isinstance(column, str)), "at"))
+    read = tuple(dict.fromkeys((*kept, *(source for column in derived for source in column.sources))))
     first, last = moment(max(time_range.since_us, 0)), moment(time_range.until_us - 1)
     inside = f'"at" IS NULL OR "at" BETWEEN {first} AND {last}'
     types = columns()
-    empty = ", ".join(f'NULL::{types[name]} AS "{name}"' for name in (*column_names, "at"))
-    names = ", ".join(f'"{name}"' for name in (*column_names, "at"))
-    log.fetch(f"CREATE TEMP TABLE json_lines AS SELECT {empty} LIMIT 0")
+    names = ", ".join(f'"{name}"' for name in kept)
+    values = ", ".join([names, *(f"{column.expression} AS {column.name}" for column in derived)])
+    empty = [f'NULL::{types[name]} AS "{name}"' for name in kept]
+    empty += [f"NULL::{column.sql_type} AS {column.name}" for column in derived]
+    log.fetch(f"CREATE TEMP TABLE json_lines AS SELECT {', '.join(empty)} LIMIT 0")
     if files.lines:
-        typed = ", ".join(f"'{name}': '{types[name]}'" for name in (*column_names, "at"))
+        typed = ", ".join(f"'{name}': '{types[name]}'" for name in read)
         source = (
             f"read_json({_literals(files.lines)}, format = 'newline_delimited', ignore_errors = true, "
             f"hive_partitioning = false, columns = {{{typed}}})"
         )
-        log.fetch(f"INSERT INTO json_lines SELECT {names} FROM {source} WHERE kind IS NULL OR {inside}")  # noqa: S608 - quoted above
-    parts = [f"SELECT {names} FROM json_lines"]  # noqa: S608 - names of ours
+        log.fetch(f"INSERT INTO json_lines SELECT {values} FROM {source} WHERE kind IS NULL OR {inside}")  # noqa: S608 - quoted above
+    parts = ["SELECT *, NULL::BIGINT AS line FROM json_lines"]
     if files.parquet:
         source = f"read_parquet({_literals(files.parquet)}, union_by_name = true, hive_partitioning = false)"
         described = log.fetch(f"DESCRIBE SELECT * FROM {source}")  # noqa: S608 - quoted above
         types_in_file = {row[0]: _TYPE_NAMES.get(row[1], row[1]) for row in described}
-        cast = ", ".join(_cast(name, types_in_file) for name in (*column_names, "at"))
+        cast = ", ".join(_cast(name, types_in_file) for name in read)
+        line = f"(file_index::BIGINT << {_ROW_BITS}) + file_row_number AS line"
         # a condition on the column itself, where its type is right: row groups of other days are not even read
-        parts.append(f"SELECT * FROM (SELECT {cast} FROM {source}) WHERE {inside}")  # noqa: S608 - as above
+        lines = f"(SELECT {cast}, {line} FROM {source}) WHERE ({inside})"  # noqa: S608 - as above
+        for column in derived:
+            if column.is_flag:
+                log.fetch(
+                    f"CREATE TEMP TABLE flagged_{column.name} AS SELECT line FROM {lines} AND {column.expression}"  # noqa: S608 - as above
+                )
+        unknown = {column.name: "NULL::BOOLEAN" for column in derived if column.is_flag}
+        values = ", ".join(
+            [names, *(f"{unknown.get(column.name, column.expression)} AS {column.name}" for column in derived)]
+        )
+        parts.append(f"SELECT {values}, line FROM {lines}")  # noqa: S608 - as above
     log.fetch(f'CREATE TEMP VIEW lines AS SELECT *, epoch_us("at") AS at_us FROM ({" UNION ALL ".join(parts)})')  # noqa: S608 - as above
 
 

@@ -10,13 +10,18 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from flowai import __version__
-from flowai.cli import console
+from flowai.cli import console, streams
 from flowai.cli.command_group import CommandGroup
 from flowai.cli.help_format import examples
-from flowai.errors import ExitCode, FlowaiError, InterruptedRunError, UsageError
+from flowai.errors import ExitCode, FlowaiError, InfrastructureError, InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+ENDLESS_COMMANDS = frozenset({"ask", "serve", "watch"})
+"""Commands that end when the reader of their output is gone; the others finish their work."""
+DECIDING_COMMANDS = frozenset({"canary-report", "eval", "experiment", "release", "rollback", "smoke"})
+"""Commands whose exit status is a decision or tells of a change: it is the same when their output is lost."""
 
 DEBUG_FLAG = "--debug"  # removed before parsing: allowed at every position
 
@@ -58,7 +63,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         import warnings
 
         warnings.simplefilter("ignore")  # libraries' advice to programmers; -W and PYTHONWARNINGS still show it
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    given = sys.argv[1:] if arguments is None else arguments
+    streams.install(stops=_name_of(given) in ENDLESS_COMMANDS or not {"--watch", "-w"}.isdisjoint(given))
+    code = run(given)
+    sys.stdout.flush()
+    problem = streams.lost_output()
+    if problem is not None and code == ExitCode.DONE and _name_of(given) not in DECIDING_COMMANDS:
+        console.print_error(
+            InfrastructureError(f"stdout cannot be written: {problem}", hint="the output is incomplete")
+        )
+        code = ExitCode.INFRASTRUCTURE
+    sys.exit(code)
+
+
+def _name_of(arguments: Sequence[str]) -> str | None:
+    """Return the name of the command that the arguments begin with."""
+    return next((argument for argument in arguments if not argument.startswith("-")), None)
 
 
 def run(arguments: Sequence[str]) -> int:

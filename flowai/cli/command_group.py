@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 # in the order of the help; a module has `command` and `EXAMPLES`, or `app` if it is a group
 COMMAND_GROUPS = {
-    "Evaluate": ("eval", "smoke"),
+    "Evaluate": ("eval", "smoke", "runs", "import"),
     "Release": ("models", "release", "simulate", "canary-report", "rollback", "experiment"),
     "Run": ("serve", "ask", "calls", "providers", "watch", "metrics"),
     "Learn": ("postmortem", "finetune"),
@@ -36,7 +37,7 @@ class Commands(Mapping[str, Any]):
         if name not in self._built:
             if name not in iter(self):
                 raise KeyError(name)
-            self._built[name] = _build(name, import_module(f"flowai.cli.commands.{name.replace('-', '_')}"))
+            self._built[name] = _build(name, import_module(module_of(name)))
         return self._built[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -64,6 +65,13 @@ class CommandGroup(TyperGroup):
         write_examples(formatter, self.epilog)
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(code.value), code.meaning) for code in ExitCode])
+
+
+def module_of(name: str) -> str:
+    """Return the module that defines a command: a package per group of the help, a module per command."""
+    group = next(title for title, names in COMMAND_GROUPS.items() if name in names).lower()
+    module = f"{name}_" if keyword.iskeyword(name) else name.replace("-", "_")
+    return f"flowai.cli.commands.{group}.{module}"
 
 
 def _build(name: str, module: Any) -> Any:  # noqa: ANN401 - a module; as above

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from flowai.project import Project
     from flowai.workspace.workspace import CommandContext
 
+_WORKFLOW_COMMAND = re.compile(r"^(?=\s*::)", re.MULTILINE)
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 
@@ -67,9 +68,28 @@ def discard_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def is_github() -> bool:
+    """Return whether the process runs in GitHub Actions, which reads commands in its output."""
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
 def print_line(text: str = "") -> None:
     """Print a line to stdout, control characters escaped."""
+    sys.stdout.write(f"{_shown(text)}\n")
+
+
+def print_workflow_command(text: str) -> None:
+    """Print a command that GitHub Actions runs; its values are escaped already."""
     sys.stdout.write(f"{visible(text)}\n")
+
+
+def _shown(text: str) -> str:
+    """Return a text with control characters escaped, and in GitHub Actions without commands of its own.
+
+    Source: github.com/actions/runner, ActionCommand.cs: `::` after white space, and `##[` anywhere, begin a command.
+    """
+    safe = visible(text)
+    return _WORKFLOW_COMMAND.sub("\\\\", safe).replace("##[", "#\\#[") if is_github() else safe
 
 
 def print_json(document: object) -> None:
@@ -88,7 +108,8 @@ def print_json_parts(parts: Iterable[bytes]) -> None:
 
 def escape_json(text: str) -> str:
     """Return the same JSON with characters that JSON allows but that move a cursor or reverse a line as escapes."""
-    return _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    safe = text.replace("##[", "#\\u0023[") if is_github() else text
+    return _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", safe)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -118,7 +139,7 @@ def stderr() -> Console:
 
 def print_progress_line(text: str) -> None:
     """Print a line to stderr, control characters escaped."""
-    sys.stderr.write(f"{visible(text)}\n")
+    sys.stderr.write(f"{_shown(text)}\n")
     sys.stderr.flush()
 
 
@@ -156,15 +177,17 @@ _COLOURS = {
     "INVALID": "yellow",
 }
 """First words of result lines and their colours; the word alone is enough to understand the line."""
+_ENDS = ("", " ", ".", ",", ":", ";")
 
 
 def print_styled(line: str) -> None:
     """Print a line; colour its first word on a terminal if it is a result, unless NO_COLOR is set."""
-    mark = next((word for word in sorted(_COLOURS, key=len, reverse=True) if line.startswith(word)), None)
+    words = sorted(_COLOURS, key=len, reverse=True)
+    mark = next((word for word in words if line.startswith(word) and line[len(word) : len(word) + 1] in _ENDS), None)
     if mark is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ:
         from typer import style
 
-        sys.stdout.write(f"{style(mark, fg=_COLOURS[mark], bold=True)}{visible(line[len(mark) :])}\n")
+        sys.stdout.write(f"{style(mark, fg=_COLOURS[mark], bold=True)}{_shown(line[len(mark) :])}\n")
     else:
         print_line(line)
 
@@ -173,9 +196,9 @@ def print_error(error: FlowaiError) -> None:
     """Print an error and its hint to stderr, secrets redacted."""
     from flowai.redaction import redact
 
-    sys.stderr.write(f"error: {visible(redact(str(error)))}\n")
+    sys.stderr.write(f"error: {_shown(redact(str(error)))}\n")
     if error.hint:
-        sys.stderr.write(f"hint: {visible(redact(error.hint))}\n")
+        sys.stderr.write(f"hint: {_shown(redact(error.hint))}\n")
     sys.stderr.flush()
 
 
@@ -185,5 +208,5 @@ def print_traceback(error: BaseException) -> None:
 
     from flowai.redaction import redact
 
-    sys.stderr.write(visible(redact("".join(traceback.format_exception(error)))))
+    sys.stderr.write(_shown(redact("".join(traceback.format_exception(error)))))
     sys.stderr.flush()

@@ -23,6 +23,10 @@ Outputs = Annotated[
         help="Also write the report to this .json, .md, .xml or .html file. Repeatable.",
     ),
 ]
+Comment = Annotated[
+    Path | None,
+    typer.Option("--comment", metavar="FILE", help="Also write a short report to this file, as a comment in Markdown."),
+]
 PageOutputs = Annotated[
     list[str] | None,
     typer.Option(

@@ -2,45 +2,79 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from flowai.evals.reports.tables import OUTCOME_WORDS, VERDICT_WORDS
+from flowai.cli.failure_view import failure_lines
+from flowai.cli.gate_view import gate_lines
+from flowai.evals.reports.tables import VERDICT_WORDS
 from flowai.rendering import formatting
 from flowai.rendering.markdown import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from flowai.evals.reports import Changes, GateCheck, Report, Totals, Trial
+    from flowai.evals.reports import Changes, GateCheck, Report, Totals
 
 _GAP = "     "
-MAX_SHOWN_COUNT = 20
-SMALL_RUN_COUNT = 10
+MAX_LIMIT_COUNT = 3
+_HEAD_DROP_ORDER = (2, 5, 3)
+"""Columns that are left out on a narrow terminal, the least important first: suite, p95, cases."""
 
 
-def head_lines(report: Report) -> Iterator[str]:
+def report_lines(report: Report, *, again: str, place: str, width: int | None) -> Iterator[str]:
+    """Yield the screen of a report; its last line is the verdict.
+
+    Args:
+        report: a finished run.
+        again: command that retries the errors.
+        place: the report's files.
+        width: characters of a line; None for any number.
+    """
+    yield from head_lines(report, width)
+    yield from figure_lines(report.totals, report.elapsed_s, width)
+    failures = list(failure_lines(report.trials, again=again, width=width))
+    yield from ["", *failures] if failures else []
+    for changes in (report.changes, *report.against_baseline):
+        if changes is not None:
+            yield from formatting.wrapped(change_line(changes), width)
+    for line in gate_lines(report):
+        yield from formatting.wrapped(line, width)
+    yield from verdict_lines(report, place, width)
+
+
+def head_lines(report: Report, width: int | None) -> Iterator[str]:
     """Yield a line for each prompt on each model; with its own figures if there are several."""
     prompts = {prompt.id: f"{prompt.id} @{prompt.hash[:6]} ({prompt.state})" for prompt in report.prompts}
+    cases = {(trial.suite, trial.prompt, trial.model, trial.case) for trial in report.trials}
+    case_counts = Counter(case[:3] for case in cases)
     rows = []
     for group in report.groups:
         totals = group.totals
-        row = [prompts[group.prompt], group.model, group.suite, formatting.count(totals.trial_count, "case")]
+        case_count = case_counts[group.suite, group.prompt, group.model]
+        row = [prompts[group.prompt], group.model, group.suite, formatting.count(case_count, "case")]
         if len(report.groups) > 1:
             row.append(f"{totals.pass_count}/{totals.pass_count + totals.fail_count} pass")
             row.append(f"p95 {formatting.duration(totals.latency.p95_ms)}")
         rows.append(row)
-    yield from formatting.aligned(rows, gap="   ")
+    if rows:
+        drop_order = [column for column in _HEAD_DROP_ORDER if column < len(rows[0])]
+        yield from formatting.aligned(formatting.without_columns(rows, drop_order, width, gap="   "), gap="   ")
 
 
-def figure_lines(totals: Totals, elapsed_s: float) -> Iterator[str]:
-    """Yield the totals in two lines."""
+def figure_lines(totals: Totals, elapsed_s: float, width: int | None) -> Iterator[str]:
+    """Yield the totals in two lines, more on a narrow terminal."""
     outcomes = f"pass {totals.pass_count}  fail {totals.fail_count}  error {totals.error_count}"
     rate = f"pass rate {totals.pass_count}/{totals.pass_count + totals.fail_count}"
     unpriced = f" + {totals.unpriced_count} unpriced" if totals.unpriced_count else ""
     cost = f"{formatting.dollars(totals.cost_usd)}{unpriced}"
-    yield _GAP.join(
-        (f"{outcomes}  unscored {totals.unscored_count}", rate, cost, formatting.duration(elapsed_s * 1000))
+    figures = (
+        f"{outcomes}  unscored {totals.unscored_count}",
+        rate,
+        cost,
+        formatting.duration(elapsed_s * 1000 if elapsed_s else None),
     )
+    yield from formatting.joined_lines(figures, width, gap=_GAP, indent="  ")
     latency, ttft = totals.latency, totals.ttft
     times = f"p50 {formatting.duration(latency.p50_ms)}  p95 {formatting.duration(latency.p95_ms)}"
     times += f"  TTFT p95 {formatting.duration(ttft.p95_ms)}"
@@ -49,47 +83,7 @@ def figure_lines(totals: Totals, elapsed_s: float) -> Iterator[str]:
     parts = [f"{totals.cached_count} cached, {totals.fresh_count} fresh: {times}"]
     if totals.json_promised_count:
         parts.append(f"JSON {totals.json_valid_count}/{totals.json_promised_count}")
-    yield _GAP.join(parts)
-
-
-def trial_lines(trials: Sequence[Trial], *, again: str) -> Iterator[str]:
-    """Yield a line per trial that did not pass, with place, reason and output; all trials of a small run.
-
-    Args:
-        trials: all trials.
-        again: command that retries the errors.
-    """
-    shown = [trial for trial in trials if trial.outcome != "pass" or len(trials) <= SMALL_RUN_COUNT]
-    several = len({(trial.prompt, trial.model) for trial in trials}) > 1
-    names = {trial.key: _name(trial, several=several) for trial in shown}
-    width = max(map(len, names.values()), default=0)
-    for trial in shown[:MAX_SHOWN_COUNT]:
-        word = OUTCOME_WORDS[trial.outcome]
-        time = f"{formatting.duration(trial.latency_ms):>8}"
-        parts = [f"{word:<5} {names[trial.key]:<{width}}", time, *_failure_reason(trial, again)]
-        yield "  ".join(parts).rstrip()
-        if trial.outcome in ("fail", "unscored") and trial.output is not None:
-            yield f"      {one_line(trial.output, 100) or '(empty answer)'}"
-    if len(shown) > MAX_SHOWN_COUNT:
-        yield f"... and {len(shown) - MAX_SHOWN_COUNT} more in the report"
-
-
-def _name(trial: Trial, *, several: bool) -> str:
-    """Name a trial: its case, and prompt and model if there are several."""
-    repeat = f" #{trial.repeat + 1}" if trial.repeat else ""
-    return f"{trial.case}{repeat} ({trial.prompt}, {trial.model})" if several else f"{trial.case}{repeat}"
-
-
-def _failure_reason(trial: Trial, again: str) -> Iterator[str]:
-    if trial.failure is not None:
-        yield one_line(trial.failure.message, 140)
-        if trial.outcome == "error":
-            yield f"again: {again}"
-        return
-    for check in trial.checks:
-        if check.passed is not True and check.weight > 0:
-            yield f"{check.place}  {one_line(check.reason, 120)}"
-            return
+    yield from formatting.joined_lines(parts, width, gap=_GAP, indent="  ")
 
 
 def change_line(changes: Changes) -> str:
@@ -102,11 +96,11 @@ def change_line(changes: Changes) -> str:
     return f"{against}: {', '.join(parts)}"
 
 
-def verdict_line(report: Report, place: str) -> str:
-    """Return the verdict, the unmet limits, and the path of the report."""
+def verdict_lines(report: Report, place: str, width: int | None) -> Iterator[str]:
+    """Yield the verdict, the unmet limits, and the path of the report."""
     unmet = [check for check in report.decision.checks if check.passed is not True]
-    parts = [VERDICT_WORDS[report.decision.verdict], *(_limit(check) for check in unmet[:3]), place]
-    return "  ".join(parts)
+    parts = [VERDICT_WORDS[report.decision.verdict], *(_limit(check) for check in unmet[:MAX_LIMIT_COUNT]), place]
+    yield from formatting.joined_lines(parts, width, gap="  ", indent="  ")
 
 
 def _limit(check: GateCheck) -> str:

@@ -74,12 +74,16 @@ class Comparison:
     def build(cls, counts: Counts, spec: ComparisonSpec, rules: DecisionRules, pair: ArmPair) -> Self:
         """Accumulate the evidence of all metrics."""
         means = {name: _means_by_stage(counts, spec, rules, pair, name) for name in spec.metrics}
+        calls_per_user = CallsPerUser(counts, pair)
         return cls(
             counts=counts,
             spec=spec,
             rules=rules,
             pair=pair,
-            worse={name: _evidence_of_harm(counts, spec, rules, pair, name, means[name]) for name in spec.metrics},
+            worse={
+                name: _evidence_of_harm(counts, spec, rules, pair, name, means[name], calls_per_user)
+                for name in spec.metrics
+            },
             means={(name, stage): one for name, series in means.items() for stage, one in enumerate(series)},
         )
 
@@ -133,7 +137,8 @@ class Comparison:
         counts, spec, rules, pair = self.counts.without(caller), self.spec, self.rules, self.pair
         is_mean = METRIC_KINDS[name].scale == "ratio"
         means = _means_by_stage(counts, spec, rules, pair, name) if is_mean else ()
-        return _evidence_of_harm(counts, spec, rules, pair, name, means).at(spec.now_us)[1]
+        calls_per_user = CallsPerUser(counts, pair)
+        return _evidence_of_harm(counts, spec, rules, pair, name, means, calls_per_user).at(spec.now_us)[1]
 
     def _promises_json(self) -> bool:
         calls = self.counts.calls.values()
@@ -201,6 +206,7 @@ def _evidence_of_harm(
     pair: ArmPair,
     name: Metric,
     means: Sequence[MeanSeries],
+    calls_per_user: CallsPerUser,
 ) -> EvidenceSeries:
     kind = METRIC_KINDS[name]
     if kind.scale == "ratio":
@@ -211,7 +217,7 @@ def _evidence_of_harm(
         counts.risks.get(name, []),
         pair,
         until_us=spec.now_us,
-        calls_per_user=CallsPerUser(counts, pair),
+        calls_per_user=calls_per_user,
         tolerated_ratio=rules.margins[name] if kind.has_ratio_margin else 1.0,
     )
 

@@ -49,9 +49,9 @@ def build_facts(log: Log, spec: ComparisonSpec, schedules: Mapping[str, Sampling
     arms = ", ".join(literal(side) for side in sorted(schedules)) or "''"
     columns = f"""
         hash(call_id) AS call, side::ENUM({arms}) AS side, stage::UTINYINT AS stage, coalesce(feature, '') AS feature,
-        at_us, known_us, coalesce(unit_hash, hash(call_id)) AS unit, unit_hash IS NOT NULL AS is_named, key, in_sample,
+        at_us, known_us, coalesce(unit_hash, hash(call_id)) AS unit, unit_hash IS NOT NULL AS is_named, in_sample,
         dropped_us, {CALLER_SQL} AS caller, counts, reaches AND counts AS is_judged,
-        CASE WHEN prompt_hash IS NOT NULL THEN hash(prompt_hash) END AS prompt,
+        prompt,
         {", ".join(f"{sql} AS {name}" for name, sql in _facts(counts).items())}
     """
     # one scan after the other: several at once do not fit into memory
@@ -82,7 +82,7 @@ def _scans(schedules: Mapping[str, SamplingSchedule]) -> list[str]:
         f'"at" < {first}',
         f'"at" >= {first} AND is_sticky IS DISTINCT FROM TRUE',
         *(
-            f'"at" >= {moment(begin_us)}{end} AND is_sticky AND (user_hash IS NULL OR hash(user_hash) >= {least})'
+            f'"at" >= {moment(begin_us)}{end} AND is_sticky AND (user_key IS NULL OR user_key >= {least})'
             for (least, begin_us), end in zip(cuts, ends, strict=True)
         ),
     ]
@@ -133,25 +133,26 @@ def is_repeated(log: Log) -> bool:
 
 
 def build_opinions(log: Log, spec: ComparisonSpec) -> None:
-    """Build the table `opinions`, judged calls with feedback and scores, once the time for these is over.
+    """Build the table `opinions`, judged calls with feedback or scores, once the time for these is over.
 
-    Of several the last one counts; of equal times the stronger one.
+    Of several the last one counts; of equal times the stronger one. Calls without any are in the table only if an
+    answer that was not saved counts, too.
     """
     is_known = f"at_us <= {spec.now_us} AND hash(call_id) IN (SELECT call FROM facts)"  # noqa: S608 - numbers of ours
+    join = "LEFT JOIN" if "save_rate" in spec.metrics else "JOIN"
     log.fetch(f"""
         CREATE OR REPLACE TEMP TABLE opinions AS
-        WITH given AS MATERIALIZED ({opinions_sql(is_known)}), ready AS (
-            SELECT call, side, stage, feature, unit, caller, dropped_us, at_us, error_rate AS has_failed,
-                greatest(facts.known_us, at_us + {spec.feedback_us}) AS known_us,
-                in_sample AND greatest(facts.known_us, at_us + {spec.feedback_us})
-                    < coalesce(dropped_us, {1 << 62}) AS in_sample
-            FROM facts WHERE is_judged
-        ), last AS (
+        WITH given AS MATERIALIZED ({opinions_sql(is_known)}), last AS (
             SELECT call, NOT {accepted_sql(LAST_FEEDBACK)} AS acceptance, coalesce({IS_SAVED}, FALSE) AS saved,
                 {LAST_SCORE} % 2 = 1 AS hallucination
-            FROM given JOIN ready USING (call) WHERE given_us < at_us + {spec.feedback_us} GROUP BY call
+            FROM given JOIN facts USING (call) WHERE is_judged AND given_us < at_us + {spec.feedback_us} GROUP BY call
+        ), ready AS (
+            SELECT side, stage, feature, unit, caller, dropped_us, error_rate AS has_failed, saved,
+                greatest(known_us, at_us + {spec.feedback_us}) AS known_us, in_sample, acceptance, hallucination
+            FROM facts {join} last USING (call) WHERE is_judged
         )
-        SELECT ready.*, acceptance, hallucination,
+        SELECT * EXCLUDE (has_failed, saved)
+            REPLACE (in_sample AND known_us < coalesce(dropped_us, {1 << 62}) AS in_sample),
             CASE WHEN NOT coalesce(has_failed, TRUE) THEN NOT coalesce(saved, FALSE) END AS save_rate
-        FROM ready LEFT JOIN last USING (call) WHERE ready.known_us < {spec.now_us}
+        FROM ready WHERE known_us < {spec.now_us}
     """)  # noqa: S608 - words and numbers of ours

@@ -39,14 +39,14 @@ MIN_RATE_MARGIN = 0.01
 METRIC_KINDS: Mapping[Metric, MetricKind] = {
     "error_rate": MetricKind(label="error rate", severity=12.0),
     "json_valid": MetricKind(label="valid JSON", severity=6.0, is_success=True),
-    "slow_calls": MetricKind(label="slow calls", severity=8.0),
+    "slow_calls": MetricKind(label="slow calls", severity=6.0),
     "latency": MetricKind(label="latency", severity=0.5, scale="ratio"),
     "slow_ttft": MetricKind(label="slow TTFT"),
     "ttft": MetricKind(label="TTFT", severity=2.0, scale="ratio"),
     "cost": MetricKind(label="cost", severity=2.0, scale="ratio"),
     "cancelled": MetricKind(label="cancelled calls", severity=0.5, has_ratio_margin=True),
     "degraded": MetricKind(label="degraded answers", severity=2.0, has_ratio_margin=True),
-    "acceptance": MetricKind(label="acceptance", severity=7.0, is_delayed=True, is_frequent=True, is_success=True),
+    "acceptance": MetricKind(label="acceptance", severity=9.0, is_delayed=True, is_frequent=True, is_success=True),
     "save_rate": MetricKind(label="save rate", severity=7.0, is_delayed=True, is_frequent=True, is_success=True),
     "hallucination": MetricKind(label="hallucination", severity=3.0, is_delayed=True),
 }

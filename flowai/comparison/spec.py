@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from flowai.analytics.event_query import CLOCK_SKEW_S, IS_CALL, TimeRange, literal, moment
+from flowai.analytics.event_query import CLOCK_SKEW_S, IS_CALL, DerivedColumn, TimeRange, literal, moment
 from flowai.comparison.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -13,29 +13,6 @@ if TYPE_CHECKING:
 
     from flowai.analytics.event_query import Log
     from flowai.analytics.records import Metric
-
-COLUMNS = (
-    "user_hash",
-    "session",
-    "caller_hash",
-    "feature",
-    "release",
-    "variant",
-    "experiment",
-    "arm",
-    "is_sticky",
-    "prompt_hash",
-    "requested_model",
-    "attempts",
-    "degraded",
-    "cache",
-    "cost_usd",
-    "ttft_ms",
-    "json_valid",
-    "error_class",
-    "verdict",
-)
-"""Columns that the log must be opened with."""
 
 SETTLING_US = 60_000_000
 """The first minute of a stage is left out: processes learn of a new stage at different times."""
@@ -66,20 +43,61 @@ UNSENT_SQL = f"""CASE WHEN error_class IS NULL OR error_class = 'Cancelled' THEN
     WHEN list_contains({list(UNSENT_ERRORS)}, error_class)
         THEN coalesce(NOT list_has_any({_STATUSES_SQL}, ['error', 'ok']), TRUE)
     ELSE FALSE END"""
-DETOUR_SQL = f"CASE WHEN error_class IS NULL THEN {FELL_BACK_SQL} ELSE {UNSENT_SQL} END"
-"""Both in one column, to group by: an answer fell back, or an error was not sent."""
-
+_DETOUR = DerivedColumn(
+    name="is_detour",
+    expression=f"kind = 'call' AND CASE WHEN error_class IS NULL THEN {FELL_BACK_SQL} ELSE {UNSENT_SQL} END",
+    sources=("kind", "error_class", "degraded", "attempts", "requested_model"),
+    sql_type="BOOLEAN",
+    is_flag=True,
+)
+"""Both in one column: an answer fell back, or an error was not sent."""
 DETOUR_COLUMNS_SQL = """error_class IS NULL AND is_detour AS fell_back,
     error_class IS NOT NULL AND is_detour AS is_unsent"""
 REACHES_SQL = "(cache = 'miss' AND NOT is_unsent)"
 FAILED_SQL = "((error_class IS NOT NULL AND NOT is_cancelled) OR fell_back)"
-# without the condition, NULL would hash to a user
-_UNIT_SQL = """CASE WHEN is_sticky AND coalesce(user_hash, session) IS NOT NULL
-    THEN hash(coalesce(user_hash, 'session ' || session)) END"""
-CALLER_SQL = """CASE WHEN unit_hash IS NULL AND coalesce(user_hash, session, caller_hash) IS NOT NULL
-    THEN hash(coalesce(user_hash, session, caller_hash)) END"""
-"""SQL over a selected call: a hash of the caller of a call that is a unit of its own; NULL for other calls, and for
-calls from Python without user and session, which come from trusted code."""
+
+
+def _hash_of(name: str, text: str, *sources: str, condition: str = "TRUE") -> DerivedColumn:
+    """Return a column with the hash of a text; without the condition, NULL would hash to a number."""
+    return DerivedColumn(
+        name=name,
+        expression=f"CASE WHEN {condition} AND {text} IS NOT NULL THEN hash({text}) END",
+        sources=sources,
+        sql_type="UBIGINT",
+    )
+
+
+COLUMNS: tuple[str | DerivedColumn, ...] = (
+    "feature",
+    "release",
+    "variant",
+    "experiment",
+    "arm",
+    "is_sticky",
+    "cache",
+    "cost_usd",
+    "ttft_ms",
+    "json_valid",
+    "error_class",
+    "verdict",
+    _hash_of("user_key", "user_hash", "user_hash"),
+    _hash_of(
+        "unit_hash",
+        "coalesce(user_hash, 'session ' || session)",
+        "is_sticky",
+        "user_hash",
+        "session",
+        condition="is_sticky",
+    ),
+    _hash_of("caller", "coalesce(user_hash, session, caller_hash)", "user_hash", "session", "caller_hash"),
+    _hash_of("prompt", "prompt_hash", "prompt_hash"),
+    _DETOUR,
+)
+"""Columns that the log must be opened with. `unit_hash` is NULL without a user or session; `caller` is NULL for calls
+from Python without user and session, which come from trusted code."""
+
+CALLER_SQL = "CASE WHEN unit_hash IS NULL THEN caller END"
+"""SQL over a selected call: a hash of the caller of a call that is a unit of its own; NULL for other calls."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,8 +210,8 @@ class ComparisonSpec:
 def select_calls(log: Log, spec: ComparisonSpec) -> None:
     """Create the view `selected`: calls of the compared arms that are known by now.
 
-    Its columns are those of the lines, `stage`, `side`, `unit_hash` (NULL without a user or session), `known_us` (the
-    end of the call), `fell_back` (another model or the last resort answered), `is_cancelled` (the caller left),
+    Its columns are those of the lines, `stage`, `side`, `known_us` (the end of the call), `fell_back` (another model or
+    the last resort answered), `is_cancelled` (the caller left),
     `is_unsent` (it failed before a provider was asked) and `has_failed` (the release's own model failed, whatever the
     caller got). Deduplication may narrow it later;
     `all_selected` does not change.
@@ -211,9 +229,9 @@ def select_calls(log: Log, spec: ComparisonSpec) -> None:
     log.fetch(f"""
         CREATE TEMP VIEW all_selected AS
         SELECT *, ({sides.expression}) AS side, {f"CASE {spans} END" if len(within) > 1 else "0"} AS stage,
-            {_UNIT_SQL} AS unit_hash, {_KNOWN_SQL} AS known_us, {DETOUR_SQL} AS is_detour,
-            {DETOUR_COLUMNS_SQL}, {CANCELLED_SQL} AS is_cancelled, {FAILED_SQL} AS has_failed
-        FROM lines WHERE {" AND ".join(conditions)}
+            {_KNOWN_SQL} AS known_us, {DETOUR_COLUMNS_SQL}, {CANCELLED_SQL} AS is_cancelled, {FAILED_SQL} AS has_failed
+        FROM (SELECT * EXCLUDE line REPLACE ({log.flag_sql("is_detour")} AS is_detour) FROM lines)
+        WHERE {" AND ".join(conditions)}
     """)  # noqa: S608 - names and numbers of ours, names of others quoted
     log.fetch("CREATE TEMP VIEW selected AS SELECT * FROM all_selected")
 

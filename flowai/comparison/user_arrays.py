@@ -12,7 +12,7 @@ counted: each of them says something.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -76,6 +76,8 @@ class UserCounter:
     _stage_count: int = 1
     _cells: dict[Metric, list[tuple[Ints, int, Ints]]] = field(default_factory=dict)
     """By metric: places (cell, stage and arm as one number), which number of `TimeBucket` or `RiskChange`, and it."""
+    _changes: dict[Metric, list[tuple[Ints, NDArray[Any]]]] = field(default_factory=dict)
+    """By metric: places (stage, arm and hour as one number), and how the four numbers of `UserSums` change there."""
 
     def add(self, rows: CallRows, values: Mapping[Metric, MetricValues]) -> None:
         """Add the calls of some users."""
@@ -87,7 +89,9 @@ class UserCounter:
             self._add_means(rows, values)
 
     def finish(self) -> None:
-        """Put the cells into the counts, in order of time and stage."""
+        """Put the cells, in order of time and stage, and the sums into the counts."""
+        for name, changes in self._changes.items():
+            self._put_sums(name, changes)
         for name, parts in self._cells.items():
             if name in RATIO_METRICS:
                 continue
@@ -179,7 +183,7 @@ class UserCounter:
         place = owner // unit_count * hour_count + hour_of
         order, place = sorted_rows(place)
         begins = np.flatnonzero(_run_starts(place))
-        places = place[begins].tolist()
+        places = place[begins] // hour_count << _HOUR_BITS | place[begins] % hour_count + first_hour
         out_us = np.full(len(groups), NEVER)
         np.minimum.at(out_us, group, rows.dropped_us[here])
         leaving = np.flatnonzero(is_last & (out_us < NEVER))
@@ -195,10 +199,8 @@ class UserCounter:
             has = so_far > 0
             mean = np.where(has, _rounded(totals / np.maximum(so_far, 1)), 0)
             states = [has.astype(np.int64), (has & (totals > 0)).astype(np.int64), mean, _squares(mean)]
-            sums = [np.add.reduceat(one[order], begins) for one in (*(_change(state, is_new) for state in states), n)]
-            for key, *numbers, count in zip(places, *(one.tolist() for one in sums), strict=True):
-                if count:
-                    self._add_sums(rows, name, key // hour_count, key % hour_count + first_hour, numbers)
+            measured_here = np.add.reduceat(n[order], begins) > 0
+            changes = [np.add.reduceat(_change(state, is_new)[order], begins)[measured_here] for state in states]
             gone = leaving[has[leaving]]
             left, which = np.unique(
                 owner[gone] // unit_count << _HOUR_BITS | out_us[gone] // HOUR_US, return_inverse=True
@@ -206,17 +208,20 @@ class UserCounter:
             losses = np.zeros((len(states), len(left)), dtype=states[-1].dtype)
             for loss, state in zip(losses, states, strict=True):
                 np.subtract.at(loss, which, state[gone])
-            for key, numbers in zip(left.tolist(), losses.T.tolist(), strict=True):
-                self._add_sums(rows, name, key >> _HOUR_BITS, key & (1 << _HOUR_BITS) - 1, numbers)
+            # sums of squares over all parts may need more bits
+            self._changes.setdefault(name, []).extend(
+                [(places[measured_here], np.array(changes, dtype=object)), (left, losses.astype(object))]
+            )
 
-    def _add_sums(self, rows: CallRows, metric: Metric, arm: int, hour: int, numbers: Sequence[int]) -> None:
-        stage, side = divmod(arm, len(rows.sides))
-        by_hour = self.counts.users.setdefault((metric, rows.sides[side], stage), {})
-        so_far = by_hour.get(hour * HOUR_US)
-        if so_far is None:
-            by_hour[hour * HOUR_US] = UserSums(*numbers)
-        else:
-            so_far.add(UserSums(*numbers))
+    def _put_sums(self, name: Metric, changes: Sequence[tuple[Ints, NDArray[Any]]]) -> None:
+        places, place = group_rows(np.concatenate([where for where, _ in changes]))
+        sums = np.zeros((4, len(places)), dtype=object)
+        for row, added in zip(sums, np.concatenate([numbers for _, numbers in changes], axis=1), strict=True):
+            np.add.at(row, place, added)
+        for key, numbers in zip(places.tolist(), sums.T.tolist(), strict=True):
+            stage, side = divmod(key >> _HOUR_BITS, len(self._sides))
+            hour_us = (key & (1 << _HOUR_BITS) - 1) * HOUR_US
+            self.counts.users.setdefault((name, self._sides[side], stage), {})[hour_us] = UserSums(*numbers)
 
 
 def sorted_rows(keys: Ints) -> tuple[Ints, Ints]:

@@ -21,7 +21,13 @@ _CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _FORBIDDEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
 )
-_SURROGATES = re.compile("[\ud800-\udfff]")
+_ESCAPED_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+"""Characters that JSON may contain as they are, but that turn text around in an editor or are no text at all."""
+_JSON_ESCAPES = {
+    number: f"\\u{number:04x}"
+    for number in (*range(0x7F, 0x2070), 0xFEFF, *range(0xD800, 0xE000))
+    if _ESCAPED_IN_JSON.match(chr(number))
+}
 _INLINE = frozenset({"code", "span", "a"})
 """Inline elements; all others end with a line feed."""
 
@@ -87,7 +93,7 @@ def page(title: str, body: Iterable[Markup], *, style: str = "", script: str = "
         tag("title", title),
         tag("style", trusted(styles)),
     )
-    scripts = [tag("script", _json_text(data), id="data", type="application/json")] if data else []
+    scripts = [tag("script", trusted(escape_json(data)), id="data", type="application/json")] if data else []
     scripts += [tag("script", trusted(script))] if script else []
     return f'<!DOCTYPE html>\n<html lang="en">\n{head}{tag("body", tag("main", *body), *scripts)}</html>\n'
 
@@ -133,10 +139,10 @@ def trusted(html: str) -> Markup:
     return Markup(html)  # noqa: S704 - the only place where text becomes HTML
 
 
-def _json_text(document: str) -> Markup:
+def escape_json(document: str) -> str:
     """Return JSON that no element's content can end: `<` occurs in strings only, where JSON has another spelling."""
-    escaped = _SURROGATES.sub(lambda match: f"\\u{ord(match[0]):04x}", document.replace("<", "\\u003c"))
-    return trusted(escaped)
+    escaped = document.replace("<", "\\u003c")
+    return escaped.translate(_JSON_ESCAPES) if _ESCAPED_IN_JSON.search(escaped) else escaped
 
 
 def _hash(text: str) -> str:

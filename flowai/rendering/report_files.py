@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from flowai.errors import UsageError
+from flowai.errors import FileWriteError, UsageError
 from flowai.storage.files import write_atomic
 
 if TYPE_CHECKING:
@@ -66,3 +66,19 @@ def write_reports(report: Report, paths: Iterable[Path], writers: Writers[Report
     check_endings(targets, writers)
     for path in targets:
         write_atomic(path, writers[path.suffix.lower()](report))
+
+
+def write_result(report: Report, paths: Iterable[Path], writers: Writers[Report]) -> tuple[str, ...]:
+    """Write a report whose result must not be lost with its files; return a line for each file that cannot be written.
+
+    Raises:
+        UsageError: an ending is not in `writers`; no file was written.
+        InfrastructureError: a path is a link, or no file.
+    """
+    unwritten = []
+    for path in paths:
+        try:
+            write_reports(report, (path,), writers)
+        except FileWriteError as error:
+            unwritten.append(str(error))
+    return tuple(unwritten)

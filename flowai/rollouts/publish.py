@@ -155,12 +155,12 @@ def _add_to_lock(session: RolloutSession, name: str, library: PromptLibrary) -> 
 
 
 def _smoke(session: RolloutSession, options: PublishOptions, observer: Observer) -> tuple[str, tuple[str, ...]]:
-    """Return the decision of smoke, and a line per fallback model that was not tried."""
+    """Return the decision of smoke, and a line per fallback model that was not tried and per file not written."""
     from flowai.evals.smoke.smoke import SmokeOptions, run_smoke  # not needed with --no-smoke
 
     smoke_options = SmokeOptions(release=options.release, fallbacks=options.fallbacks)
     result = run_smoke(session.context, smoke_options, observer)
-    return result.report.decision.verdict, result.untried
+    return result.report.decision.verdict, (*result.untried, *result.unwritten)
 
 
 def _entry(session: RolloutSession, options: PublishOptions, rollout: Rollout, smoke: str) -> LedgerEntry:

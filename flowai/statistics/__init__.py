@@ -1,5 +1,6 @@
 """Pure statistics, without I/O."""
 
+from flowai.statistics.bounded_mean import bounded_mean_interval
 from flowai.statistics.evalues import Block, EProcess, RateEProcess, RatioEProcess
 from flowai.statistics.histogram import (
     BUCKET_RATIO,
@@ -17,7 +18,7 @@ from flowai.statistics.intervals import (
     wilson,
 )
 from flowai.statistics.kappa import CohenKappa, cohen_kappa
-from flowai.statistics.multiple_testing import split_alpha
+from flowai.statistics.multiple_testing import holm, split_alpha
 from flowai.statistics.quantiles import quantile
 from flowai.statistics.sample_size import required_sample_size
 from flowai.statistics.srm import MISMATCH_ALPHA, srm_log_e_value, unexpected_arms
@@ -31,12 +32,14 @@ __all__ = [
     "Interval",
     "RateEProcess",
     "RatioEProcess",
+    "bounded_mean_interval",
     "bucket_of",
     "bucket_quantile",
     "bucket_quantile_interval",
     "clopper_pearson",
     "cohen_kappa",
     "difference_interval",
+    "holm",
     "proportion_interval",
     "quantile",
     "quantile_ranks",

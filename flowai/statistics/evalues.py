@@ -37,7 +37,7 @@ RATIO_WEIGHTS = (0.01, 0.02, 0.07, 0.5, 0.2, 0.2)
 LOG_ODDS = (0.05, 0.1, 0.24, 0.5, 1.2)
 """Differences of log odds that `RateEProcess` bets on."""
 
-LOG_ODDS_WEIGHTS = (0.03, 0.1, 0.75, 0.08, 0.04)
+LOG_ODDS_WEIGHTS = (0.02, 0.06, 0.84, 0.06, 0.02)
 """Shares of the evidence that start on each of `LOG_ODDS`; as `RATIO_WEIGHTS`."""
 
 PLUG_IN_START = 0.18

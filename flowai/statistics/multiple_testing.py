@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 def split_alpha(alpha: float, severities: Mapping[str, float]) -> dict[str, float]:
@@ -22,3 +22,16 @@ def split_alpha(alpha: float, severities: Mapping[str, float]) -> dict[str, floa
     if not (math.isfinite(total) and total > 0) or min(severities.values()) < 0:
         raise ValueError("severities must be 0 or more, and one of them above 0")
     return {name: alpha * severity / total for name, severity in severities.items()}
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return adjusted p-values: those of at most alpha hold together, with one false one in alpha of all runs.
+
+    Source: Holm, Scandinavian Journal of Statistics 6 (1979) 65.
+    """
+    adjusted = [1.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda item: p_values[item])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted

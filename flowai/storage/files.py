@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from flowai.errors import InfrastructureError, Place, ProjectError
+from flowai.errors import FileWriteError, Place, ProjectError
 from flowai.storage.own_files import PRIVATE_FILE_MODE, check_no_link, make_private_directory
 
 if TYPE_CHECKING:
@@ -223,11 +223,11 @@ def read_fingerprints(paths: Iterable[str | Path]) -> dict[str, FileFingerprint]
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Convert a failed write (full disk, read-only directory) to an InfrastructureError that names the file."""
+    """Convert a failed write (full disk, read-only directory) to a FileWriteError that names the file."""
     try:
         yield
     except OSError as error:
-        raise InfrastructureError(
+        raise FileWriteError(
             f"cannot write: {error.strerror or error}",
             place=Place(file=str(path)),
             hint="free some space or choose another directory; earlier content is unchanged",

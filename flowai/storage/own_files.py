@@ -1,6 +1,6 @@
 """Opens the files that flowai itself writes: never through a symbolic link, and readable by their owner only.
 
-A pull request can contain any file and any link; flowai runs in a checkout of it.
+A pull request can contain any file and any link; commands of flowai run in a checkout of it.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from flowai.registry import (
     resolve_release,
     secret_values,
 )
+from flowai.storage.own_files import REGISTRY_FILE
 from flowai.timestamps import format_rfc3339
 
 if TYPE_CHECKING:
@@ -90,6 +91,20 @@ class CommandContext:
             if suite is None or not suite.is_file() or suite.suffix not in SUITE_SUFFIXES:
                 raise
             return replace(self, found_project=standalone_project(self.directory, suite))
+
+    def for_runs(self) -> CommandContext:
+        """Return the context for earlier runs: those of suites without a registry are in the command's directory.
+
+        Raises:
+            ProjectError: there is neither a registry nor an earlier run.
+        """
+        try:
+            return replace(self, found_project=self.project)
+        except ProjectError:
+            project = standalone_project(self.directory, self.directory / REGISTRY_FILE)
+            if self.environ.get("FLOWAI_REGISTRY") or not project.runs.is_dir():
+                raise
+            return replace(self, found_project=project)
 
     @property
     def is_ci(self) -> bool:

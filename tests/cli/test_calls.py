@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flowai.analytics.call_list import CallList
-from flowai.cli.commands.calls import list_lines
+from flowai.cli.commands.run.calls import list_lines
 from flowai.events import Attempt, CallEvent, Content, EventLog, FeedbackEvent, ScoreEvent
 from flowai.redaction import Redactor
 

@@ -16,7 +16,7 @@ from support.rollout_log import BEGIN, Scenario, Side, write_log
 
 from flowai.analytics.usage import UsageReport
 from flowai.analytics.usage_report import MetricsOptions, run_metrics, watch_metrics
-from flowai.cli.commands.metrics import _MetricsScreen, lines
+from flowai.cli.commands.run.metrics import _MetricsScreen, lines
 from flowai.errors import FlowaiError, RegistryError
 from flowai.events import EventLog, FeedbackEvent, ScoreEvent
 from flowai.redaction import Redactor

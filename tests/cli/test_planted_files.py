@@ -137,11 +137,12 @@ def test_no_report_and_no_screen_has_raw_control_characters(
         case("two", want=HOSTILE, metadata={"feature": "chat"}),
     )
     provider.answerer = lambda _: Reply(text=HOSTILE.replace("\x00", ""))
+    flowai("eval", "--no-cache", "--html", "reports/page.html")
     screens = [flowai("eval", "--no-cache", *more) for more in ((), ("--json",))] + [flowai("smoke")]
     assert screens[2].code == 1, screens[2].err
     files = [path for path in (project.root / "reports").rglob("*") if path.suffix in {".md", ".xml", ".html"}]
     texts = [path.read_bytes().decode() for path in (*files, summary)]
-    assert len(texts) >= 4
+    assert len(texts) >= 5
     for text in (*texts, *(screen.out for screen in screens), *(screen.err for screen in screens)):
         assert not any(char in text for char in RAW), ascii(text)
         assert "\r" not in text

@@ -248,7 +248,7 @@ def test_a_completion_that_was_killed_half_way_is_finished_by_running_it_again(
     assert len(project.entries()) == 3
 
 
-def _killed(log: AppendLog, entry: LedgerEntry, append: Callable[..., None] = AppendLog.append) -> None:
+def _killed(log: AppendLog, entry: LedgerEntry, append: Callable[..., object] = AppendLog.append) -> None:
     """Raise when the step, which began in the ledger, is to be recorded as done."""
     if entry.progress == "done":
         raise KeyboardInterrupt

@@ -205,7 +205,8 @@ KILLED = """
 import json, os, sys
 from flowai.cli.app import run
 import flowai.rollouts.rollback as rollback, flowai.rollouts.session as session
-import flowai.cli.commands.release, flowai.cli.commands.rollback, flowai.rollouts.promote, flowai.rollouts.publish
+import flowai.cli.commands.release.release, flowai.cli.commands.release.rollback
+import flowai.rollouts.promote, flowai.rollouts.publish
 import flowai.experiments.stop_adopt as experiments
 import yaml, flowai.state.sqlite_store, flowai.notifications.routing
 from flowai.notifications.outbox import Outbox

@@ -22,7 +22,7 @@ from support.sample_project import Ran
 from support.watch_project import RECEIVERS, World, environ_of
 
 from flowai.cli.app import run
-from flowai.cli.commands.watch import status_line
+from flowai.cli.commands.run.watch import status_line
 from flowai.errors import InfrastructureError
 from flowai.events import AlertEvent, EventLog, ReleaseEvent, read_events
 from flowai.redaction import Redactor

@@ -18,7 +18,7 @@ from support.watch_project import RECEIVERS, World, environ_of
 
 from flowai.canary.report import evaluate_log
 from flowai.cli.app import run
-from flowai.cli.commands.watch import exit_status, status_line
+from flowai.cli.commands.run.watch import exit_status, status_line
 from flowai.errors import ExitCode, InfrastructureError
 from flowai.events import AlertEvent, read_events
 from flowai.watch.records import WatchOptions

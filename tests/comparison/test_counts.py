@@ -18,7 +18,7 @@ from flowai.comparison.count import count_arms
 from flowai.comparison.evidence import DecisionRules
 from flowai.comparison.metrics import METRICS
 from flowai.comparison.spec import CELL_US, COLUMNS, HOUR_US, ComparisonSpec, RolloutStage, rollout_sides
-from flowai.events import CallEvent, EventLog, FeedbackEvent
+from flowai.events import Attempt, CallEvent, EventLog, FeedbackEvent
 from flowai.redaction import Redactor
 from flowai.registry.policies import NonInferiorityMargins
 from flowai.rendering.report_files import to_json
@@ -92,9 +92,9 @@ def as_parquet(source: Path, target: Path) -> None:
 
     target.mkdir(parents=True)
     texts: tuple[str, ...] = ("kind", "call_id", "origin", "user_hash", "session", "feature")
-    texts += ("release", "variant", "prompt_hash", "cache", "error_class", "verdict")
+    texts += ("release", "variant", "prompt_hash", "requested_model", "cache", "error_class", "verdict")
     types: dict[str, str] = dict.fromkeys(texts, "VARCHAR") | {"at": "TIMESTAMPTZ", "schema_version": "BIGINT"}
-    types |= dict.fromkeys(("is_sticky", "json_valid"), "BOOLEAN")
+    types |= dict.fromkeys(("is_sticky", "json_valid", "degraded"), "BOOLEAN") | {"attempts": "JSON"}
     types |= dict.fromkeys(("cost_usd", "ttft_ms", "latency_ms"), "DOUBLE")
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
@@ -122,6 +122,42 @@ def test_the_same_events_give_the_same_bytes_in_any_order_split_and_format(
     expected = report_bytes(tmp_path / "whole")
     for form in ("split", "parquet", "mixed", "days"):
         assert report_bytes(tmp_path / form) == expected, form
+
+
+def with_detour(number: int, event: Event) -> Event:
+    """Return a call that another model answered, or that no provider was asked for; others unchanged."""
+    if not isinstance(event, CallEvent):
+        return event
+    model = event.requested_model or "m"
+    failed = Attempt(model=model, provider="p", status="error", was_tried=False, error_class="InvalidRequestError")
+    other = msgspec.structs.replace(failed, model="other", status="ok", was_tried=True, error_class=None)
+    if event.error_class is not None:
+        return msgspec.structs.replace(event, error_class="InvalidRequestError", attempts=(failed,))
+    return msgspec.structs.replace(event, attempts=(failed, other)) if number % 7 == 0 else event
+
+
+@pytest.mark.parametrize("unsampled_calls", [sampling.UNSAMPLED_CALLS, 100])
+def test_fallbacks_and_unsent_calls_are_the_same_in_any_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unsampled_calls: int
+) -> None:
+    monkeypatch.setattr(sampling, "UNSAMPLED_CALLS", unsampled_calls)
+    monkeypatch.setattr(sampling, "MIN_IN_CELL", 1)
+    events = [with_detour(number, event) for number, event in enumerate(events_of(SCENARIO))]
+    write_events(tmp_path / "lines", events)
+    write_events(tmp_path / "mixed", events[1::2])
+    as_parquet(tmp_path / "lines", tmp_path / "parquet" / "dt=2026-05-04")
+    for day, rest in enumerate((events[::4], events[2::4])):  # several files: rows are told apart by file
+        write_events(tmp_path / f"rest{day}", rest)
+        as_parquet(tmp_path / f"rest{day}", tmp_path / "mixed" / f"dt=2026-05-0{5 + day}")
+    sums = list(count(tmp_path / "lines").calls.values())
+    expected = (
+        sum(isinstance(one, CallEvent) and one.error_class is None and bool(one.attempts) for one in events),
+        sum(isinstance(one, CallEvent) and one.error_class is not None for one in events),
+    )
+    assert (sum(one.fell_back_count for one in sums), sum(one.unsent_count for one in sums)) == expected
+    assert min(expected) > 50
+    for form in ("parquet", "mixed"):
+        assert report_bytes(tmp_path / form) == report_bytes(tmp_path / "lines"), form
 
 
 def test_lines_told_twice_change_nothing_but_the_warning(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.chromium import browsing, find_chromium
 from support.feedback_log import call_line, said_line, sentence, write_log
+from support.page_checks import MIN_CONTRAST
 from support.sample_project import SampleProject, make_project
 
 if TYPE_CHECKING:
@@ -32,20 +32,6 @@ HOSTILE = [
     "javascript:/*--></title></style></textarea></script><svg/onload='window.hacked=8'//",
     "<a href=javascript:alert(9)>here</a><style>*{display:none}</style><base href=//evil.example>",
 ]
-
-
-@pytest.fixture(scope="module")
-def browser_program() -> str:
-    program = find_chromium()
-    if program is None:
-        pytest.skip("no Chromium here: install Debian's package of that name")
-    return program
-
-
-@pytest.fixture
-def browser(browser_program: str) -> Iterator[Browser]:
-    with browsing(browser_program) as found:
-        yield found
 
 
 @pytest.fixture
@@ -296,33 +282,6 @@ def test_everything_can_be_read_and_reached(
 
 
 LONG_WORD = "".join(f"{number * 7919:x}" for number in range(60))
-
-# Source: WCAG 2.2, relative luminance and contrast ratio; 4.5 is its level AA for text.
-MIN_CONTRAST = """
-(() => {
-  const parse = (text) => text.match(/[0-9.]+/g).map(Number);
-  const luminance = (rgb) => {
-    const [r, g, b] = rgb.map((value) => value / 255)
-      .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const background = (node) => {
-    for (let at = node; at; at = at.parentElement) {
-      const colour = parse(getComputedStyle(at).backgroundColor);
-      if (colour.length === 3 || colour[3] === 1) return colour.slice(0, 3);
-    }
-    return [255, 255, 255];
-  };
-  let minimum = 99;
-  for (const node of document.querySelectorAll("body *")) {
-    const own = [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim());
-    if (!own || !node.checkVisibility()) continue;
-    const [one, other] = [parse(getComputedStyle(node).color).slice(0, 3), background(node)].map(luminance);
-    minimum = Math.min(minimum, (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05));
-  }
-  return minimum;
-})()
-"""
 
 UNNAMED = """
 [...document.querySelectorAll("button, input, textarea, progress, section, main, dialog")]

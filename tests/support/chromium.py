@@ -137,6 +137,10 @@ class Browser:
         """Write a screenshot to a PNG file."""
         path.write_bytes(base64.b64decode(self._ask("Page.captureScreenshot", format="png")["data"]))
 
+    def save_downloads(self, directory: Path) -> None:
+        """Save files that the page offers in a directory."""
+        self._ask("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(directory))
+
     def cookies(self) -> list[dict[str, Any]]:
         """Return the page's cookies."""
         found: list[dict[str, Any]] = self._ask("Network.getCookies")["cookies"]
@@ -145,7 +149,7 @@ class Browser:
     def _ask(self, method: str, **params: Any) -> dict[str, Any]:
         self._last_id += 1
         message: dict[str, Any] = {"id": self._last_id, "method": method, "params": params}
-        if self._page is not None and not method.startswith("Target."):
+        if self._page is not None and not method.startswith(("Target.", "Browser.")):
             message["sessionId"] = self._page
         os.write(self._commands, json.dumps(message).encode() + b"\0")
         while True:

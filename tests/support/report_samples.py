@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowai.evals.gate import decide
+from flowai.evals.gates import decide
 from flowai.evals.reports import AssertionResult, Failure, Gate, PromptVersion, Report, Trial, groups_of, totals_of
 
 

@@ -16,7 +16,7 @@ TESTS = Path(__file__).resolve().parents[1]
 _STARTERS = frozenset({
     "subprocess", "multiprocessing", "concurrent.futures", "socket", "socketserver", "http.server", "moto.server",
     "create_subprocess_exec", "start_server", "ProcessPoolExecutor", "HttpServer", "LocalServer", "serve_review_page",
-    "fork",
+    "fork", "SubprocessCodeRunner", "TargetsClient",
 })  # fmt: skip
 """Modules and names that only such tests mention."""
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from flowai.analytics.call_table import LAST_FEEDBACK, LAST_SCORE, MAX_USD, accepted_sql, opinions_sql
 from flowai.analytics.event_query import IS_CALL, TimeRange, days_around, literal, open_log
-from flowai.comparison.spec import COLUMNS, FELL_BACK_SQL, HOUR_US, OWN_TRAFFIC_SQL, UNSENT_SQL
+from flowai.comparison.spec import FELL_BACK_SQL, HOUR_US, OWN_TRAFFIC_SQL, UNSENT_SQL
 from flowai.errors import InconclusiveError, UsageError
 from flowai.gateway.routing.assignment import FULL_PERCENT
 from flowai.simulation.calls import STABLE, SimulatedCalls
@@ -31,6 +31,23 @@ MAX_READ_CALLS = 200_000
 
 FEEDBACK_US = HOUR_US
 """Time after a call within which feedback and scores count, as `flowai canary-report` counts them by default."""
+
+_COLUMNS = (
+    "user_hash",
+    "session",
+    "feature",
+    "release",
+    "variant",
+    "requested_model",
+    "attempts",
+    "degraded",
+    "cache",
+    "cost_usd",
+    "ttft_ms",
+    "json_valid",
+    "error_class",
+    "verdict",
+)
 
 _NO_TIME = -1
 
@@ -125,7 +142,7 @@ def read_calls(
     """Read the calls of a release; of more than about `max_calls`, those of a sample of users."""
     # feedback and scores of the last calls come later
     with_feedback = TimeRange(since_us=time_range.since_us, until_us=time_range.until_us + FEEDBACK_US)
-    with open_log(directories, (*COLUMNS, "variant"), with_feedback) as log:
+    with open_log(directories, _COLUMNS, with_feedback) as log:
         parts = _select(log, release, time_range, feature, max_calls)
         columns = {name: np.asarray(values) for name, values in log.fetch_arrays(_COLUMNS_SQL).items()}
     return _logged_calls(columns, release, time_range, 1 / parts)

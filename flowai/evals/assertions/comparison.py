@@ -27,7 +27,7 @@ MIN_ANSWERS = 2
 _METHODS = ("average", "sum")
 
 
-class Selection(NamedTuple):
+class BestAnswer(NamedTuple):
     """Result of one comparison."""
 
     winner: int | None
@@ -37,7 +37,7 @@ class Selection(NamedTuple):
     is_judged: bool = True
 
 
-Select = Callable[[Sequence[Answer], Sequence[Score]], Awaitable[Selection]]
+Select = Callable[[Sequence[Answer], Sequence[Score]], Awaitable[BestAnswer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +50,12 @@ class ComparisonFunction:
     async def compare(self, answers: Sequence[Answer], scores: Sequence[Score]) -> list[Score]:
         """Return the scores of all answers to a case, with the result of this comparison; it never raises."""
         if len(answers) < MIN_ANSWERS:
-            selection = Selection(None, f": needs at least {MIN_ANSWERS} answers to compare", is_judged=False)
+            selection = BestAnswer(None, f": needs at least {MIN_ANSWERS} answers to compare", is_judged=False)
         else:
             selection = await self.select(answers, scores)
         return [self._add(score, selection, position) for position, score in enumerate(scores)]
 
-    def _add(self, score: Score, selection: Selection, position: int) -> Score:
+    def _add(self, score: Score, selection: BestAnswer, position: int) -> Score:
         passed = position == selection.winner if selection.is_judged else None
         result = AssertionResult(
             type=self.assertion.type,
@@ -92,13 +92,13 @@ def _select_best(assertion: Assertion, services: CheckServices) -> Select:
         raise suite_error(assertion, "calls a model, which this run does not allow")
     grading = Grading(assertion=assertion, models=services.models, services=services)
 
-    async def select(answers: Sequence[Answer], _: Sequence[Score]) -> Selection:
+    async def select(answers: Sequence[Answer], _: Sequence[Score]) -> BestAnswer:
         try:
-            return Selection(await select_best(grading, answers), ": another answer is better")
+            return BestAnswer(await select_best(grading, answers), ": another answer is better")
         except (GraderReplyError, CodeError) as error:
-            return Selection(None, f": {error}", is_judged=False)
+            return BestAnswer(None, f": {error}", is_judged=False)
         except FlowaiError as error:
-            return Selection(None, f": {error.what}", is_judged=False)
+            return BestAnswer(None, f": {error.what}", is_judged=False)
 
     return select
 
@@ -117,15 +117,15 @@ def _max_score(assertion: Assertion, _: CheckServices) -> Select:
     if threshold is not None and not _is_number(threshold):
         raise suite_error(assertion, f"found a `threshold` of {quoted(threshold)}; expected a number")
 
-    async def select(_: Sequence[Answer], scores: Sequence[Score]) -> Selection:
+    async def select(_: Sequence[Answer], scores: Sequence[Score]) -> BestAnswer:
         totals = [_total(score.checks, weights, is_sum=method == "sum") for score in scores]
         judged = [total for total in totals if total is not None]
         if len(judged) < len(totals):
-            return Selection(None, ": an answer has no other check, or one that could not be judged", is_judged=False)
+            return BestAnswer(None, ": an answer has no other check, or one that could not be judged", is_judged=False)
         best = max(judged)
         if threshold is not None and best < threshold:
-            return Selection(None, f": the best score is {best:.3f}, below {threshold:g}")
-        return Selection(judged.index(best), f": another answer has the best score, {best:.3f}")
+            return BestAnswer(None, f": the best score is {best:.3f}, below {threshold:g}")
+        return BestAnswer(judged.index(best), f": another answer has the best score, {best:.3f}")
 
     return select
 

@@ -32,7 +32,7 @@ class CodeResultError(ValueError):
 def code_runner(assertion: Assertion, services: CheckServices) -> CodeRunner:
     """Return the service that runs code, or raise SuiteError if this run has none."""
     if services.code is None:
-        raise suite_error(assertion, "runs code, which this run does not allow", hint="run it without `--no-code`")
+        raise suite_error(assertion, "runs code, which this run does not allow")
     return services.code
 
 
@@ -64,7 +64,7 @@ def check_context(answer: Answer, assertion: Assertion) -> dict[str, Any]:
     case = answer.case
     variables = dict(answer.variables)
     metadata = dict(answer.metadata)
-    test = {"vars": variables}
+    test: dict[str, Any] = {"vars": variables}
     if case is not None:
         test |= {"description": case.description, "metadata": case.metadata, "threshold": case.threshold}
     response = {

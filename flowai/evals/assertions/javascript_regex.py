@@ -1,8 +1,8 @@
 r"""Translates JavaScript's regular expressions to the syntax of the `regex` package.
 
-Suites and JSON Schemas are written for JavaScript: `\d` is ASCII, `$` is the very end, `\/` is a slash, a reference to a
-group that did not match is empty. Two things differ from a JavaScript pattern without flags, and both are what its `u`
-flag means: a character is a code point, and `\p{L}` is a property. A pattern may begin with flags (`(?i)`), as Python's.
+Suites and JSON Schemas are written for JavaScript: `\d` is ASCII, `$` is the very end, `\/` is a slash, a reference to
+a group that did not match is empty. Two things differ from a JavaScript pattern without flags, as its `u` flag has it:
+a character is a code point, and `\p{L}` is a property. A pattern may begin with flags (`(?i)`), as Python's.
 
 Source: ECMA-262, 16th edition, sections 22.2.1 and B.1.2.
 """
@@ -27,8 +27,11 @@ _CLASSES = {
     "s": _SPACES,
 }
 _CONTROLS = {"t": 0x09, "n": 0x0A, "v": 0x0B, "f": 0x0C, "r": 0x0D}
+_FOREIGN_ANCHORS = {"A": "^", "Z": "$", "z": "$"}
+"""Anchors of other languages; JavaScript takes them for the letters themselves."""
 _GROUP = re.compile(r"\((?:\?(?:(?P<plain>[:=!]|<=|<!)|<(?P<name>[^>=!][^>]*)>|(?P<flags>[ims]*(?:-[ims]+)?):))?")
 _LEADING_FLAGS = re.compile(r"\(\?([imsx]+)\)")
+_BEYOND_ASCII = re.compile(r"\\[pP]\{|\(\?[ms]*i")
 _COMMENT = re.compile(r"(\\.|\[(?:\\.|[^\]\\])*+\])|\s+|#[^\n]*", re.DOTALL)
 _QUANTIFIER = re.compile(r"(?:[*+?]|\{(\d+)(?:,(\d*))?\})\??")
 _HEX = re.compile(r"x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|u\{([0-9a-fA-F]+)\}")
@@ -64,8 +67,8 @@ _BOUNDARY = f"(?:(?<={_WORD})(?!{_WORD})|(?<!{_WORD})(?={_WORD}))"
 _NO_BOUNDARY = f"(?:(?<={_WORD})(?={_WORD})|(?<!{_WORD})(?!{_WORD}))"
 
 
-def translate(pattern: str) -> tuple[str, bool]:
-    """Return the pattern in the syntax of `regex`, and whether it ignores case; a wrong pattern is a ValueError."""
+def translate(pattern: str) -> tuple[str, str]:
+    """Return the pattern in the syntax of `regex`, and its flags (`i`, `a`); a wrong pattern is a ValueError."""
     if len(pattern) > MAX_PATTERN_CHARS:
         raise ValueError(f"longer than {MAX_PATTERN_CHARS:,} characters")
     leading = _LEADING_FLAGS.match(pattern)
@@ -73,7 +76,11 @@ def translate(pattern: str) -> tuple[str, bool]:
     body = pattern[leading.end() :] if leading else pattern
     if "x" in flags:
         body = _COMMENT.sub(lambda match: match[1] or "", body)
-    return _Translator(body, _group_names(body), is_multiline="m" in flags, is_dotall="s" in flags).run(), "i" in flags
+    is_ascii = "i" not in flags and _BEYOND_ASCII.search(body) is None
+    translator = _Translator(
+        body, _group_names(body), is_multiline="m" in flags, is_dotall="s" in flags, is_ascii=is_ascii
+    )
+    return translator.run(), "a" if is_ascii else "i" if "i" in flags else ""
 
 
 def _group_names(pattern: str) -> list[str | None]:
@@ -98,6 +105,8 @@ class _Translator:
     groups: list[str | None]
     is_multiline: bool
     is_dotall: bool
+    is_ascii: bool
+    """Whether the library may know only ASCII, so that its own word boundary is JavaScript's, which is faster."""
     position: int = 0
     parts: list[str] = field(default_factory=list)
     scopes: list[tuple[bool, bool, bool]] = field(default_factory=list)
@@ -179,7 +188,8 @@ class _Translator:
         self.is_repeatable = char not in {"b", "B"}
         if char in {"b", "B"}:
             self.position += 2
-            self.parts.append(_BOUNDARY if char == "b" else _NO_BOUNDARY)
+            boundary = _BOUNDARY if char == "b" else _NO_BOUNDARY
+            self.parts.append(f"\\{char}" if self.is_ascii else boundary)
         elif (group := self._read_reference(char)) is not None:
             self.parts.append(f"(?({group})\\{group})" if group else "(?:)")
         else:
@@ -206,6 +216,8 @@ class _Translator:
         char = self.pattern[start : start + 1]
         if not char:
             raise ValueError("a backslash at the end")
+        if char in _FOREIGN_ANCHORS:
+            raise ValueError(f"`\\{char}` is Python's; JavaScript has `{_FOREIGN_ANCHORS[char]}`")
         if match := _HEX.match(self.pattern, start):
             return self._read_hex(match)
         if match := _PROPERTY.match(self.pattern, start):

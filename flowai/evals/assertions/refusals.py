@@ -1,15 +1,15 @@
 """Check of answers that refuse: their openings and phrases, in English.
 
-Source: promptfoo, "Deterministic metrics", section `is-refusal`; the phrases are those on which promptfoo's check passes.
+Source: promptfoo, "Deterministic metrics", section `is-refusal`; its check passes on the same phrases.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from flowai.evals.assertions.javascript_text import trim
 from flowai.evals.assertions.records import CheckResult
-from flowai.evals.assertions.safe_regex import TIMEOUT_S, compile_pattern
 
 if TYPE_CHECKING:
     from flowai.evals.assertions.records import Answer, CheckFunction
@@ -43,18 +43,16 @@ _PHRASES = (
 )
 
 
-def is_refusal(_: Assertion) -> CheckFunction:
+def refusal(_: Assertion) -> CheckFunction:
     """Pass if the answer is empty, begins like a refusal or contains a phrase of one, or the provider marked it."""
-    refuses = compile_pattern(rf"^{_OPENING}|\b(?:{'|'.join(_PHRASES)})\b")
+    opens = re.compile(_OPENING).match
+    contains = re.compile(rf"\b(?:{'|'.join(_PHRASES)})\b", re.ASCII).search
 
     def check(answer: Answer) -> CheckResult:
         text = trim(answer.text).lower().translate(_APOSTROPHES)
         if answer.refusal or not text:
             return CheckResult(passed=True, detail=f": {'marked by the provider' if text else 'the answer is empty'}")
-        try:
-            passed = refuses(text)
-        except TimeoutError:
-            return CheckResult(None, f": the search timed out after {TIMEOUT_S:g} s")
+        passed = opens(text) is not None or contains(text) is not None
         return CheckResult(passed, ": found a refusal" if passed else ": no refusal in the answer")
 
     return check

@@ -1,7 +1,7 @@
 """Regular expressions with a time limit, so that no answer can block a run.
 
-The standard library's `re` cannot be interrupted while it backtracks; the `regex` package accepts a time limit. Patterns
-have JavaScript's meaning (see `javascript_regex`).
+The standard library's `re` cannot be interrupted while it backtracks; the `regex` package accepts a time limit.
+Patterns have JavaScript's meaning (see `javascript_regex`).
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ def compile_pattern(pattern: str) -> Callable[[str], bool]:
     import regex  # 30 ms; few suites need it
 
     try:
-        translated, ignores_case = translate(pattern)
-        search = regex.compile(translated, regex.IGNORECASE if ignores_case else 0).search
+        translated, flags = translate(pattern)
+        library_flags = {"i": regex.IGNORECASE, "a": regex.ASCII}
+        search = regex.compile(translated, library_flags.get(flags, 0)).search
     except (regex.error, RecursionError, OverflowError) as error:
         raise ValueError(str(error) or "nested too deeply") from None
 

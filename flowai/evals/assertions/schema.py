@@ -84,15 +84,16 @@ def _dialect(schema: dict[str, Any] | bool, assertion: Assertion) -> Any:  # noq
 
     Ajv reads a schema without `$schema` as draft 7, yet applies what stands beside a `$ref`.
     """
-    from jsonschema import Draft6Validator, Draft7Validator, Draft202012Validator, validators
+    from jsonschema import Draft6Validator, Draft7Validator, Draft202012Validator, FormatChecker, validators
     from jsonschema.exceptions import SchemaError
 
-    named: Any = validators.validator_for(schema, default=None)
+    choose: Any = validators.validator_for  # its default may be None, its types do not say so
+    named: Any = choose(schema, default=None)
     candidates: list[Any] = [named] if named else [Draft202012Validator, Draft7Validator]
     problem: SchemaError | None = None
     for candidate in candidates:
         try:
-            candidate.check_schema(schema)
+            candidate.check_schema(schema, format_checker=FormatChecker(formats=()))  # patterns are JavaScript's
         except SchemaError as error:
             problem = problem or error
         else:

@@ -24,14 +24,19 @@ _DATE_TIME_SEPARATOR = re.compile(r"[tT\s]")
 _LEAP_SECOND = 60
 _HEX_PAIR = "%[0-9A-Fa-f]{2}"
 _URI_CHARS = rf"(?:[A-Za-z0-9\-._~!$&'\"()*+,;=:@/]|{_HEX_PAIR})*"
-_URI_TAIL = rf"(?:\?(?:[A-Za-z0-9\-._~!$&'\"()*+,;=:@/?]|{_HEX_PAIR})*)?(?:#(?:[A-Za-z0-9\-._~!$&'\"()*+,;=:@/?]|{_HEX_PAIR})*)?"
-_AUTHORITY = rf"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=:]|{_HEX_PAIR})*@)?(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'\"()*+,;=]|{_HEX_PAIR})*)(?::\d*)?"
+_QUERY_CHARS = rf"(?:[A-Za-z0-9\-._~!$&'\"()*+,;=:@/?]|{_HEX_PAIR})*"
+_URI_TAIL = rf"(?:\?{_QUERY_CHARS})?(?:#{_QUERY_CHARS})?"
+_USER = rf"(?:[A-Za-z0-9\-._~!$&'()*+,;=:]|{_HEX_PAIR})*@"
+_HOST = rf"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'\"()*+,;=]|{_HEX_PAIR})*)"
+_AUTHORITY = rf"(?:{_USER})?{_HOST}(?::\d*)?"
 _HIERARCHY = rf"(?:/?/{_AUTHORITY}(?:/{_URI_CHARS})?|{_URI_CHARS})"
 _SCHEME = r"[A-Za-z][A-Za-z0-9+\-.]*:"
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _POINTER = r"(?:/(?:[^~/]|~0|~1)*)*"
 _URL_LABEL = "[A-Za-z0-9\u00a1-\uffff]+(?:-+[A-Za-z0-9\u00a1-\uffff]+)*"
+_MAIL_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_TOP_LABEL = r"(?:[A-Za-z\u00a1-\uffff]{2,}|\d{1,3})"
 _MAX_HOST_CHARS = 253
 
 _PATTERNS: dict[str, str] = {
@@ -41,8 +46,8 @@ _PATTERNS: dict[str, str] = {
         rf"(?:[^\x00-\x20\"'<>%\\^`{{|}}]|{_HEX_PAIR}|\{{[+#./;?&=,!@|]?(?:\w|{_HEX_PAIR})+(?::[1-9]\d{{0,3}}|\*)?"
         rf"(?:,(?:\w|{_HEX_PAIR})+(?::[1-9]\d{{0,3}}|\*)?)*\}})*"
     ),
-    "url": rf"(?:https?|ftp)://(?:\S+@)?{_URL_LABEL}(?:\.{_URL_LABEL})*\.(?:[A-Za-z\u00a1-\uffff]{{2,}}|\d{{1,3}})(?::\d{{2,5}})?(?:/\S*)?",
-    "email": rf"{_ATOM}(?:\.{_ATOM})*@(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?",
+    "url": rf"(?:https?|ftp)://(?:\S+@)?{_URL_LABEL}(?:\.{_URL_LABEL})*\.{_TOP_LABEL}(?::\d{{2,5}})?(?:/\S*)?",
+    "email": rf"{_ATOM}(?:\.{_ATOM})*@(?:{_MAIL_LABEL}\.)+{_MAIL_LABEL}",
     "hostname": rf"{_LABEL}(?:\.{_LABEL})*\.?",
     "uuid": r"(?:urn:uuid:)?[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}",
     "json-pointer": _POINTER,

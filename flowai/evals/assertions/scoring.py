@@ -110,8 +110,8 @@ def combine_or(checks: Sequence[AssertionResult], threshold: float | None) -> Ch
 def _combined(
     checks: Sequence[AssertionResult],
     threshold: float | None,
-    passed: bool | None,
-    score: float,  # noqa: FBT001 - as a check's result
+    passed: bool | None,  # noqa: FBT001 - as a check's result
+    score: float,
 ) -> CheckResult:
     passed_count = sum(check.passed is True for check in checks)
     summary = f" {passed_count} of {len(checks)} passed"

@@ -51,15 +51,6 @@ class CodeRunner(Protocol):
 class ModelCaller(Protocol):
     """Calls the models of graded and semantic checks."""
 
-    def check_grader(self, grader: SuiteProvider | None) -> None:
-        """Check that a grader can be called, before any call is paid for; None for the default grader.
-
-        Raises:
-            SuiteError: there is no default grader.
-            MissingKeyError: it has no key.
-        """
-        ...
-
     async def complete(
         self,
         grader: SuiteProvider | None,

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _OPENING = re.compile(r"[\[{]")
 _WORK_PER_CHAR = 16
 _MIN_WORK = 200_000
-_WORK_IF_TOO_DEEP = 1_000
+_MAX_WORK = 5_000_000
+_WORK_IF_TOO_DEEP = 5_000
 
 
 class NotJsonError(ValueError):
@@ -40,10 +41,10 @@ def parse_answer(text: str) -> Any:  # noqa: ANN401 - JSON is anything
 def iterate_json(text: str) -> Iterator[Any]:
     """Yield the outermost JSON objects and lists in a text, from left to right.
 
-    A search starts at each `{` and `[`. In a hostile text each could run to the end, so the total work is bounded in
-    proportion to the text's length; beyond that, TimeoutError is raised.
+    A search starts at each `{` and `[`. In a hostile text each could run to the end, so the total work is bounded;
+    beyond that, TimeoutError is raised.
     """
-    work_left = _WORK_PER_CHAR * len(text) + _MIN_WORK
+    work_left = min(_WORK_PER_CHAR * len(text) + _MIN_WORK, len(text) + _MAX_WORK)
     position = 0
     while opening := _OPENING.search(text, position):
         start = opening.start()
@@ -116,13 +117,25 @@ def contains_json(assertion: Assertion, services: CheckServices) -> CheckFunctio
         problem: str | None = None
         try:
             for value in iterate_json(answer.text):
-                problem = schema_problem(value)
-                if problem is None:
-                    return CheckResult(
-                        passed=True, detail=f": found a JSON {'object' if isinstance(value, dict) else 'list'}"
-                    )
+                for candidate in _candidates(value):
+                    problem = schema_problem(candidate)
+                    if problem is None:
+                        kind = "object" if isinstance(candidate, dict) else "list"
+                        return CheckResult(passed=True, detail=f": found a JSON {kind}")
         except TimeoutError as error:
             return CheckResult(None, f": {error}")
         return CheckResult(passed=False, detail=f": {problem or 'no JSON object or list in the answer'}")
 
     return check
+
+
+def _candidates(value: Any) -> Iterator[Any]:  # noqa: ANN401 - JSON is anything
+    """Yield an object or list, and the outermost objects in a list."""
+    yield value
+    open_lists = [value] if isinstance(value, list) else []
+    while open_lists:
+        for item in open_lists.pop():
+            if isinstance(item, dict):
+                yield item
+            elif isinstance(item, list):
+                open_lists.append(item)

@@ -47,7 +47,7 @@ def _texts_of(assertion: Assertion) -> list[str]:
             raise suite_error(assertion, f"is not a list separated by commas: {error}") from None
     if not isinstance(value, list) or not value:
         raise suite_error(assertion, f"found {quoted(assertion.value)}; expected a list of texts")
-    return [_text_of(assertion, item) for item in value]
+    return [to_text(item) if isinstance(item, bool) else _text_of(assertion, item) for item in value]
 
 
 def _check_text(text: str, is_met: Callable[[str], bool]) -> CheckFunction:

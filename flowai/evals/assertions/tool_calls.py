@@ -38,8 +38,7 @@ def valid_tools_call(assertion: Assertion, services: CheckServices) -> CheckFunc
         output = output_of(answer)
         if isinstance(output, str) and "MCP Tool " in output:
             return _mcp_result(output)
-        calls = _parsed(output)
-        calls = calls.get("tool_calls", calls) if isinstance(calls, dict) else calls
+        calls = output.get("tool_calls", output) if isinstance(output, dict) else output
         if not isinstance(calls, list) or not calls:
             return CheckResult(passed=False, detail=": no tool calls in the answer")
         functions = [call.get("function") if isinstance(call, dict) else None for call in calls]
@@ -53,7 +52,7 @@ def valid_function_call(assertion: Assertion, services: CheckServices) -> CheckF
     """Pass if the answer is a call of a function (`name`, `arguments`) that is valid by the target's `functions`."""
 
     def check(answer: Answer) -> CheckResult:
-        call = _parsed(output_of(answer))
+        call = output_of(answer)
         if isinstance(call, dict):
             call = call.get("function_call", call)
             if isinstance(call, dict) and isinstance(call.get("tool_calls"), list) and len(call["tool_calls"]) == 1:

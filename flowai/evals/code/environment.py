@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 _PYTHON_WORKER = Path(__file__).with_name("python_worker.py")
 _JAVASCRIPT_WORKER = Path(__file__).with_name("javascript_worker.cjs")
 _TYPESCRIPT_SUFFIXES = (".ts", ".mts", ".cts")
-_TYPESCRIPT_NODE = (22, 6)
-"""First version of Node that runs TypeScript. Source: Node's documentation, "Modules: TypeScript"."""
-_DEFAULT_TYPESCRIPT_NODE = (22, 18)
-"""First version that needs no option for it."""
+_TYPESCRIPT_OPTIONS = ("--experimental-transform-types", "--experimental-strip-types")
+"""Options with which Node runs TypeScript, the best first. Source: Node's documentation, "Modules: TypeScript"."""
+_TYPESCRIPT_QUERY = f"""
+const known = {list(_TYPESCRIPT_OPTIONS)}.filter((name) => process.allowedNodeEnvironmentFlags.has(name));
+console.log(JSON.stringify([process.version, known, Boolean(process.features.typescript)]));
+"""
+_TSX = Path("node_modules", "tsx", "dist", "loader.mjs")
+"""Loader of TypeScript that promptfoo uses, if the suite's folder or one above has it."""
 _PLAIN_VARIABLES = frozenset((
     "HOME", "LANG", "LANGUAGE", "LOGNAME", "NODE_PATH", "PATH", "PYTHONPATH", "SHELL", "SSL_CERT_DIR", "SSL_CERT_FILE",
     "TEMP", "TMP", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV",
@@ -74,7 +78,7 @@ async def worker_command(
         raise CodeError("needs Node to run JavaScript, and there is no `node` in PATH: install it", kind="missing")
     options = [] if memory_bytes is None else [f"--max-old-space-size={memory_bytes // 1_000_000}"]
     if code.file is not None and code.file.endswith(_TYPESCRIPT_SUFFIXES):
-        options += await _typescript_options(node)
+        options += await _typescript_options(node, Path(code.file))
     return [node, "--no-warnings", *options, str(_JAVASCRIPT_WORKER)]
 
 
@@ -92,15 +96,19 @@ def _python(named: str | None, environment: Mapping[str, str]) -> str:
     return found
 
 
-async def _typescript_options(node: str) -> list[str]:
+async def _typescript_options(node: str, file: Path) -> list[str]:
+    """Return the options with which node runs TypeScript: the package tsx where the suite has it, else its own."""
+    loader = next((folder / _TSX for folder in file.parents if (folder / _TSX).is_file()), None)
+    if loader is not None:
+        return ["--import", loader.as_uri()]
     process = await asyncio.create_subprocess_exec(
-        node, "--version", stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+        node, "-e", _TYPESCRIPT_QUERY, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
     )
-    text = (await process.communicate())[0].decode(errors="replace").strip()
-    version = tuple(map(int, re.findall(r"\d+", text)[:2]))
-    if version < _TYPESCRIPT_NODE:
+    known: list[str]
+    version, known, is_on = json.loads((await process.communicate())[0])
+    if not known and not is_on:
         raise CodeError(
-            f"is TypeScript, which needs Node 22.6 or newer; found {text}: install it, or compile the file",
+            f"is TypeScript, which needs Node 22.6 or newer, or the package tsx beside it; found Node {version}",
             kind="missing",
         )
-    return [] if version >= _DEFAULT_TYPESCRIPT_NODE else ["--experimental-strip-types"]
+    return known[:1]

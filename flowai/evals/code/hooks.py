@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
-from msgspec.structs import replace
-
 from flowai.evals.assertions.services import CodeError
+from flowai.evals.code.records import CodeCall
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from flowai.evals.assertions.services import CodeRunner
+    from flowai.evals.code.runner import SubprocessCodeRunner
     from flowai.evals.suites.records import CodeRef
 
 Hook = Literal["beforeAll", "beforeEach", "afterEach", "afterAll"]
@@ -29,7 +28,7 @@ _DEFAULT_FUNCTION = "get_transform"
 
 
 async def run_hooks(
-    runner: CodeRunner, extensions: Sequence[CodeRef], hook: Hook, context: Mapping[str, Any]
+    runner: SubprocessCodeRunner, extensions: Sequence[CodeRef], hook: Hook, context: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Call the extensions of a hook in order; return the context with what they changed.
 
@@ -52,11 +51,9 @@ async def run_hooks(
         name = code.function
         if name in HOOKS and name != hook:
             continue
-        if name in HOOKS:
-            value = await runner.call(code, (current, {"hookName": hook}), timeout_s=HOOK_TIMEOUT_S)
-        else:
-            named = replace(code, function=name or _DEFAULT_FUNCTION) if code.language == "python" else code
-            value = await runner.call(named, (hook, current), timeout_s=HOOK_TIMEOUT_S)
+        arguments = (current, {"hookName": hook}) if name in HOOKS else (hook, current)
+        call = CodeCall(code=code, arguments=arguments, function=_DEFAULT_FUNCTION, has_logger=True)
+        value = await runner.run(call, timeout_s=HOOK_TIMEOUT_S)
         if value:
             current = _merged(hook, current, value)
     return current

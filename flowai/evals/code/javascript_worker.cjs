@@ -15,6 +15,7 @@ const MAGIC = Buffer.from('flo1');
 const INLINE_NAME = 'suite-code';
 const MAX_STACK_CHARS = 4000;
 const HEADER_BYTES = 8;
+const MAX_DEPTH = 100;
 const MAX_SPLITS = 50;
 const FUNCTION_EXPRESSION = /^(async\s+)?(function\b|\([^]*?\)\s*=>|[A-Za-z_$][\w$]*\s*=>)/;
 const NOT_A_MODULE = /(require|module|exports|__dirname|__filename) is not defined in ES module scope/;
@@ -37,6 +38,19 @@ Object.defineProperty(process, 'mainModule', {
 
 class UnusableValueError extends Error {}
 class MissingFunctionError extends Error {}
+
+function isObject(value) {
+  return typeof value === 'object' && value !== null;
+}
+
+// a provider's answer may hold parts of a runtime that refer to themselves; they are no part of the answer
+function withoutCycles(value, ancestors = []) {
+  if (!isObject(value) || typeof value.toJSON === 'function') return value;
+  if (ancestors.includes(value) || ancestors.length > MAX_DEPTH) return undefined;
+  const inner = [...ancestors, value];
+  if (Array.isArray(value)) return value.map((part) => withoutCycles(part, inner));
+  return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, withoutCycles(part, inner)]));
+}
 
 function encode(value) {
   if (typeof value === 'function' || typeof value === 'symbol') {
@@ -176,20 +190,22 @@ function providerOf(exported, request) {
   if (!target || typeof target[request.method] !== 'function') {
     throw new MissingFunctionError(`${path.basename(request.file)} has no \`${request.method}\``);
   }
-  return (prompt, context, options) =>
-    target[request.method](prompt, withHelpers(context), { ...options, abortSignal: new AbortController().signal });
+  return async (prompt, context, options) => {
+    const signal = new AbortController().signal;
+    return withoutCycles(await target[request.method](prompt, withHelpers(context), { ...options, abortSignal: signal }));
+  };
 }
 
 // promptfoo gives providers a log, filters and a cache of answers; these are a process's own
 const cached = new Map();
 const log = (...parts) => console.error(...parts);
+const logger = { debug: log, info: log, warn: log, error: log };
 function withHelpers(context) {
   const cache = {
     get: async (key) => cached.get(key),
     set: async (key, value) => void cached.set(key, value),
     has: async (key) => cached.has(key),
   };
-  const logger = { debug: log, info: log, warn: log, error: log };
   return { ...context, logger, filters: {}, getCache: () => cache };
 }
 
@@ -242,6 +258,10 @@ async function handle(request) {
       send(request.id, '');
     } else {
       const found = await functionOf(request);
+      if (request.has_logger) {
+        const property = { value: logger, enumerable: false, configurable: true };
+        request.arguments.filter(isObject).forEach((given) => Object.defineProperty(given, 'logger', property));
+      }
       send(request.id, `,"value":${encode(await found(...request.arguments))}`);
     }
   } catch (error) {

@@ -5,6 +5,7 @@ Usage: `launch.py LIMITS PROGRAM ARGUMENT ...`; LIMITS is a JSON object of resou
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -37,10 +38,8 @@ def _set_limit(kind: int | None, value: int) -> None:
     hard = resource.getrlimit(kind)[1]
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)
-    try:
+    with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(kind, (value, value))
-    except (OSError, ValueError):
-        sys.stderr.write(f"limit {kind} is not set\n")
 
 
 def _end_with_parent() -> None:

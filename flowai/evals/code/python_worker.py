@@ -16,6 +16,7 @@ import struct
 import sys
 import time
 import traceback
+import types
 from typing import Any, Callable  # noqa: UP035 - older interpreters
 
 MAGIC = b"flo1"
@@ -54,9 +55,11 @@ class CodeHost:
                 self._load(request)
             else:
                 function = self._load(request)
-                value = function(*request["arguments"])
+                value = function(*_with_logger(request))
                 if inspect.isawaitable(value):
                     value = asyncio.run(_result_of(value))
+                if isinstance(value, dict) and isinstance(value.get("logger"), Logger):
+                    del value["logger"]
                 body = b', "value": ' + self._encode(value)
         except BaseException as error:  # noqa: BLE001 - also SystemExit: a suite must not end its worker
             body = b', "error": ' + json.dumps(_describe(error, request.get("file"))).encode()
@@ -91,6 +94,23 @@ class CodeHost:
             found = f"returned {len(encoded):,} bytes; the limit is {self._max_result_bytes:,}"
             raise UnusableValueError(found)
         return encoded
+
+
+class Logger:
+    """Log of hooks: writes to stderr, which is kept apart from flowai's own output."""
+
+    def _write(self, *parts: object) -> None:
+        sys.stderr.write(" ".join(map(str, parts)) + "\n")
+
+    debug = info = warn = warning = error = _write
+
+
+def _with_logger(request: dict[str, Any]) -> list[Any]:
+    """Return the arguments; those of hooks have a log."""
+    arguments: list[Any] = request["arguments"]
+    if not request.get("has_logger"):
+        return arguments
+    return [{**argument, "logger": Logger()} if isinstance(argument, dict) else argument for argument in arguments]
 
 
 async def _result_of(value: Any) -> Any:  # noqa: ANN401 - any value of the code
@@ -209,6 +229,9 @@ def main() -> None:
     host = CodeHost(int(sys.argv[2]))
     sys.argv = ["suite"]
     sys.path[:] = [os.getcwd(), *(entry for entry in sys.path if entry and entry != os.path.dirname(__file__))]  # noqa: PTH109, PTH120
+    module = types.ModuleType("promptfoo_logger")  # hooks may import it
+    module.logger = Logger()  # type: ignore[attr-defined] # a module made here
+    sys.modules[module.__name__] = module
     own_id = os.getpid()
     while True:
         header = _read(connection, _HEADER.size)

@@ -47,5 +47,7 @@ class CodeCall(msgspec.Struct, frozen=True, kw_only=True):
     """Method of the provider that a JavaScript file exports; None to call what it exports."""
     options: dict[str, Any] | None = None
     """Argument of the provider's constructor; only with a method."""
+    has_logger: bool = False
+    """Whether objects among the arguments get a `logger`, as promptfoo's hooks have."""
     may_be_value: bool = False
     """Whether a JavaScript file may export the value itself instead of a function."""

@@ -143,21 +143,24 @@ class SubprocessCodeRunner:
         try:
             return await self._started(code)
         except CodeError as error:
-            pool.failure = self._error(error.what, code, kind=error.kind)
-            raise pool.failure from None
+            pool.failure = error
+            raise
 
     async def _started(self, code: CodeRef) -> Worker:
         """Start a process and load the code's file; a file that cannot be loaded is not tried again."""
-        command = await worker_command(
-            code, self._environment, python=self._python, memory_bytes=self._limits.memory_bytes
-        )
         self._started_count += 1
         mark = f"{self._mark}-{self._started_count}"
         self._marks.add(mark)
-        worker = await start_worker(
-            command, folder=self._folder, environment=self._environment, limits=self._limits, mark=mark
-        )
-        reply = await worker.request(_load_fields(code), timeout_s=LOAD_LIMIT_S)
+        try:
+            command = await worker_command(
+                code, self._environment, python=self._python, memory_bytes=self._limits.memory_bytes
+            )
+            worker = await start_worker(
+                command, folder=self._folder, environment=self._environment, limits=self._limits, mark=mark
+            )
+            reply = await worker.request(_load_fields(code), timeout_s=LOAD_LIMIT_S)
+        except CodeError as error:
+            raise self._error(error.what, code, kind=error.kind) from None
         if "error" in reply:
             printed = worker.printed()
             if printed:
@@ -224,6 +227,7 @@ def _fields(call: CodeCall) -> dict[str, Any]:
         "function": code.function or default,
         "provider": call.options if call.method is not None else None,
         "method": call.method,
+        "has_logger": call.has_logger,
         "may_be_value": call.may_be_value,
         "arguments": list(call.arguments),
     }

@@ -5,16 +5,21 @@ Every function raises CodeError if the code gives no result, or one of the wrong
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flowai.errors import Place, SuiteError
 from flowai.evals.assertions.services import CodeError
-from flowai.evals.code.records import CodeCall
+from flowai.evals.code.environment import code_environment
+from flowai.evals.code.records import TARGET_LIMITS, CodeCall
+from flowai.evals.code.runner import SubprocessCodeRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from flowai.evals.code.runner import SubprocessCodeRunner
     from flowai.evals.suites.records import CodeRef, SuitePrompt, SuiteProvider
+    from flowai.redaction import Redactor
 
 SOURCE_TIMEOUT_S = 60.0
 """Limit of one call that makes a prompt, a variable, or all tests of a file."""
@@ -63,16 +68,50 @@ async def call_variable_function(
     return output.strip() if code.language == "python" and isinstance(output, str) else output
 
 
-async def call_test_function(
-    runner: SubprocessCodeRunner, code: CodeRef, config: Mapping[str, Any] | None
-) -> list[Any]:
+async def call_test_function(runner: SubprocessCodeRunner, code: CodeRef, arguments: Sequence[Any]) -> list[Any]:
     """Return the tests that code makes: `generate_tests(config)` of Python, or what JavaScript exports.
 
-    Python gets no argument if the suite gives no config; JavaScript may export the list itself.
+    `arguments` is the config that the suite gives, or nothing. JavaScript may export the list itself.
     """
-    arguments: tuple[Any, ...] = () if config is None and code.language == "python" else (config,)
-    call = CodeCall(code=code, arguments=arguments, function="generate_tests", may_be_value=True)
+    call = CodeCall(code=code, arguments=tuple(arguments), function="generate_tests", may_be_value=True)
     value = await runner.run(call, timeout_s=SOURCE_TIMEOUT_S)
     if not isinstance(value, list):
         raise CodeError("returned no list of tests", kind="nonsense")
     return value
+
+
+def make_tests(
+    code: CodeRef, arguments: Sequence[Any], *, folder: Path, environ: Mapping[str, str], redactor: Redactor
+) -> list[Any]:
+    """Return the tests that code makes while a suite is loaded, outside any event loop; see `call_test_function`.
+
+    Args:
+        code: the code.
+        arguments: the suite's config, or nothing.
+        folder: the suite's folder.
+        environ: variables of the code, those of the suite's `env` included.
+        redactor: removes secrets from errors.
+
+    Raises:
+        SuiteError: there is no list; it has the place of the code in the suite.
+    """
+
+    async def run() -> list[Any]:
+        runner = SubprocessCodeRunner(
+            folder=folder,
+            environment=code_environment({}, with_keys=True, environ=environ),
+            limits=TARGET_LIMITS,
+            redactor=redactor,
+        )
+        try:
+            return await call_test_function(runner, code, arguments)
+        finally:
+            await runner.aclose()
+
+    try:
+        return asyncio.run(run())
+    except CodeError as error:
+        file, _, line = code.place.rpartition(":")
+        place = Place(file=file, line=int(line)) if line.isdecimal() else None
+        name = Path(code.file or "").name
+        raise SuiteError(f"`{name}` made no tests: {error.what}", place=place) from None

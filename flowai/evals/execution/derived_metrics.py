@@ -35,10 +35,10 @@ def evaluate(expression: str, values: Mapping[str, float]) -> float:
     Raises:
         ExpressionError: it cannot be read, reads an unknown name, or has no finite value.
     """
-    return _Parser(expression, values).evaluate()
+    return _ExpressionParser(expression, values).evaluate()
 
 
-class _Parser:
+class _ExpressionParser:
     """Recursive descent over the tokens of an expression, evaluating while it reads."""
 
     def __init__(self, expression: str, values: Mapping[str, float]) -> None:

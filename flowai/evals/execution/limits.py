@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from flowai.errors import CallError, TimedOutError, UnreachableError
 from flowai.rendering import formatting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from flowai.evals.reports import Trial
     from flowai.providers import Request
 
+Waiting = TypeVar("Waiting")
+"""A trial that is about to be run."""
 MIN_CONNECTION_ERRORS = 10
 CONNECTION_ERRORS_PER_SLOT = 2
+MIN_MEAN_COUNT = 5
+"""Calls after which their mean cost is a better estimate than the price table's, which assumes the longest answer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StopReason:
     """Reason why a run ended before all its trials were run."""
 
-    kind: Literal["fail_fast", "decided", "max_cost", "max_duration", "unreachable"]
-    """`decided`: a rule needs no further trial. The others leave a run that can be resumed."""
+    kind: Literal["fail_fast", "decided", "max_calls", "max_cost", "max_duration", "unreachable"]
+    """`decided`: the result is certain. The others leave a run that can be resumed."""
     what: str
     """Follows `stopped`."""
 
@@ -31,11 +35,6 @@ class StopReason:
     def is_complete(self) -> bool:
         """True if the trials that were run are all that the verdict needs."""
         return self.kind == "decided"
-
-    @property
-    def hides_a_pass(self) -> bool:
-        """True if trials are missing by chance, so that a gate cannot be met."""
-        return self.kind in ("max_cost", "max_duration", "unreachable")
 
 
 class RunStoppedError(Exception):
@@ -49,7 +48,7 @@ class RunStoppedError(Exception):
 class StopRule(Protocol):
     """Ends a run as soon as its result is certain enough."""
 
-    def should_stop(self, trial: Trial) -> str | None:
+    def stop_reason(self, trial: Trial) -> str | None:
         """Return the reason to stop after a finished trial, in words that follow `stopped`; None to go on.
 
         It is called for every trial in the order in which they finish; kept trials of a resumed run come first.
@@ -81,6 +80,29 @@ class ConnectionErrors:
             )
 
 
+class CallLimit:
+    """Number of trials that a run may call models for; the rest is left for a later run.
+
+    Args:
+        max_count: the limit, >= 1; None for no limit.
+    """
+
+    def __init__(self, max_count: int | None) -> None:
+        self._left = max_count
+        self.reached: StopReason | None = None
+        """Set when a trial was left."""
+
+    def take(self, trials: Iterable[Waiting]) -> Iterator[Waiting]:
+        """Yield trials up to the limit."""
+        for trial in trials:
+            if self._left is not None:
+                if not self._left:
+                    self.reached = StopReason(kind="max_calls", what="at the limit of calls (--max-calls)")
+                    return
+                self._left -= 1
+            yield trial
+
+
 class CostLimit:
     """Money that a run may spend. A call reserves its estimate; calls in flight are all that can exceed the limit.
 
@@ -103,8 +125,7 @@ class CostLimit:
         Raises:
             RunStoppedError: the limit is reached.
         """
-        mean_usd = self.spent_usd / self._spent_count if self._spent_count else 0.0
-        cost_usd = max(self._estimate(request) or 0.0, mean_usd)
+        cost_usd = self._expected_usd(request)
         if self.spent_usd + self._reserved_usd + cost_usd <= self._max_usd:
             self._reserved_usd += cost_usd
             self._reserved_count += 1
@@ -118,6 +139,13 @@ class CostLimit:
                 what=f"by --max-cost {limit}: {spent} spent, the next call costs about {formatting.dollars(cost_usd)}",
             )
         )
+
+    def _expected_usd(self, request: Request) -> float:
+        """Return what a call will probably cost: the mean of the calls so far, once there are some."""
+        mean_usd = self.spent_usd / self._spent_count if self._spent_count else 0.0
+        if self._spent_count >= MIN_MEAN_COUNT:
+            return mean_usd
+        return max(self._estimate(request) or 0.0, mean_usd)
 
     def settle(self, reserved_usd: float, cost_usd: float | None) -> None:
         """Replace a reservation by the cost of an answer; None for an unknown one, which counts as estimated."""

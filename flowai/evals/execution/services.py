@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import Place, SuiteError
-from flowai.evals.assertions.services import DEFAULT_CODE_TIMEOUT_S, CheckServices, CodeError
-from flowai.evals.execution.endpoints import resolve_endpoint
+from flowai.evals.assertions.graded import check_graders
+from flowai.evals.assertions.services import DEFAULT_CODE_TIMEOUT_S, CheckServices
+from flowai.evals.execution.endpoints import endpoint_as_written, resolve_endpoint
 from flowai.evals.execution.transforms import output_of
+from flowai.evals.judges.default_grader import chosen_grader, default_embedder, default_grader, default_moderator
 from flowai.evals.suites.records import SuiteProvider
 from flowai.evals.targets.records import TargetRequest
 from flowai.evals.templates import TemplateError, protect_partial, render
@@ -21,9 +23,8 @@ if TYPE_CHECKING:
     from flowai.errors import CallError
     from flowai.evals.assertions.services import CodeRunner, ModelCaller
     from flowai.evals.code.runner import SubprocessCodeRunner
-    from flowai.evals.judges import GraderClient
-    from flowai.evals.judges.grader_client import GraderCache
-    from flowai.evals.suites.records import CodeRef, Suite
+    from flowai.evals.judges.grader_client import GraderCache, GraderClient
+    from flowai.evals.suites.records import Case, CodeRef, Suite
     from flowai.providers import Client, Completion
     from flowai.providers.client import ChatMessage, Embeddings
     from flowai.workspace.workspace import Workspace
@@ -37,6 +38,7 @@ class RunServices:
         client: returns the client that calls the targets.
         runs_code: whether code of suites may run.
         worker_count: processes per file of code.
+        needs_keys: whether graders are called, so that they need their keys; False for a replay.
         on_grader_call: called after each call of a grader that no cache answered.
     """
 
@@ -47,12 +49,14 @@ class RunServices:
         *,
         runs_code: bool = True,
         worker_count: int = 1,
+        needs_keys: bool = True,
         on_grader_call: Callable[[Endpoint, Completion | CallError], None] = lambda _endpoint, _result: None,
     ) -> None:
         self._workspace = workspace
         self._client = client
         self._runs_code = runs_code
         self._worker_count = worker_count
+        self._needs_keys = needs_keys
         self._on_grader_call = on_grader_call
         self._checks: dict[str, CheckServices] = {}
         self._runners: dict[tuple[str, bool], SubprocessCodeRunner] = {}
@@ -70,6 +74,22 @@ class RunServices:
                 templates=_Templates(suite, self.environment_of(suite)),
             )
         return self._checks[suite.path]
+
+    def check_graders(self, suite: Suite, case: Case) -> None:
+        """Check that every graded assertion of a case has a grader, before any call is paid for.
+
+        Raises:
+            SuiteError: an assertion has none.
+            MissingKeyError: a grader has no key.
+        """
+        check_graders(case, lambda grader: self._resolve(chosen_grader(grader, self._default_grader(suite))))
+
+    def _default_grader(self, suite: Suite) -> SuiteProvider | None:
+        workspace = self._workspace
+        return suite.grader or default_grader(workspace.registry, workspace.release, workspace.environ)
+
+    def _resolve(self, grader: SuiteProvider) -> Endpoint:
+        return (resolve_endpoint if self._needs_keys else endpoint_as_written)(self._workspace, grader)
 
     def code_of(self, suite: Suite) -> CodeRunner | None:
         """Return the runner of a suite's transforms; None if no code may run."""
@@ -114,22 +134,16 @@ class RunServices:
             await models.aclose()
 
     def _graders(self, suite: Suite) -> GraderClient:
-        from flowai.evals.judges import (
-            GraderClient,
-            GraderSettings,
-            default_embedder,
-            default_grader,
-            default_moderator,
-        )
+        from flowai.evals.judges.grader_client import GraderClient, GraderSettings
         from flowai.providers.direct.moderation_client import ModerationClient
 
         if suite.path not in self._models:
             workspace = self._workspace
             environ = workspace.environ
             settings = GraderSettings(
-                resolve=lambda provider: resolve_endpoint(workspace, provider),
+                resolve=self._resolve,
                 on_call=self._on_grader_call,
-                default_grader=suite.grader or default_grader(workspace.registry, workspace.release, environ),
+                default_grader=self._default_grader(suite),
                 default_embedder=default_embedder(environ),
                 default_moderator=default_moderator(environ),
                 cache=self.grader_cache,
@@ -154,9 +168,6 @@ class _Models:
 
     def __init__(self, models: Callable[[], ModelCaller]) -> None:
         self._models = models
-
-    def check_grader(self, grader: SuiteProvider | None) -> None:
-        self._models().check_grader(grader)
 
     async def complete(
         self,
@@ -219,41 +230,3 @@ class _Webhooks:
             return json.loads(output)
         except ValueError:
             return output
-
-
-class CaseGenerator:
-    """Runs code that makes tests, while a suite is loaded."""
-
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
-
-    def run(self, code: CodeRef, arguments: Sequence[Any]) -> Any:  # noqa: ANN401 - any JSON value
-        """Return the tests that code makes.
-
-        Raises:
-            SuiteError: it failed.
-        """
-        import asyncio
-
-        return asyncio.run(self._run(code, arguments))
-
-    async def _run(self, code: CodeRef, arguments: Sequence[Any]) -> Any:  # noqa: ANN401 - any JSON value
-        from flowai.evals.code.environment import code_environment
-        from flowai.evals.code.records import TARGET_LIMITS
-        from flowai.evals.code.runner import SubprocessCodeRunner
-        from flowai.evals.code.sources import call_test_function
-
-        runner = SubprocessCodeRunner(
-            folder=Path(code.file).parent if code.file is not None else self._workspace.project.root,
-            environment=code_environment({}, with_keys=True, environ=self._workspace.environ),
-            limits=TARGET_LIMITS,
-            redactor=self._workspace.redactor,
-        )
-        try:
-            return await call_test_function(runner, code, arguments[0] if arguments else None)
-        except CodeError as error:
-            file, _, line = code.place.rpartition(":")
-            place = Place(file=file, line=int(line) if line.isdecimal() else None)
-            raise SuiteError(f"the code that makes tests: {error}", place=place) from None
-        finally:
-            await runner.aclose()

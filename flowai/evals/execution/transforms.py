@@ -1,4 +1,4 @@
-"""Transforms of an answer before it is checked; a target's own transform is applied where it is called."""
+"""Transforms of an answer before it is checked: the target's own, then the case's."""
 
 from __future__ import annotations
 
@@ -12,24 +12,32 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flowai.evals.assertions.services import CodeRunner
-    from flowai.evals.suites.records import CodeRef
+    from flowai.evals.suites.records import Case, CodeRef, SuiteProvider
     from flowai.providers import Completion
 
 
+def transforms_of(provider: SuiteProvider | None, case: Case) -> tuple[CodeRef, ...]:
+    """Return the transforms of an answer in the order in which they are applied."""
+    own = None if provider is None else provider.transform
+    return tuple([code for code in (own, case.options.transform) if code is not None])
+
+
 async def transform_answer(
-    completion: Completion, transform: CodeRef, runner: CodeRunner | None, context: Mapping[str, Any]
+    completion: Completion, transforms: tuple[CodeRef, ...], runner: CodeRunner | None, context: Mapping[str, Any]
 ) -> Completion:
-    """Return an answer after the transform of its case.
+    """Return an answer after its transforms.
 
     Raises:
-        CodeError: it gave no value, or no code may run.
+        CodeError: one gave no value, or no code may run.
     """
     from flowai.evals.code.transforms import apply_transform  # not needed without transforms
 
     if runner is None:
         raise CodeError("no code may run (--no-code)", kind="missing")
     metadata = completion.metadata if isinstance(completion, TargetCompletion) else {}
-    output = await apply_transform(runner, transform, output_of(completion), {**context, "metadata": metadata})
+    output = output_of(completion)
+    for code in transforms:
+        output = await apply_transform(runner, code, output, {**context, "metadata": metadata})
     return with_output(completion, output)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flowai.errors import SuiteError
 from flowai.evals.suites.records import SuiteProvider
 from flowai.registry import binding, features_of
 from flowai.registry.keys import USUAL_VARIABLES
@@ -23,6 +24,10 @@ DEFAULT_GRADERS = (
 )
 """Models that grade if their provider's key is set, the first first."""
 DEFAULT_EMBEDDER = "openai/text-embedding-3-small"
+NO_GRADER_HINT = (
+    "set `defaultTest.options.provider`, or bind a feature `judge` in registry.yaml, or set OPENAI_API_KEY, "
+    "ANTHROPIC_API_KEY, GEMINI_API_KEY or MISTRAL_API_KEY"
+)
 DEFAULT_MODERATOR = "openai/omni-moderation-latest"
 
 
@@ -34,6 +39,18 @@ def default_grader(registry: Registry, release: str | None, environ: Mapping[str
             id=bound.model, name=bound.model, kind="model", model=bound.model, params=dict(bound.params)
         )
     return next((_model(name) for name in DEFAULT_GRADERS if _has_key(name, environ)), None)
+
+
+def chosen_grader(grader: SuiteProvider | None, default: SuiteProvider | None) -> SuiteProvider:
+    """Return the grader, else the default.
+
+    Raises:
+        SuiteError: there is neither.
+    """
+    chosen = grader or default
+    if chosen is None:
+        raise SuiteError("needs a model that grades", hint=NO_GRADER_HINT)
+    return chosen
 
 
 def default_embedder(environ: Mapping[str, str]) -> SuiteProvider | None:

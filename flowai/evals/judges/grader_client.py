@@ -9,7 +9,9 @@ import msgspec
 
 from flowai.cache.exact import cache_key
 from flowai.errors import CallError, InvalidRequestError, SuiteError
+from flowai.evals.judges.default_grader import chosen_grader
 from flowai.evals.targets.records import TargetRequest
+from flowai.evals.targets.system_prompt import with_system_prompt
 from flowai.providers.client import EmbedRequest
 
 if TYPE_CHECKING:
@@ -20,10 +22,6 @@ if TYPE_CHECKING:
     from flowai.providers.client import ChatMessage, Embeddings
     from flowai.providers.direct.moderation_client import ModerationClient
 
-NO_GRADER_HINT = (
-    "set `defaultTest.options.provider`, or bind a feature `judge` in registry.yaml, or set OPENAI_API_KEY, "
-    "ANTHROPIC_API_KEY, GEMINI_API_KEY or MISTRAL_API_KEY"
-)
 NO_MODERATOR_HINT = "set `provider: openai:moderation:omni-moderation-latest` in the assertion, or set OPENAI_API_KEY"
 NO_EMBEDDER_HINT = "set `defaultTest.options.provider.embedding`, or set OPENAI_API_KEY"
 
@@ -70,10 +68,6 @@ class GraderClient:
         self._endpoints: dict[str, Endpoint] = {}
         self._without_schema: set[str] = set()
 
-    def check_grader(self, grader: SuiteProvider | None) -> None:
-        """Check that a grader can be called; see `ModelCaller.check_grader`."""
-        self._endpoint(self._chosen(grader))
-
     async def complete(
         self,
         grader: SuiteProvider | None,
@@ -83,7 +77,7 @@ class GraderClient:
         schema: Mapping[str, Any] | None = None,
     ) -> Completion:
         """Return a grader's answer; see `ModelCaller.complete`."""
-        chosen = self._chosen(grader)
+        chosen = chosen_grader(grader, self._settings.default_grader)
         endpoint = self._endpoint(chosen)
         is_model = chosen.kind == "model"
         request = TargetRequest(
@@ -96,6 +90,8 @@ class GraderClient:
             provider=chosen,
             prompt=_as_text(messages),
         )
+        if is_model:
+            request = with_system_prompt(request, chosen)
         try:
             return await self._cached(request, is_model=is_model)
         except InvalidRequestError:
@@ -121,12 +117,6 @@ class GraderClient:
     async def aclose(self) -> None:
         """Close the connections to moderation models; may be called twice."""
         await self._moderation.aclose()
-
-    def _chosen(self, grader: SuiteProvider | None) -> SuiteProvider:
-        chosen = grader or self._settings.default_grader
-        if chosen is None:
-            raise SuiteError("needs a model that grades", hint=NO_GRADER_HINT)
-        return chosen
 
     def _endpoint(self, grader: SuiteProvider) -> Endpoint:
         if grader.name not in self._endpoints:

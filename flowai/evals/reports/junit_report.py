@@ -50,7 +50,11 @@ def junit_parts(report: Report) -> Iterator[bytes]:
                 testcases[key] = files.enter_context(tempfile.SpooledTemporaryFile(max_size=_HELD_BYTES))
             testcases[key].write(_indented(_testcase(trial), level=2))
         opening = ET.tostring(root, encoding="utf-8", xml_declaration=True).removesuffix(b" />")
-        yield opening + (b">" if report.groups else b" />")
+        yield opening + b">"
+        if report.decision.sentence:
+            properties = ET.Element("properties")
+            ET.SubElement(properties, "property", name="gate", value=_xml_text(report.decision.sentence))
+            yield _indented(properties, level=1)
         for group in report.groups:
             suite = _indented(_testsuite(report, group), level=1)
             end = suite.rindex(b"\n  </testsuite>")
@@ -59,7 +63,7 @@ def junit_parts(report: Report) -> Iterator[bytes]:
             testcase.seek(0)
             yield from testcase
             yield suite[end:]
-        yield b"\n</testsuites>\n" if report.groups else b"\n"
+        yield b"\n</testsuites>\n"
 
 
 def _indented(element: ET.Element, *, level: int) -> bytes:

@@ -26,6 +26,7 @@ def to_markdown(report: Report) -> str:
     figures = table(("figure", "value"), tables.figure_rows(report))
     parts = [
         title,
+        escape_markdown(report.decision.sentence),
         figures,
         _section("Gate", tables.GATE_COLUMNS, tables.gate_rows(report)),
         _section("Prompts and models", tables.GROUP_COLUMNS, tables.group_rows(report)),
@@ -56,7 +57,7 @@ def _failures(report: Report) -> Iterator[str]:
         yield _failure(trial)
     left_out_count = report.totals.trial_count - report.totals.pass_count - len(shown)
     if left_out_count:
-        yield f"... and {count(left_out_count, 'more trial', 'more trials')} in `report.json`"
+        yield f"... and {count(left_out_count, 'more trial', 'more trials')} in the JSON report"
 
 
 def _failure(trial: Trial) -> str:

@@ -6,7 +6,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from flowai.evals.reports.gate_records import FlakyCase, PairedComparison, SelfComparison, SliceResult
+
 SCHEMA_VERSION = 1
+MAX_INPUT_CHARS = 200
+"""Of each variable in `Trial.input_text`."""
 
 Outcome = Literal["pass", "fail", "error", "unscored"]
 """`pass`: every check that counts passed. `fail`: at least one failed. `error`: infrastructure failed, so there is no
@@ -109,6 +113,12 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float] = {}
     """Named scores of the suite's hooks."""
 
+    @property
+    def input_text(self) -> str:
+        """The variables in short; with their names if there are several."""
+        texts = [(name, str(value)[:MAX_INPUT_CHARS]) for name, value in self.vars.items()]
+        return texts[0][1] if len(texts) == 1 else "  ".join(f"{name}: {text}" for name, text in texts)
+
 
 class EarlierTrial(msgspec.Struct, frozen=True, kw_only=True):
     """Result of a trial in the run that this run is compared with."""
@@ -190,6 +200,32 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     """Maximum total cost of the fresh answers."""
     metrics: dict[str, float] = {}
     """Minimum mean score by metric name, 0 to 1."""
+    alpha: float | None = None
+    """Chance of a false "not met", and of a false "met", of a decision with confidence, above 0 and below 0.5. None:
+    limits are compared with the observed values, and comparisons use 0.05."""
+    power: float = 0.8
+    """Chance of a decision at the number of cases that a report says is needed."""
+    margin: float | None = None
+    """Loss of pass rate that is accepted, 0 to 1: against the baseline (None for 0.05) and, with `alpha`, below
+    `pass_rate` (None for 0)."""
+    baseline: str | None = None
+    """Results to compare with: `last`, a run, a release, a prompt or a file; None for no comparison."""
+    passes_needed: int | None = None
+    """Passed trials that a case needs, of `max_trials`; None: more than half."""
+    max_trials: int | None = None
+    """Trials of a case that fails at first; None: failing cases are not run again."""
+    stops_early: bool = False
+    """Whether the run stops as soon as the result is certain."""
+    max_error_rate: float | None = None
+    """Largest share of trials without an answer or a judgement; None: none is accepted."""
+    max_error_count: int | None = None
+    """Largest number of them; None: none is accepted."""
+    slices: tuple[str, ...] = ()
+    """Metadata fields or tags; each value of a field, and each tag, is a slice that is checked on its own."""
+    critical_rate: float = 1.0
+    """Minimum share of critical cases that pass, 0 to 1."""
+    critical_tags: tuple[str, ...] = ()
+    """Tags whose cases are critical, beside cases with `critical: true`."""
 
 
 class GateCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -206,7 +242,17 @@ class GateCheck(msgspec.Struct, frozen=True, kw_only=True):
     direction: Literal["min", "max"]
     """`min`: `observed` must be at least the limit; `max`: at most."""
     passed: bool | None
-    """None if nothing was measured; the gate is then not met."""
+    """None if it is undecided: nothing, or too little, was measured; the gate is then not met."""
+    low: float | None = None
+    """Lower end of the interval of `observed`; None for a limit that is compared without confidence."""
+    high: float | None = None
+    """Upper end of the interval of `observed`."""
+    p_value: float | None = None
+    """One-sided p-value of "worse than the baseline" or "below the limit"; of slices after Holm's correction."""
+    case_count: int | None = None
+    """Cases that were compared; repeats of a case count once."""
+    needed_case_count: int | None = None
+    """Cases that would probably decide; None if it is decided, or no number would."""
 
 
 GateVerdict = Literal["pass", "fail", "error", "inconclusive"]
@@ -220,6 +266,8 @@ class GateDecision(msgspec.Struct, frozen=True, kw_only=True):
     verdict: GateVerdict
     checks: tuple[GateCheck, ...]
     """The limits that led to it."""
+    sentence: str = ""
+    """The verdict with its reasons: observed values, intervals, number of cases, cases that are needed."""
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
@@ -287,6 +335,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     groups: tuple[Group, ...]
     """By suite, prompt and model."""
     decision: GateDecision
+    comparison: tuple[PairedComparison, ...] = ()
+    """Paired comparisons with the gate's baseline; empty without one."""
+    slices: tuple[SliceResult, ...] = ()
+    """Slices that the gate names."""
+    flaky: tuple[FlakyCase, ...] = ()
+    """Cases with passed and failed trials."""
+    quarantined: tuple[str, ...] = ()
+    """Cases that the gate leaves out, by suite and id."""
+    self_comparison: SelfComparison | None = None
+    """Result of `--aa`; None without it."""
     changes: Changes | None
     """Since the last finished run on this target; None if there is none."""
     against_baseline: tuple[Changes, ...] = ()

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from flowai.evals.reports.records import Trial
 
-MAX_VALUES_PER_FIELD = 20
-"""A field of metadata with more values is no grouping (an id, a URL)."""
+MAX_VALUES_PER_FIELD = 50
+"""A field of metadata with more values is no grouping."""
 MAX_VALUE_CHARS = 60
 
 
@@ -65,17 +65,22 @@ def slice_rates(trials: Sequence[Trial]) -> list[SliceRate]:
     for trial in trials:
         for name in slices_of_trial(trial):
             members[name].append(trial)
-    values: dict[str, int] = defaultdict(int)
-    for name in members:
-        values[name.partition("=")[0]] += 1
+    case_counts = {name: len({(trial.suite, trial.case) for trial in found}) for name, found in members.items()}
     all_count = len({(trial.suite, trial.case) for trial in trials})
-    rates = []
-    for name, found in members.items():
-        case_count = len({(trial.suite, trial.case) for trial in found})
-        is_grouping = "=" not in name or values[name.partition("=")[0]] <= MAX_VALUES_PER_FIELD
-        if is_grouping and case_count < all_count:
-            rates.append(SliceRate(name=name, case_count=case_count, rate=pass_rate(found)))
+    fields: dict[str, list[int]] = defaultdict(list)
+    for name, case_count in case_counts.items():
+        fields[name.partition("=")[0]].append(case_count)
+    rates = [
+        SliceRate(name=name, case_count=case_counts[name], rate=pass_rate(found))
+        for name, found in members.items()
+        if case_counts[name] < all_count and ("=" not in name or _is_grouping(fields[name.partition("=")[0]]))
+    ]
     return sorted(rates, key=lambda item: (_rate(item), item.name))
+
+
+def _is_grouping(case_counts: Sequence[int]) -> bool:
+    """Return whether a field's values bring cases together; the values of an id or a URL do not."""
+    return len(case_counts) <= min(MAX_VALUES_PER_FIELD, sum(case_counts) / 2)
 
 
 def _rate(item: SliceRate) -> float:

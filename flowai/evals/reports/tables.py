@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from flowai.rendering.formatting import count, dollars, duration, format_number, rate
 
 if TYPE_CHECKING:
-    from flowai.evals.reports.records import Changes, Report, Totals
+    from flowai.evals.reports.records import Changes, GateCheck, Report, Totals
 
 TableRow = tuple[str, ...]
 
@@ -21,7 +21,7 @@ OUTCOME_WORDS = {"pass": "ok", "fail": "FAIL", "error": "ERROR", "unscored": "??
 
 GATE_COLUMNS: TableRow = ("suite", "metric", "observed", "limit", "")
 GROUP_COLUMNS: TableRow = ("suite", "prompt", "model", "passed", "errors", "p50", "p95", "TTFT p95", "cost")
-_LIMIT_LABELS = {True: "met", False: "NOT met", None: "nothing measured"}
+_LIMIT_LABELS = {True: "met", False: "NOT met"}
 
 
 def figure_rows(report: Report) -> list[tuple[str, str]]:
@@ -52,12 +52,31 @@ def gate_rows(report: Report) -> list[TableRow]:
         (
             check.suite,
             check.metric,
-            format_number(check.observed),
+            _observed(check),
             f"{'>=' if check.direction == 'min' else '<='} {format_number(check.threshold)}",
-            _LIMIT_LABELS[check.passed],
+            _limit_label(check),
         )
         for check in report.decision.checks
     ]
+
+
+def _observed(check: GateCheck) -> str:
+    """Return the observed value, with its interval if it has one."""
+    observed = format_number(check.observed)
+    if check.observed is None or check.low is None or check.high is None:
+        return observed
+    return f"{observed} [{format_number(check.low)}, {format_number(check.high)}]"
+
+
+def _limit_label(check: GateCheck) -> str:
+    if check.passed is not None:
+        label = _LIMIT_LABELS[check.passed]
+        return label if check.case_count is None else f"{label}, n = {check.case_count:,}"
+    if check.observed is None or check.case_count is None:
+        return "nothing measured"
+    if check.needed_case_count is None:
+        return f"undecided, n = {check.case_count:,}"
+    return f"undecided, n = {check.case_count:,}; needs {check.needed_case_count - check.case_count:,} more"
 
 
 def group_rows(report: Report) -> list[TableRow]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.evals.reports.html_report import to_html
 from flowai.evals.reports.junit_report import junit_parts
 from flowai.evals.reports.markdown_report import to_markdown
 from flowai.rendering.report_files import json_parts
@@ -21,5 +20,11 @@ def report_json_parts(report: Report) -> Iterator[bytes]:
     return json_parts(report, "trials")
 
 
-WRITERS: Writers[Report] = {".json": report_json_parts, ".md": to_markdown, ".xml": junit_parts, ".html": to_html}
+def _to_html(report: Report) -> str:
+    from flowai.evals.reports.page.compare_page import to_html  # most runs write no page
+
+    return to_html(report)
+
+
+WRITERS: Writers[Report] = {".json": report_json_parts, ".md": to_markdown, ".xml": junit_parts, ".html": _to_html}
 STANDARD_NAMES = ("report.json", "report.md", "junit.xml")

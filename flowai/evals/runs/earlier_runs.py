@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from flowai.evals.reports import Changes, EarlierTrial, Trial
     from flowai.evals.runs.eval_options import EvalOptions
     from flowai.evals.runs.eval_run import EvalRun
-    from flowai.evals.runs.prepared import Plan
+    from flowai.evals.runs.plan import RunPlan
     from flowai.workspace.workspace import Workspace
 
 MAX_EARLIER_TRIALS = 20_000
 """The report of a larger run has no earlier answers."""
 
 
-class Comparison(NamedTuple):
+class EarlierComparison(NamedTuple):
     """Differences from earlier runs."""
 
     changes: Changes | None
@@ -32,8 +32,8 @@ class Comparison(NamedTuple):
 
 
 def compare_with_earlier(
-    workspace: Workspace, plan: Plan, run: EvalRun, trials: Sequence[Trial], options: EvalOptions
-) -> Comparison:
+    workspace: Workspace, plan: RunPlan, run: EvalRun, trials: Sequence[Trial], options: EvalOptions
+) -> EarlierComparison:
     """Compare the trials of a run with those of earlier ones."""
     keeps_earlier = len(trials) <= MAX_EARLIER_TRIALS
     earlier: dict[str, EarlierTrial] = {}
@@ -61,10 +61,10 @@ def compare_with_earlier(
         if keeps_earlier:
             rest = [trial for trial in trials if trial.key not in earlier]
             earlier |= {item.key: item for item in earlier_trials(last.run_id, last.trials, rest)}
-    return Comparison(changes, tuple(against_baseline), tuple(earlier.values()), tuple(warnings))
+    return EarlierComparison(changes, tuple(against_baseline), tuple(earlier.values()), tuple(warnings))
 
 
-def _baseline_keys(plan: Plan, baseline: str) -> dict[str, str]:
+def _baseline_keys(plan: RunPlan, baseline: str) -> dict[str, str]:
     """Return the key of the baseline's trial for each trial that is compared with it."""
     return {
         trial.key: replace(trial, target=replace(trial.target, prompt=baseline)).key

@@ -4,36 +4,40 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from flowai.errors import InconclusiveError
-from flowai.evals.execution.services import CaseGenerator
+from flowai.evals.execution.secrets import with_suite_secrets
 from flowai.evals.reports import STANDARD_NAMES, WRITERS
+from flowai.evals.runs.answers.recorded_answers import RecordedPlan, RecordedPreparer, open_outputs, open_run
+from flowai.evals.runs.answers.run_trials import trials_of
 from flowai.evals.runs.earlier_runs import compare_with_earlier
 from flowai.evals.runs.eval_options import EvalOptions, check_options, concurrency_of
 from flowai.evals.runs.eval_run import last_finished, start_or_resume
 from flowai.evals.runs.eval_session import EvalSession
-from flowai.evals.runs.plan import case_key, plan_trials
+from flowai.evals.runs.gating import RunGate
+from flowai.evals.runs.plan import EditedPlan, case_key, plan_trials
 from flowai.evals.runs.prepared import PreparedPlan
-from flowai.evals.runs.recorded_answers import RecordedPlan, RecordedPreparer, open_outputs, open_run
 from flowai.evals.runs.resolver import TargetResolver, endpoint_models
 from flowai.evals.runs.run_report import RunFacts, build_report
-from flowai.evals.runs.run_trials import trials_of
 from flowai.evals.suites.yaml_reader import LoadContext
-from flowai.rendering.report_files import write_reports
+from flowai.rendering.report_files import write_result
 from flowai.workspace.workspace import open_workspace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-    from flowai.evals.execution.limits import StopRule
+    from flowai.evals.gates.baseline_file import BaselineChange
     from flowai.evals.reports import Report
+    from flowai.evals.runs.answers.recorded_answers import RecordedAnswers
     from flowai.evals.runs.eval_run import EvalRun
-    from flowai.evals.runs.plan import TrialPlan
-    from flowai.evals.runs.prepared import Plan
-    from flowai.evals.runs.recorded_answers import RecordedAnswers
+    from flowai.evals.runs.plan import RunPlan, TrialPlan
+    from flowai.evals.runs.prepared import Preparer
     from flowai.evals.runs.trials import Observer
+    from flowai.evals.suites.records import CodeRef
     from flowai.workspace.workspace import CommandContext, Workspace
 
 
@@ -43,37 +47,59 @@ class EvalResult:
 
     report: Report
     directory: Path
+    unwritten: tuple[str, ...] = ()
+    """A line per report file that cannot be written."""
+    new_baseline: BaselineChange | None = None
+    """Changes of the baseline that was written; None if none was."""
 
 
-def run_eval(
-    context: CommandContext, options: EvalOptions, observer: Observer, *, stop_rules: Sequence[StopRule] = ()
-) -> EvalResult:
+def run_eval(context: CommandContext, options: EvalOptions, observer: Observer) -> EvalResult:
     """Run an evaluation; InterruptedRunError means that the user interrupted it and it can be resumed."""
     started_s = context.clock_s()
     context = context.for_suite(options.target)
     check_options(options)
-    workspace = open_workspace(context, models=options.models)
-    plan: Plan
-    if options.from_outputs is not None or options.rescore is not None:
-        answers = _recorded_answers(workspace, options)
-        plan = recorded = RecordedPlan(answers, options.selection)
-        if not plan:
-            raise InconclusiveError(f"no recorded answer belongs to a case: {'; '.join(recorded.warnings)}")
-        session = EvalSession(workspace, options, observer)
-        session.steps.warnings.extend(recorded.warnings)
-        prepared = PreparedPlan(plan, RecordedPreparer(session.preparer, answers))
-    else:
-        workspace, plan = _plan(workspace, options)
-        session = EvalSession(workspace, options, observer)
-        prepared = PreparedPlan(plan, session.preparer)
-    run = start_or_resume(workspace, options, prepared.digest, observer, stop_rules)
+    task = _open_task(context, options, observer)
+    workspace, session, gate = task.workspace, task.session, task.gate
+    prepared = PreparedPlan(gate.plan, task.preparer)
+    run = start_or_resume(workspace, options, prepared.digest, observer, gate.stop_rules)
     with closing(run):
         calls_wall_s = session.run(prepared, run)
+        again = None if run.stopped else gate.trials_again(run.trials.values())
+        if again is not None:
+            calls_wall_s += session.run(PreparedPlan(again, task.preparer), run)
         run.finish(context.clock_s() - started_s)
-    report = _build_report(workspace, plan, run, options, calls_wall_s, session.warnings)
+    plan = gate.plan if again is None else EditedPlan(gate.plan, (*gate.plan, *again))
+    report = _build_report(task, plan, run, options, calls_wall_s)
+    report = gate.judge(report, run.trials, run.stopped, is_partial=task.is_partial)
     directory = workspace.project.reports / run.run_id
-    write_reports(report, [*(directory / name for name in STANDARD_NAMES), *options.outputs], WRITERS)
-    return EvalResult(report=report, directory=directory)
+    own_paths, left_out = _own_outputs(workspace, plan)
+    report = msgspec.structs.replace(report, warnings=(*report.warnings, *left_out))
+    files = [*(directory / name for name in STANDARD_NAMES), *options.outputs, *own_paths]
+    unwritten = write_result(report, files, WRITERS)
+    return EvalResult(
+        report=report, directory=directory, unwritten=unwritten, new_baseline=gate.write_new_baseline(report)
+    )
+
+
+def _own_outputs(workspace: Workspace, plan: RunPlan) -> tuple[list[Path], list[str]]:
+    """Return the files that suites ask for (`outputPath`), and a line for each that is not written."""
+    paths, unwritten = [], []
+    for suite in plan.suites:
+        for text in suite.output_paths:
+            path = Path(suite.folder) / text
+            if path.suffix.lower() not in WRITERS:
+                expected = ", ".join(f"`{ending}`" for ending in WRITERS)
+                unwritten.append(f"{suite.path}: outputPath `{text}` is not written: expected one of {expected}")
+            elif not _may_write(workspace, path.resolve()):
+                unwritten.append(f"{suite.path}: outputPath `{text}` is not written: it is outside the project")
+            else:
+                paths.append(path)
+    return paths, unwritten
+
+
+def _may_write(workspace: Workspace, path: Path) -> bool:
+    project = workspace.project
+    return path.is_relative_to(project.root) and not project.is_hidden(path)
 
 
 def watched_files(context: CommandContext) -> list[Path]:
@@ -84,6 +110,43 @@ def watched_files(context: CommandContext) -> list[Path]:
     return sorted([project.registry, *files])
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Task:
+    """Everything that an evaluation needs before its first trial."""
+
+    workspace: Workspace
+    session: EvalSession
+    gate: RunGate
+    preparer: Preparer
+    is_partial: bool = False
+    """Whether cases have no recorded answer."""
+
+
+def _open_task(context: CommandContext, options: EvalOptions, observer: Observer) -> _Task:
+    workspace = open_workspace(context, models=options.models)
+    if options.from_outputs is not None or options.rescore is not None:
+        answers = _recorded_answers(workspace, options)
+        recorded = RecordedPlan(answers, options.selection)
+        if not len(recorded):
+            raise InconclusiveError(f"no recorded answer belongs to a case: {'; '.join(recorded.warnings)}")
+        session = EvalSession(workspace, options, observer)
+        session.steps.warnings.extend(recorded.warnings)
+        return _Task(
+            workspace=workspace,
+            session=session,
+            gate=_gate(workspace, recorded, options),
+            preparer=RecordedPreparer(session.preparer, answers),
+            is_partial=recorded.missing_count > 0,
+        )
+    workspace, plan = _plan(workspace, options)
+    session = EvalSession(workspace, options, observer)
+    return _Task(workspace=workspace, session=session, gate=_gate(workspace, plan, options), preparer=session.preparer)
+
+
+def _gate(workspace: Workspace, plan: RunPlan, options: EvalOptions) -> RunGate:
+    return RunGate(workspace, plan, options.gate, target=options.target or "", replays=options.calls_no_model)
+
+
 def _recorded_answers(workspace: Workspace, options: EvalOptions) -> RecordedAnswers:
     loading = _load_context(workspace, options)
     if options.from_outputs is not None:
@@ -92,11 +155,16 @@ def _recorded_answers(workspace: Workspace, options: EvalOptions) -> RecordedAns
 
 
 def _load_context(workspace: Workspace, options: EvalOptions) -> LoadContext:
-    run_code = CaseGenerator(workspace).run if options.runs_code else None
+    def run_code(code: CodeRef, arguments: Sequence[Any]) -> list[Any]:
+        from flowai.evals.code.sources import make_tests  # not needed for tests that are written
+
+        folder = workspace.project.root if code.file is None else Path(code.file).parent
+        return make_tests(code, arguments, folder=folder, environ=workspace.environ, redactor=workspace.redactor)
+
     return LoadContext(
         environ=workspace.environ,
         allows_network=options.allows_net,
-        run_code=run_code,
+        run_code=run_code if options.runs_code else None,
         replaces_models=bool(options.models),
     )
 
@@ -111,7 +179,7 @@ def _plan(workspace: Workspace, options: EvalOptions) -> tuple[Workspace, TrialP
         loading=_load_context(workspace, options),
     )
     suite_targets = resolver.resolve(options.target)
-    workspace = workspace.with_models(endpoint_models(suite_targets))
+    workspace = with_suite_secrets(workspace.with_models(endpoint_models(suite_targets)), suite_targets)
     selection = options.selection
     if options.failing_only:
         selection = replace(selection, case_keys=_failing_cases(workspace, options))
@@ -131,17 +199,12 @@ def _failing_cases(workspace: Workspace, options: EvalOptions) -> frozenset[str]
     return frozenset(case_key(trial.suite, trial.case) for trial in failing)
 
 
-def _build_report(
-    workspace: Workspace,
-    plan: Plan,
-    run: EvalRun,
-    options: EvalOptions,
-    calls_wall_s: float,
-    run_warnings: Sequence[str],
-) -> Report:
+def _build_report(task: _Task, plan: RunPlan, run: EvalRun, options: EvalOptions, calls_wall_s: float) -> Report:
+    workspace = task.workspace
     trials = trials_of(plan, run.trials)
     comparison = compare_with_earlier(workspace, plan, run, trials, options)
-    warnings = [*(text for suite in plan.suites for text in suite.warnings), *comparison.warnings, *run_warnings]
+    warnings = [text for suite in plan.suites for text in suite.warnings]
+    warnings += [*comparison.warnings, *task.session.warnings]
     if run.stopped is not None:
         warnings.append(f"stopped {run.stopped.what}: {len(trials):,} of {len(plan):,} trials were run")
     if run.cache_error is not None:
@@ -155,7 +218,6 @@ def _build_report(
         calls_wall_s=calls_wall_s,
         in_flight_s=run.in_flight_s,
         concurrency_limit=concurrency_of(options, plan.suites),
-        stopped=run.stopped,
         changes=comparison.changes,
         against_baseline=comparison.against_baseline,
         earlier=comparison.earlier,

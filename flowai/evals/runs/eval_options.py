@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from flowai.errors import UsageError
 from flowai.evals.reports import WRITERS
+from flowai.evals.runs.gating import GateOptions
 from flowai.evals.runs.plan import Selection
 from flowai.rendering.report_files import check_endings
 
@@ -58,6 +59,7 @@ class EvalOptions:
     allows_net: bool = False
     """Whether suites may load tests from the network."""
     outputs: tuple[Path, ...] = ()
+    gate: GateOptions = field(default_factory=GateOptions)
 
     @property
     def calls_no_model(self) -> bool:
@@ -93,6 +95,8 @@ def check_options(options: EvalOptions) -> None:
         raise UsageError("--resume and --retry-errors exclude each other", hint="--retry-errors resumes too")
     if options.call_on_miss and options.replay is None:
         raise UsageError("--on-miss needs --replay")
+    if options.max_cost_usd is not None and not options.max_cost_usd >= 0:
+        raise UsageError(f"--max-cost: found {options.max_cost_usd:g}, expected US dollars, 0 or more")
     if options.max_cost_usd is not None and options.calls_no_model and not options.call_on_miss:
         raise UsageError(f"--max-cost limits calls, and {given[0]} makes none")
 

@@ -80,6 +80,10 @@ class EvalRun:
             raise RunStoppedError(StopReason(kind="fail_fast", what="at the first failure"))
         self._check_rules(trial)
 
+    def update(self, trial: Trial) -> None:
+        """Replace a finished trial."""
+        self._log.add(trial)
+
     def finish(self, elapsed_s: float) -> None:
         """Mark the run as finished, unless trials are missing."""
         self.elapsed_s = elapsed_s
@@ -92,7 +96,7 @@ class EvalRun:
 
     def _check_rules(self, trial: Trial) -> None:
         for rule in self._stop_rules:
-            what = rule.should_stop(trial)
+            what = rule.stop_reason(trial)
             if what is not None:
                 raise RunStoppedError(StopReason(kind="decided", what=what))
 

@@ -10,13 +10,14 @@ import msgspec
 from flowai.cache.exact import ExactCache
 from flowai.errors import CallError, InterruptedRunError, Place, SuiteError
 from flowai.evals.assertions.services import CodeError
-from flowai.evals.execution.limits import CallLimits, ConnectionErrors, CostLimit, RunStoppedError
+from flowai.evals.execution.limits import CallLimit, CallLimits, ConnectionErrors, CostLimit, RunStoppedError
 from flowai.evals.execution.services import RunServices
+from flowai.evals.runs.answers.comparisons import compare_answers
+from flowai.evals.runs.answers.judging import Judge
+from flowai.evals.runs.answers.trial_steps import MAX_HOOK_RESULTS, TrialSteps
 from flowai.evals.runs.eval_options import concurrency_of
-from flowai.evals.runs.judging import Judge
 from flowai.evals.runs.prepared import TrialPreparer
 from flowai.evals.runs.runner import CachedTrials, finish_cached
-from flowai.evals.runs.trial_steps import MAX_HOOK_RESULTS, TrialSteps
 from flowai.evals.runs.trials import CallOptions, EndpointResolver, ForecastBuilder, run_trials, trial_callbacks
 from flowai.evals.targets.records import TargetCompletion
 from flowai.evals.templates import render
@@ -25,9 +26,12 @@ from flowai.providers import create_client
 from flowai.rendering import formatting
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from flowai.evals.runs.eval_options import EvalOptions
     from flowai.evals.runs.eval_run import EvalRun
     from flowai.evals.runs.prepared import PreparedPlan
+    from flowai.evals.runs.records import PreparedTrial
     from flowai.evals.runs.runner import AnswerSource
     from flowai.evals.runs.trials import Observer
     from flowai.evals.suites.records import Suite
@@ -52,11 +56,13 @@ class EvalSession:
             self._open_client,
             runs_code=options.runs_code,
             worker_count=2,
+            needs_keys=options.replay is None or options.call_on_miss,
             on_grader_call=self._log_grader_call,
         )
         self.preparer = TrialPreparer(workspace, self._services)
         redact = workspace.redactor.text
         self.steps = TrialSteps(self.preparer, self._services, Judge(redact), redact)
+        self._calls = CallLimit(options.gate.max_calls)
         self._plan: PreparedPlan | None = None
         self._run: EvalRun | None = None
 
@@ -114,8 +120,13 @@ class EvalSession:
                     self.steps.restore(planned, trials[planned.key])
 
     async def end(self) -> None:
-        """Run the hooks after all cases."""
+        """Compare the answers of cases; run the hooks after all cases."""
         assert self._plan is not None  # noqa: S101 - set by `run`
+        if self._plan.has_comparisons:
+            assert self._run is not None  # noqa: S101 - as above
+            redact = self._workspace.redactor.text
+            run, services = self._run, self._services.checks_of
+            await compare_answers(self._plan.plan, run.trials, run.update, services, redact)
         await self.steps.after_all(self._plan.plan.suites, self._results)
 
     async def aclose(self) -> None:
@@ -134,7 +145,9 @@ class EvalSession:
 
     def _finish(self, prepared: PreparedPlan, run: EvalRun, cache: ExactCache | None) -> float:
         forecast = ForecastBuilder()
-        total_count, kept_count = len(prepared), len(run.trials)
+        total_count, kept_count = len(prepared), 0
+        if len(run.trials):
+            kept_count = sum(planned.key in run.trials for planned in prepared.plan)
         waiting = prepared.waiting(run.trials.__contains__)
         cached = CachedTrials(0, 0)
         if cache is not None:
@@ -145,7 +158,7 @@ class EvalSession:
                 forecast.add(trial)
         cached_count = cached.finished_count + cached.waiting_count
         self._observer.forecast(forecast.build(trial_count=total_count, cached_count=cached_count))
-        if kept_count + cached.finished_count == total_count:
+        if kept_count + cached.finished_count == total_count and not prepared.has_comparisons:
             return 0.0
         return self._call(prepared, run, cache, forecast)
 
@@ -165,17 +178,21 @@ class EvalSession:
         )
         is_done = run.trials.__contains__
         waiting = prepared.waiting(is_done)
-        if not prepared.has_serial:
-            return run_trials(self._workspace, waiting, self._open_client(), call_options, run.add, session=self)
-        return run_trials(
+        serial: Iterable[PreparedTrial] = ()
+        if prepared.has_serial:
+            serial = (trial for trial in prepared.waiting(is_done) if trial.is_serial)
+            waiting = (trial for trial in waiting if not trial.is_serial)
+        calls_wall_s = run_trials(
             self._workspace,
-            (trial for trial in waiting if not trial.is_serial),
+            self._calls.take(waiting),
             self._open_client(),
             call_options,
             run.add,
-            serial=(trial for trial in prepared.waiting(is_done) if trial.is_serial),
+            serial=self._calls.take(serial),
             session=self,
         )
+        run.stopped = self._calls.reached
+        return calls_wall_s
 
     def _open_client(self) -> Client:
         """Return the client of targets and graders."""

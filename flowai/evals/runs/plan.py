@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from flowai.errors import UsageError
 
@@ -80,6 +80,23 @@ def case_key(suite_path: str, case_id: str) -> str:
     return f"{suite_path}::{case_id}"
 
 
+class RunPlan(Protocol):
+    """Trials of a run, which can be read any number of times."""
+
+    def __iter__(self) -> Iterator[PlannedTrial]:
+        """Yield the trials in order."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of trials."""
+        ...
+
+    @property
+    def suites(self) -> tuple[Suite, ...]:
+        """The suites, each once."""
+        ...
+
+
 class TrialPlan:
     """The trials of a run in the order of the files, built anew each time they are read; repeats are adjacent."""
 
@@ -120,6 +137,25 @@ class TrialPlan:
         path = item.suite.path
         cases = (case for case in item.cases if self._is_selected(path, case))
         return islice(cases, self._selection.first_n)
+
+
+class EditedPlan:
+    """Trials in an order of their own, held in memory: a plan to which the gate has added or moved trials."""
+
+    def __init__(self, plan: RunPlan, trials: Iterable[PlannedTrial]) -> None:
+        self._plan = plan
+        self._trials = tuple(trials)
+
+    def __iter__(self) -> Iterator[PlannedTrial]:
+        return iter(self._trials)
+
+    def __len__(self) -> int:
+        return len(self._trials)
+
+    @property
+    def suites(self) -> tuple[Suite, ...]:
+        """The suites, each once."""
+        return self._plan.suites
 
 
 def plan_trials(suite_targets: Iterable[SuiteTarget], selection: Selection) -> TrialPlan:

@@ -11,10 +11,13 @@ import msgspec
 from flowai.cache.exact import cache_key
 from flowai.errors import Place, PromptError
 from flowai.evals.assertions import CheckServices, compile_checks
+from flowai.evals.assertions.comparison import compile_comparisons
 from flowai.evals.execution.endpoints import endpoint_as_written
+from flowai.evals.execution.transforms import transforms_of
 from flowai.evals.runs.own_prompts import OwnPrompts, has_state, is_late
-from flowai.evals.runs.records import PreparedTrial
+from flowai.evals.runs.records import PreparedTrial, has_comparison
 from flowai.evals.targets.records import TargetRequest
+from flowai.evals.targets.system_prompt import with_system_prompt
 from flowai.gateway.plan import build_request
 from flowai.providers import Endpoint
 
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from flowai.evals.execution.services import RunServices
     from flowai.evals.prompt_sources import RenderedSuitePrompt
     from flowai.evals.reports import Failure
-    from flowai.evals.runs.plan import PlannedTrial
+    from flowai.evals.runs.plan import PlannedTrial, RunPlan
     from flowai.evals.suites.records import Assertion, Case, Suite
     from flowai.providers import Completion, Request
     from flowai.workspace.workspace import Workspace
@@ -79,7 +82,7 @@ class TrialPreparer:
         return replace(
             prepared,
             checks=self._checks_of(suite, case),
-            transform=case.options.transform,
+            transforms=transforms_of(target.provider, case),
             is_late=late,
             is_serial=is_serial,
         )
@@ -98,7 +101,7 @@ class TrialPreparer:
             promises_json=case.promises_json,
             checks=self._checks_of(planned.suite, case),
             variables=case.vars,
-            transform=case.options.transform if transforms else None,
+            transforms=transforms_of(None, case) if transforms else (),
             recorded=answer,
         )
 
@@ -126,7 +129,7 @@ class TrialPreparer:
             services = self._services_of(planned.suite)
             assertions = self._own_prompts.fill_assertions(planned, values)
             checks = compile_checks(assertions, services=services)
-        return replace(ready, checks=checks, transform=prepared.transform, is_late=True, is_serial=prepared.is_serial)
+        return replace(ready, checks=checks, transforms=prepared.transforms, is_late=True, is_serial=prepared.is_serial)
 
     def _with_library_prompt(self, planned: PlannedTrial, variables: Mapping[str, Any]) -> PreparedTrial:
         workspace, target, case = self._workspace, planned.target, planned.case
@@ -165,6 +168,9 @@ class TrialPreparer:
             prompt=rendered.text,
             variables=dict(variables),
         )
+        provider = planned.target.provider
+        if provider is not None and provider.kind == "model" and isinstance(request, TargetRequest):
+            request = with_system_prompt(request, provider)
         return replace(
             unrendered,
             request=request,
@@ -225,6 +231,10 @@ class TrialPreparer:
         return self._stateful[suite.path]
 
     def _checks_of(self, suite: Suite, case: Case) -> tuple[AssertionFunction, ...]:
+        if has_comparison(case):
+            compile_comparisons(case, self._services_of(suite))  # mistakes are reported now; applied after all trials
+        if self._services is not None:
+            self._services.check_graders(suite, case)
         if any(assertion.is_template for assertion in case.assertions):
             return ()
         return tuple([check for assertion in case.assertions for check in self._compile(suite, assertion)])
@@ -242,19 +252,6 @@ class TrialPreparer:
         return self._check_services if self._services is None else self._services.checks_of(suite)
 
 
-class Plan(Protocol):
-    """The trials of a run, in order; they can be read several times."""
-
-    @property
-    def suites(self) -> tuple[Suite, ...]:
-        """The suites, each once."""
-        ...
-
-    def __iter__(self) -> Iterator[PlannedTrial]: ...
-
-    def __len__(self) -> int: ...
-
-
 class Preparer(Protocol):
     """Prepares the trials of a plan."""
 
@@ -269,16 +266,19 @@ class PreparedPlan:
     Building it prepares every trial once, so that mistakes are reported.
     """
 
-    def __init__(self, plan: Plan, preparer: Preparer) -> None:
-        self.plan: Plan = plan
+    def __init__(self, plan: RunPlan, preparer: Preparer) -> None:
+        self.plan = plan
         self._preparer = preparer
         self._held: list[PreparedTrial] | None = []
+        self.has_comparisons = False
+        """Whether the answers of a case are compared with each other."""
         self.has_serial = False
         """Whether some trials may not run at the same time as others."""
         digest = hashlib.sha256()
         for count, planned in enumerate(plan, start=1):
             prepared = preparer.prepare_trial(planned)
             self.has_serial |= prepared.is_serial
+            self.has_comparisons |= has_comparison(planned.case)
             identity = (planned.key, prepared.cache_key or _late_identity(prepared), planned.case)
             digest.update(msgspec.json.encode(identity, order="deterministic"))
             if count > MAX_HELD_TRIALS:

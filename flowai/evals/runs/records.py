@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from flowai.evals.suites.assertion_types import COMPARISON_TYPES
+
 if TYPE_CHECKING:
     from flowai.evals.assertions import AssertionFunction
     from flowai.evals.reports import Failure
     from flowai.evals.runs.plan import PlannedTrial
-    from flowai.evals.suites.records import CodeRef
+    from flowai.evals.suites.records import Case, CodeRef
     from flowai.providers import Completion, Request
+
+
+def has_comparison(case: Case) -> bool:
+    """Return whether an assertion compares the answers of all prompts and targets."""
+    return any(assertion.type in COMPARISON_TYPES for assertion in case.assertions)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,8 +38,8 @@ class PreparedTrial:
     """Values of the prompt's variables."""
     prompt_text: str = ""
     """The rendered prompt: its text, or its messages as JSON; empty for a prompt of the project's library."""
-    transform: CodeRef | None = None
-    """Changes the answer before it is checked."""
+    transforms: tuple[CodeRef, ...] = ()
+    """Change the answer before it is checked."""
     recorded: Completion | Failure | None = None
     """Answer that is checked instead of calling a model; None to call it."""
     is_late: bool = False
@@ -45,7 +52,8 @@ class PreparedTrial:
         """True if code or a model is needed after the answer, so that the trial must be awaited."""
         return bool(
             self.is_late
-            or self.transform is not None
+            or self.transforms
             or self.planned.case.scoring is not None
+            or has_comparison(self.planned.case)
             or any(check.is_async for check in self.checks)
         )

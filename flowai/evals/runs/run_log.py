@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from flowai.errors import InfrastructureError, Place
-from flowai.evals.reports import Trial
+from flowai.evals.reports import Outcome, Trial
 from flowai.storage.files import writing
 from flowai.storage.jsonl import AppendLog
 from flowai.storage.own_files import (
@@ -29,8 +29,6 @@ from flowai.storage.own_files import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from flowai.evals.reports import Outcome
 
 _FILE = "run.jsonl"
 
@@ -53,6 +51,23 @@ class TrialRecord(msgspec.Struct, frozen=True, kw_only=True, tag="trial"):
     trial: Trial
 
 
+class TrialOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of a trial that a list of runs shows; the decoder skips the others."""
+
+    key: str
+    suite: str
+    case: str
+    outcome: Outcome
+    cache: str
+    cost_usd: float | None = None
+
+
+class TrialOutcomeRecord(msgspec.Struct, frozen=True, kw_only=True, tag="trial"):
+    """A line of the log as a list of runs reads it."""
+
+    trial: TrialOutcome
+
+
 class RunFinished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
     """Last line of a finished run."""
 
@@ -63,6 +78,21 @@ class RunFinished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
 _DECODER: msgspec.json.Decoder[RunStarted | TrialRecord | RunFinished] = msgspec.json.Decoder(
     RunStarted | TrialRecord | RunFinished
 )
+
+_SCANNER: msgspec.json.Decoder[RunStarted | TrialOutcomeRecord | RunFinished] = msgspec.json.Decoder(
+    RunStarted | TrialOutcomeRecord | RunFinished
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunScan:
+    """Outcomes of a run's log."""
+
+    started: RunStarted | None
+    """None if the log has no readable first line."""
+    is_finished: bool
+    trials: dict[str, TrialOutcome]
+    unreadable_line_count: int
 
 
 class LoggedTrials(Mapping[str, Trial]):
@@ -119,6 +149,10 @@ class PastRun:
     """Its newest first line."""
     finished: bool
     trials: LoggedTrials
+    elapsed_s: float | None = None
+    """Wall time of its last part; None if it is not finished."""
+    unreadable_line_count: int = 0
+    """Lines torn by a crash or written by another version."""
 
 
 class TrialLog(Protocol):
@@ -226,7 +260,7 @@ def new_run(runs: Path) -> RunLog:
     with writing(runs):
         check_no_link(runs)
         make_private_directory(runs)
-    number = max((int(path.name) for path in _run_directories(runs)), default=0)
+    number = max((int(path.name) for path in run_directories(runs)), default=0)
     while True:
         number += 1
         directory = runs / f"{number:04d}"
@@ -240,21 +274,39 @@ def new_run(runs: Path) -> RunLog:
 
 def past_runs(runs: Path, is_match: Callable[[RunStarted], bool]) -> Iterator[PastRun]:
     """Yield earlier runs whose first line matches, the newest first; a run without a readable log is skipped."""
-    for directory in sorted(_run_directories(runs), key=lambda path: int(path.name), reverse=True):
-        past = _read_run(directory, is_match)
+    for directory in sorted(run_directories(runs), key=lambda path: int(path.name), reverse=True):
+        past = read_run(directory, is_match)
         if past is not None:
             yield past
 
 
-def _run_directories(runs: Path) -> list[Path]:
+def run_directories(runs: Path) -> list[Path]:
+    """List the directories of runs, in no order."""
     if not runs.is_dir():
         return []
     return [path for path in runs.iterdir() if path.name.isdecimal() and path.is_dir()]
 
 
-def _read_run(directory: Path, is_match: Callable[[RunStarted], bool]) -> PastRun | None:
+def is_in_use(directory: Path) -> bool:
+    """Return whether a process is writing a run's log."""
+    try:
+        descriptor = os.open(directory / _FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def read_run(directory: Path, is_match: Callable[[RunStarted], bool] = lambda _: True) -> PastRun | None:
+    """Read a run's log; None if it has no readable first line, or if that does not match."""
     started: RunStarted | None = None
-    finished = False
+    elapsed_s: float | None = None
+    unreadable_line_count = 0
     check_own_file(directory / _FILE, TRACKED_HINT, is_shared=True)  # its trials can make a gate pass
     try:
         stream = (directory / _FILE).open("rb")
@@ -266,21 +318,57 @@ def _read_run(directory: Path, is_match: Callable[[RunStarted], bool]) -> PastRu
             offset, end = end, end + len(raw)
             line = _decode_line(raw)
             if isinstance(line, RunStarted):
-                started, finished = line, False
+                started, elapsed_s = line, None
                 if not is_match(started):
                     return None
             elif isinstance(line, TrialRecord):
                 trials.note(line.trial, offset, len(raw))
             elif isinstance(line, RunFinished):
-                finished = True
+                elapsed_s = line.elapsed_s
+            else:
+                unreadable_line_count += 1
     if started is None:
         return None
-    return PastRun(run_id=directory.name, started=started, finished=finished, trials=trials)
+    return PastRun(
+        run_id=directory.name,
+        started=started,
+        finished=elapsed_s is not None,
+        trials=trials,
+        elapsed_s=elapsed_s,
+        unreadable_line_count=unreadable_line_count,
+    )
+
+
+def scan_run(directory: Path) -> RunScan:
+    """Read the outcomes of a run's log, of any state."""
+    started: RunStarted | None = None
+    is_finished = False
+    trials: dict[str, TrialOutcome] = {}
+    unreadable_line_count = 0
+    check_own_file(directory / _FILE, TRACKED_HINT, is_shared=True)
+    try:
+        stream = (directory / _FILE).open("rb")
+    except OSError:
+        return RunScan(started=None, is_finished=False, trials={}, unreadable_line_count=0)
+    with stream:
+        for raw in stream:
+            try:
+                line = _SCANNER.decode(raw)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                unreadable_line_count += 1
+                continue
+            if isinstance(line, RunStarted):
+                started, is_finished = line, False
+            elif isinstance(line, TrialOutcomeRecord):
+                trials[line.trial.key] = line.trial
+            else:
+                is_finished = True
+    return RunScan(started=started, is_finished=is_finished, trials=trials, unreadable_line_count=unreadable_line_count)
 
 
 def _decode_line(raw: bytes) -> RunStarted | TrialRecord | RunFinished | None:
     """Decode a line; None if it was torn by a crash or written by another version."""
     try:
         return _DECODER.decode(raw)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

@@ -5,30 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-import msgspec
-
 from flowai import __version__
 from flowai.evals.execution.derived_metrics import derive
-from flowai.evals.gate import decide
+from flowai.evals.gates import decide
 from flowai.evals.reports import PromptVersion, Report, RunTotals
 from flowai.prompts import PromptLock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
     from typing import Literal
 
-    from flowai.evals.execution.limits import StopReason
-    from flowai.evals.reports import Changes, EarlierTrial, Gate, GateDecision, Totals, Trial
+    from flowai.evals.reports import Changes, EarlierTrial, Gate, Trial
     from flowai.evals.suites.records import DerivedMetric
     from flowai.workspace.workspace import Workspace
 
 
-def prompt_versions(workspace: Workspace, prompts: Mapping[str, str]) -> tuple[tuple[PromptVersion, ...], list[str]]:
-    """Compare prompts, with their hashes, with their released bytes; return versions, and a warning if one differs."""
-    lock = PromptLock.read(workspace.project.prompts_lock)
+def prompt_versions(prompts_lock: Path, digests: Mapping[str, str]) -> tuple[tuple[PromptVersion, ...], list[str]]:
+    """Compare prompts with their released bytes; return versions, and a warning for each that differs.
+
+    Args:
+        prompts_lock: hashes of released prompts.
+        digests: hashes of the tried prompts by id.
+    """
+    lock = PromptLock.read(prompts_lock)
     locked = {name for release in lock.releases.values() for name in release.prompts}
     versions, warnings = [], []
-    for name, digest in prompts.items():
+    for name, digest in digests.items():
         changes = lock.changes(prompts={name: digest})
         state: Literal["released", "changed", "unpublished"] = "unpublished"
         if name in locked:
@@ -53,8 +56,6 @@ class RunFacts:
     in_flight_s: float
     """Sum of the calls' durations during that time."""
     concurrency_limit: int
-    stopped: StopReason | None = None
-    """Reason why trials are missing; None if all were run."""
     changes: Changes | None = None
     against_baseline: tuple[Changes, ...] = ()
     earlier: tuple[EarlierTrial, ...] = ()
@@ -79,7 +80,7 @@ def build_report(
     for trial in trials:
         totals.add(trial)
         prompts.setdefault(trial.prompt, trial.prompt_hash)
-    versions, warnings = prompt_versions(workspace, prompts)
+    versions, warnings = prompt_versions(workspace.project.prompts_lock, prompts)
     by_suite, all_totals, groups = totals.by_suite(), totals.all(), totals.groups()
     return Report(
         kind=facts.kind,
@@ -94,17 +95,10 @@ def build_report(
         suites=tuple(by_suite),
         totals=all_totals,
         groups=groups,
-        decision=_decide(by_suite, gates, facts.stopped),
+        decision=decide(by_suite, gates),
         changes=facts.changes,
         against_baseline=facts.against_baseline,
         earlier=facts.earlier,
         warnings=(*workspace.warnings, *facts.warnings, *warnings, *problems),
         trials=cast("tuple[Trial, ...]", trials),  # a large run's are another sequence
     )
-
-
-def _decide(totals: Mapping[str, Totals], gates: Mapping[str, Gate | None], stopped: StopReason | None) -> GateDecision:
-    decision = decide(totals, gates)
-    if stopped is not None and stopped.hides_a_pass and decision.verdict == "pass":
-        return msgspec.structs.replace(decision, verdict="inconclusive")
-    return decision

@@ -9,7 +9,7 @@ import msgspec
 
 from flowai.errors import CallError, ContentFilteredError, ContextTooLongError
 from flowai.evals.reports import Failure, Trial
-from flowai.evals.runs.trial_inputs import trial_inputs
+from flowai.evals.runs.answers.trial_inputs import trial_inputs
 from flowai.providers.finish_reasons import finish_kind
 from flowai.storage.strict_json import json_problem
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from flowai.evals.assertions.scoring import Score
     from flowai.evals.reports import Outcome
-    from flowai.evals.runs.judging import Judge
+    from flowai.evals.runs.answers.judging import Judge
     from flowai.evals.runs.records import PreparedTrial
     from flowai.providers import Completion
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from flowai.evals.execution.limits import CallLimits, CostLimit
+    from flowai.evals.runs.answers.trial_steps import TrialSteps
     from flowai.evals.runs.records import PreparedTrial
     from flowai.evals.runs.runner import AnswerSource, TrialCache, TrialCallbacks
-    from flowai.evals.runs.trial_steps import TrialSteps
     from flowai.providers import Client, Completion, Request
 
 

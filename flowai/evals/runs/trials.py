@@ -10,7 +10,7 @@ import msgspec
 
 from flowai.errors import CallError, UsageError
 from flowai.evals.execution.endpoints import resolve_endpoint
-from flowai.evals.runs.judging import Judge
+from flowai.evals.runs.answers.judging import Judge
 from flowai.evals.runs.runner import TrialCallbacks
 from flowai.evals.targets.records import TargetRequest
 from flowai.events import Attempt, CallEvent, Content, EventLog
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from flowai.evals.execution.limits import CallLimits
     from flowai.evals.reports import Trial
+    from flowai.evals.runs.answers.trial_steps import TrialSteps
     from flowai.evals.runs.records import PreparedTrial
     from flowai.evals.runs.runner import AnswerSource, TrialCache
-    from flowai.evals.runs.trial_steps import TrialSteps
     from flowai.providers import Client, Completion, Endpoint, Request
     from flowai.workspace.workspace import Workspace
 
@@ -181,7 +181,7 @@ class CallOptions:
 
 
 class CallSession(Protocol):
-    """What a run does in the event loop of its calls besides calling."""
+    """Work of a run in the event loop of its calls, before, between and after them."""
 
     steps: TrialSteps
     """Steps before and after each call."""

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import InconclusiveError, InterruptedRunError, Place, PromptError, UsageError
+from flowai.evals.execution.limits import CallLimits
 from flowai.evals.reports import WRITERS
 from flowai.evals.runs.plan import Selection, plan_trials
 from flowai.evals.runs.prepared import TrialPreparer
 from flowai.evals.runs.resolver import TargetResolver
-from flowai.evals.execution.limits import CallLimits
 from flowai.evals.runs.run_report import RunFacts, build_report
 from flowai.evals.runs.trials import CallOptions, Forecast, resolve_endpoints, run_trials
 from flowai.evals.smoke.fallback_trials import plan_fallback_trials
@@ -26,7 +26,7 @@ from flowai.prompts import PromptLock
 from flowai.providers import PriceTable, create_client
 from flowai.registry import check_daily_limits, check_retirements, single_provider_warnings
 from flowai.releases.integrity import changes_since
-from flowai.rendering.report_files import check_endings, write_reports
+from flowai.rendering.report_files import check_endings, write_result
 from flowai.workspace.workspace import open_workspace
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ class SmokeResult:
     junit: Path
     untried: tuple[str, ...] = ()
     """A line per fallback model that was not tried, and why."""
+    unwritten: tuple[str, ...] = ()
+    """A line per report file that cannot be written."""
 
 
 def run_smoke(context: CommandContext, options: SmokeOptions, observer: Observer) -> SmokeResult:
@@ -156,8 +158,15 @@ def run_smoke(context: CommandContext, options: SmokeOptions, observer: Observer
     )
     report = build_report(workspace, [trials[trial.key] for trial in (*planned, *spares)], {}, facts)
     junit = workspace.project.reports / "smoke.xml"
-    write_reports(report, [junit, *options.outputs], WRITERS)
-    return SmokeResult(report=report, release=release, current=serving.release, junit=junit, untried=untried)
+    unwritten = write_result(report, [junit, *options.outputs], WRITERS)
+    return SmokeResult(
+        report=report,
+        release=release,
+        current=serving.release,
+        junit=junit,
+        untried=untried,
+        unwritten=unwritten,
+    )
 
 
 def _check_models(workspace: Workspace, release: str) -> tuple[str, ...]:

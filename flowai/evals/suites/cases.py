@@ -115,7 +115,7 @@ def read_cases(value: object, node: YamlNode, defaults: Defaults, *, name: str) 
             place=node.location,
             metadata=metadata,
             options=options,
-            **fields,
+            **_with_metadata(fields, metadata),
         )
 
 
@@ -159,6 +159,18 @@ def _fields(test: dict[str, Any], node: YamlNode) -> dict[str, Any]:
         if test.get(key) is not None:
             fields[name] = read(test[key], node.at(key))
     return fields
+
+
+def _with_metadata(fields: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
+    """Add what a test's metadata says of the gate: `critical`, `tags`."""
+    found = dict(fields)
+    if isinstance(metadata.get("critical"), bool):  # other values are the user's own
+        found.setdefault("is_critical", metadata["critical"])
+    listed = metadata.get("tags")
+    shared = [str(part) for part in listed] if isinstance(listed, list) else [listed] if isinstance(listed, str) else []
+    if shared:
+        found["tags"] = tuple(dict.fromkeys([*found.get("tags", ()), *shared]))
+    return found
 
 
 def _names(value: object, node: YamlNode) -> tuple[str, ...]:
@@ -240,7 +252,7 @@ def _identity(test: Mapping[str, Any], metadata: dict[str, Any], node: YamlNode)
 
 
 def _owns_id(test: Mapping[str, Any], node: YamlNode) -> bool:
-    """Return whether an id is meant as one; in somebody else's suite, `metadata.id` may be anything."""
+    """Return whether an id is meant as one; in a suite of other people, `metadata.id` may be anything."""
     return "id" in test or not node.file.context.has_own_prompts
 
 

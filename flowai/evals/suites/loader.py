@@ -10,13 +10,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import Place, SuiteError
-from flowai.evals.reports.records import Gate
+from flowai.evals.gates.quarantine import FILE_NAME as QUARANTINE_FILE
 from flowai.evals.suites.case_store import hold_cases
 from flowai.evals.suites.cases import Defaults, read_cases, read_defaults
 from flowai.evals.suites.files.code_refs import is_code_file
 from flowai.evals.suites.files.environment import fill_environment, read_env
 from flowai.evals.suites.files.json_references import dereference
 from flowai.evals.suites.files.references import library_prompts
+from flowai.evals.suites.gate_settings import read_gate
 from flowai.evals.suites.options import read_evaluate, read_extensions, read_metrics, read_paths, read_tags
 from flowai.evals.suites.prompts import default_prompt, read_prompts
 from flowai.evals.suites.providers import read_graders, read_providers
@@ -31,12 +32,10 @@ from flowai.evals.suites.yaml_reader import (
     check_size,
     describe,
     expect_mapping,
-    expect_number,
     expect_text,
     read_document,
     resolve_path,
 )
-from flowai.timestamps import parse_duration_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,9 +51,6 @@ _SUITE_KEYS = frozenset({
     "flowai",
 })  # fmt: skip
 _SETTINGS = frozenset({"feature", "repeats", "gate", "baseline", "render_variables"})
-_RATES = frozenset({"pass_rate", "json_valid_rate"})
-_DURATIONS = {"latency_p95": "latency_p95_ms", "ttft_p95": "ttft_p95_ms"}
-_GATE_KEYS = frozenset({*_RATES, *_DURATIONS, "cost_usd", "metrics"})
 _RED_TEAM = dict.fromkeys(("redteam", "plugins", "strategies"), "flowai has no red-team plugins")
 """Keys of red-team runs: an error in a suite that has no tests besides, else ignored."""
 _IGNORED = {
@@ -75,7 +71,9 @@ def load_suites(project: Project, context: LoadContext | None = None) -> list[Su
     """Read all suites of a project, `evals/*.yaml`, in the order of their names; errors as in `load_suite`."""
     if not project.evals.is_dir():
         return []
-    paths = (path for path in project.evals.iterdir() if path.suffix in {".yaml", ".yml"})
+    paths = (
+        path for path in project.evals.iterdir() if path.suffix in {".yaml", ".yml"} and path.name != QUARANTINE_FILE
+    )
     return [load_suite(path, project, context) for path in sorted(paths) if not path.name.startswith(".")]
 
 
@@ -104,7 +102,9 @@ def load_suite(path: Path, project: Project, context: LoadContext | None = None)
         cases=cases,
         feature=feature,
         repeats=_repeats(settings, settings_node),
-        gate=_gate(settings["gate"], settings_node.at("gate")) if "gate" in settings else None,
+        gate=read_gate(settings["gate"], settings_node.at("gate"), case_count=len(cases))
+        if "gate" in settings
+        else None,
         baseline=_baseline(settings, settings_node, own),
         prompt_sources=own,
         targets=targets,
@@ -234,35 +234,3 @@ def _baseline(settings: dict[str, Any], node: YamlNode, own: tuple[SuitePrompt, 
     if len(ids) != 1:
         raise child.error(f"matches {len(ids)} prompts; expected one")
     return ids[0]
-
-
-def _gate(value: object, node: YamlNode) -> Gate:
-    gate = expect_mapping(value, node)
-    check_keys(gate, _GATE_KEYS, node, unsupported={})
-    if not gate:
-        raise node.error("an empty gate", hint="remove it to require that every case passes")
-    limits: dict[str, Any] = {}
-    for key, part in gate.items():
-        child = node.at(key)
-        if key in _RATES:
-            limits[key] = expect_number(part, child, max_value=1)
-        elif key in _DURATIONS:
-            limits[_DURATIONS[key]] = _duration_ms(part, child)
-        elif key == "cost_usd":
-            limits[key] = expect_number(part, child)
-        else:
-            metrics = expect_mapping(part, child)
-            limits[key] = {
-                name: expect_number(minimum, child.at(name), max_value=1) for name, minimum in metrics.items()
-            }
-    return Gate(**limits)
-
-
-def _duration_ms(value: object, node: YamlNode) -> float:
-    try:
-        duration_ms = parse_duration_ms(value) if isinstance(value, str) else 0.0
-    except ValueError:
-        duration_ms = 0.0
-    if duration_ms == 0:
-        raise node.error(f"found {describe(value)}; expected a duration", hint="such as `800ms`, `5s` or `1m`")
-    return duration_ms

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import asdict, replace
-
-from flowai.errors import MalformedAnswerError
-from flowai.evals.assertions.services import CodeError
-from flowai.evals.code.transforms import apply_transform
-from flowai.evals.provider_names.settings import system_prompt_of
-from flowai.evals.targets.answers import answer_of, target_error
+from flowai.evals.targets.answers import answer_of
 from flowai.evals.targets.code_runners import CodeRunners
 from flowai.evals.targets.http_target import HttpTarget
-from flowai.evals.targets.records import TargetCompletion, TargetRequest
+from flowai.evals.targets.records import TargetRequest
 from flowai.evals.targets.script_target import call_program, call_script
+from flowai.evals.targets.system_prompt import with_system_prompt
 from flowai.providers.client import Chunk
 from flowai.providers.http.connections import Connections
 
@@ -26,6 +20,7 @@ if TYPE_CHECKING:
 
     from flowai.evals.suites.records import CodeRef, SuiteProvider
     from flowai.evals.targets.http_request import Renderer
+    from flowai.evals.targets.records import TargetCompletion
     from flowai.providers.client import Client, Completion, Embeddings, EmbedRequest, Endpoint, Request
     from flowai.redaction import Redactor
 
@@ -57,17 +52,15 @@ class TargetsClient:
         self._runners = CodeRunners(redactor=redactor, worker_count=worker_count, on_printed=on_printed)
 
     async def complete(self, request: Request) -> Completion:
-        """Return a target's answer, after its own transform; see `Client.complete`."""
+        """Return a target's answer, before its `transform`; see `Client.complete`."""
         provider = request.provider if isinstance(request, TargetRequest) else None
         if provider is None or not isinstance(request, TargetRequest):
             return await self._inner.complete(request)
         if provider.delay_s:
             await asyncio.sleep(provider.delay_s)
         if provider.kind == "model":
-            completion = await self._inner.complete(with_system_prompt(request, provider))
-        else:
-            completion = await self._call(request, provider)
-        return completion if provider.transform is None else await self._transformed(completion, request, provider)
+            return await self._inner.complete(with_system_prompt(request, provider))
+        return await self._call(request, provider)
 
     async def stream(self, request: Request) -> AsyncGenerator[Chunk]:
         """Yield a target's answer as one chunk, and a model's as its client does; see `Client.stream`."""
@@ -113,27 +106,3 @@ class TargetsClient:
             value = await call_script(provider, request, self._runners, self._redactor)
         latency_ms = (time.perf_counter() - started_s) * 1000
         return answer_of(value, provider, latency_ms=latency_ms, redactor=self._redactor)
-
-    async def _transformed(
-        self, completion: Completion, request: TargetRequest, provider: SuiteProvider
-    ) -> TargetCompletion:
-        """Apply the target's transform: the new value is the answer's output."""
-        assert provider.transform is not None  # noqa: S101 - the caller checked it
-        answer = completion if isinstance(completion, TargetCompletion) else TargetCompletion(**asdict(completion))
-        output = answer.text if answer.output is None else answer.output
-        context = {"vars": request.variables, "prompt": {"raw": request.prompt}, "metadata": answer.metadata}
-        try:
-            value = await apply_transform(self._runners.of_transforms(request), provider.transform, output, context)
-        except CodeError as error:
-            what = f"`transform`: {error.what}"
-            raise target_error(MalformedAnswerError, what, provider, self._redactor) from None
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        return replace(answer, text=text, output=None if isinstance(value, str) else value)
-
-
-def with_system_prompt(request: TargetRequest, provider: SuiteProvider) -> TargetRequest:
-    """Return a request with the system message of the provider's `config`, unless the prompt has one."""
-    system = system_prompt_of(provider.config)
-    if system is None or any(message.get("role") in {"system", "developer"} for message in request.messages):
-        return request
-    return replace(request, messages=({"role": "system", "content": system}, *request.messages))

@@ -13,6 +13,7 @@ from flowai.errors import SuiteError
 from flowai.evals.assertions import Answer, CheckServices
 from flowai.evals.assertions.graded import GRADED_BUILDERS, GraderReplyError, Grading, check_graders, select_best
 from flowai.evals.judges import GraderClient, GraderSettings
+from flowai.evals.judges.default_grader import chosen_grader
 from flowai.evals.suites.records import Assertion, Case, CaseOptions, SuiteProvider
 from flowai.providers import Endpoint, create_client
 from flowai.providers.direct.moderation_client import ModerationClient
@@ -301,17 +302,11 @@ def test_the_best_answer_is_selected(provider: ScriptedProvider, reply: object, 
         assert asyncio.run(session()) == expected
 
 
-def test_a_suite_without_any_grader_is_an_error_before_any_call(provider: ScriptedProvider) -> None:
-    models = GraderClient(create_client(redactor=Redactor()), ModerationClient(), GraderSettings(resolve=no_endpoint))
+def test_an_assertion_without_any_grader_is_an_error_with_its_place() -> None:
     case = Case(id="c", vars={}, assertions=(Assertion(type="llm-rubric", value="x", place="evals/s.yaml:7"),))
-    with pytest.raises(SuiteError) as caught:
-        check_graders(case, models)
+    with pytest.raises(SuiteError, match="needs a model that grades") as caught:
+        check_graders(case, lambda grader: chosen_grader(grader, None))
     assert str(caught.value.place) == "evals/s.yaml:7"
-    assert provider.request_count == 0
-
-
-def no_endpoint(_: SuiteProvider) -> Endpoint:
-    raise AssertionError("nothing is resolved without a grader")
 
 
 @pytest.mark.parametrize(

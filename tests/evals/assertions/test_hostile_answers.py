@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flowai.errors import SuiteError
 from flowai.evals.assertions import Answer, compile_check, safe_regex
 from flowai.evals.assertions.similarity import edit_distance
 from flowai.evals.assertions.structure import iterate_json
@@ -90,3 +92,89 @@ def plain_distance(left: str, right: str) -> int:
 def test_the_edit_distance_is_that_of_the_textbook(left: str, right: str, most: int) -> None:
     distance = plain_distance(left, right)
     assert edit_distance(left, right, max_distance=most) == (distance if distance <= most else None)
+
+
+LIMIT_S = 20.0
+"""Bounded time on a busy machine; each takes a second or less on an idle one."""
+LONG = 10_000_000
+LONG_PART = 200_000
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("equals", {"a": 1}), ("contains-json", None), ("is-json", {"items": {"type": "integer"}}), ("is-html", None),
+        ("contains-html", None), ("is-xml", "a.b"), ("contains-xml", "a.b"), ("is-sql", None), ("contains-sql", None),
+        ("is-refusal", None), ("bleu", "x y"), ("gleu", "x y"), ("rouge-n", "x y"), ("meteor", "x y"), ("word-count",
+        1),
+        ("character-count", 1), ("levenshtein", "x"), ("tool-call-f1", ["x"]), ("regex", r"\bx\b"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" * LONG, "{" * LONG, "x " * LONG_PART, "<a " * LONG_PART, "<a>" * LONG_PART, '{"a":' * LONG_PART,
+        '["a",' * LONG_PART,
+        "[" * 100_000 + "1", "(" * 40_000, "SELECT (" * 6_000, "<a x='" * 100_000, "\ud800" * 1_000, "\x00" * 1_000_000,
+        "```sql\n" * 100_000, "<!-- " * 200_000,
+    ],
+    ids=lambda text: repr(text[:8]),
+)  # fmt: skip
+def test_an_answer_of_any_size_and_form_costs_bounded_time(name: str, value: object, text: str) -> None:
+    check = compile_check(Assertion(type=name, value=value))
+    start = time.monotonic()
+    result = check(Answer(text=text))
+    assert time.monotonic() - start < LIMIT_S
+    assert result.passed is not None or result.reason
+
+
+BOMB = '<?xml version="1.0"?><!DOCTYPE l [<!ENTITY a "ha">{}]><l>&z;</l>'.format(
+    "".join(f'<!ENTITY {name} "{f"&{before};" * 10}">' for before, name in zip("abcdefgh", "bcdefghz", strict=True))
+)
+
+
+@pytest.mark.parametrize("text", [BOMB, '<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/passwd">]><a>&e;</a>'])
+def test_entities_are_never_expanded_or_fetched(text: str) -> None:
+    result = compile_check(Assertion(type="is-xml"))(Answer(text=text))
+    assert result.passed is False
+    assert result.reason == "is-xml: its document type has declarations of its own"
+
+
+def test_a_number_too_large_for_its_schema_fails_the_answer_and_not_the_run() -> None:
+    check = compile_check(Assertion(type="is-json", value={"multipleOf": 0.5}))
+    assert check(Answer(text="1e400")).reason == "is-json: has a number that is too large for its schema"
+
+
+def test_an_answer_with_a_million_mistakes_is_described_by_a_few() -> None:
+    check = compile_check(Assertion(type="is-json", value={"items": {"type": "integer"}}))
+    start = time.monotonic()
+    assert check(Answer(text=json.dumps(["x"] * 1_000_000))).passed is False
+    assert time.monotonic() - start < LIMIT_S
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(" * 5_000, "[" * 90_000, "a{1000}{1000}", "(?<a>x)" * 2_000, "\\" * 9_999, "(a|" * 9_000]
+)
+def test_a_pattern_of_any_form_is_an_error_or_is_searched(pattern: str) -> None:
+    start = time.monotonic()
+    try:
+        check = compile_check(Assertion(type="regex", value=pattern))
+    except SuiteError:
+        pass
+    else:
+        check(Answer(text="a" * 100_000))
+    assert time.monotonic() - start < LIMIT_S
+
+
+def test_a_schema_of_any_size_is_compiled_in_bounded_time() -> None:
+    wide = {
+        "type": "object",
+        "properties": {f"k{index}": {"type": "string", "pattern": "^a+$"} for index in range(5_000)},
+    }
+    deep: dict[str, object] = {"type": "integer"}
+    for _ in range(80):
+        deep = {"properties": {"a": deep}}
+    for schema in (wide, deep):
+        start = time.monotonic()
+        assert compile_check(Assertion(type="is-json", value=schema))(Answer(text="{}")).passed is True
+        assert time.monotonic() - start < LIMIT_S

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 
+from flowai.errors import SuiteError
 from flowai.evals.assertions import Answer, compile_check
 from flowai.evals.assertions.catalog import _BUILDERS
 from flowai.evals.suites.assertion_types import COMPARISON_TYPES, SET_TYPES, SUPPORTED_TYPES, UNSUPPORTED_TYPES
@@ -167,3 +169,67 @@ def test_reasons_are_one_short_printable_line() -> None:
         reason = check(name, value, Answer(text=f'"\\u001b{"z" * 5000}"')).reason
         assert reason.isprintable()
         assert len(reason) < 250
+
+
+@pytest.mark.parametrize(("name", "package"), [("is-html", "selectolax"), ("contains-sql", "sqlglot")])
+def test_a_missing_library_is_named_with_its_command(name: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [package, *(loaded for loaded in sys.modules if loaded.startswith(f"{package}."))]:
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SuiteError, match=f"`{name}` needs the package `{package}`") as caught:
+        compile_check(Assertion(type=name))
+    assert "flowai[metrics]" in (caught.value.hint or "")
+
+
+WEATHER = {
+    "type": "function",
+    "function": {"name": "weather", "parameters": {"type": "object", "required": ["city"]}},
+}
+
+
+@pytest.mark.parametrize(
+    ("output", "passed"),
+    [
+        ({"name": "weather", "arguments": '{"city": "Paris"}'}, True),
+        ({"function_call": {"name": "weather", "arguments": '{"city": "Paris"}'}}, True),
+        ({"tool_calls": [{"function": {"name": "weather", "arguments": '{"city": "Paris"}'}}]}, True),
+        ({"name": "weather", "arguments": "{}"}, False),
+        ({"name": "time", "arguments": "{}"}, False),
+        ({"name": "weather", "arguments": "{"}, False),
+        ({"name": "weather"}, False),
+        (None, False),
+    ],
+)
+@pytest.mark.parametrize("declared", [{"tools": [WEATHER]}, {"functions": [WEATHER["function"]]}])
+def test_a_function_call_is_checked_by_the_targets_declarations(
+    output: Any, passed: bool, declared: dict[str, Any]
+) -> None:
+    answer = Answer(text="hello", output=output, declared_tools=declared)
+    for name in ("is-valid-function-call", "is-valid-openai-function-call"):
+        assert check(name, None, answer).passed is passed
+
+
+def test_the_providers_own_calls_are_checked() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
+    answer = Answer(text="", tool_calls=(call,), declared_tools={"tools": [WEATHER]})
+    assert check("is-valid-openai-tools-call", None, answer).passed is True
+    assert check("tool-call-f1", ["weather"], answer).passed is True
+    assert check("is-valid-openai-tools-call", None, Answer(text="", tool_calls=(call,))).passed is False
+
+
+def test_the_providers_own_refusal_counts() -> None:
+    assert check("is-refusal", None, Answer(text="Here you are", refusal="no")).passed is True
+
+
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        ("MySQL", "expected a mapping"),
+        ({"database": "MySQL"}, "unknown key"),
+        ({"databaseType": "Oracle"}, "expected a known one"),
+        ({"allowedTables": ["("]}, "wrong pattern"),
+        ({"allowedTables": "t"}, "expected a list"),
+    ],
+)
+def test_wrong_settings_of_sql_are_named(value: Any, what: str) -> None:
+    with pytest.raises(SuiteError, match=what):
+        compile_check(Assertion(type="is-sql", value=value))

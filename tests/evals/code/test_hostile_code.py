@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -137,6 +138,7 @@ def test_a_file_that_cannot_be_loaded_is_a_named_error_once(
     first, second = folder.run(use)
     assert (first.kind, str(first)) == (kind, str(second))
     assert what in str(first)
+    assert str(first).count(f"{name}:") == 1
 
 
 def test_a_missing_file_and_a_missing_interpreter_are_named(tmp_path: Path) -> None:
@@ -153,14 +155,24 @@ def test_javascript_without_node_is_a_named_error(tmp_path: Path) -> None:
     assert (error.kind, "there is no `node` in PATH" in str(error)) == ("missing", True)
 
 
-def test_typescript_needs_a_node_that_runs_it(tmp_path: Path) -> None:
+def test_typescript_needs_a_node_that_runs_it_or_tsx(tmp_path: Path) -> None:
     folder = CodeFolder(tmp_path)
     code = folder.file("check.ts", "export default (output: string): number => output.length")
     shown = subprocess.run(["node", "--version"], check=True, capture_output=True, text=True).stdout
     if tuple(map(int, shown.strip().lstrip("v").split(".")[:2])) >= (22, 6):
         assert folder.call(code, "abc", {}) == 3
     else:
-        assert "needs Node 22.6 or newer" in str(folder.error(code, "abc", {}))
+        assert "needs Node 22.6 or newer, or the package tsx" in str(folder.error(code, "abc", {}))
+    loader = tmp_path / "node_modules" / "tsx" / "dist" / "loader.mjs"
+    loader.parent.mkdir(parents=True)
+    loader.write_text("console.log('the loader ran')")
+    folder.run(lambda runner: _ignored(runner, code))
+    assert any("the loader ran" in text for text in folder.printed)
+
+
+async def _ignored(runner: Any, code: CodeRef) -> None:
+    with contextlib.suppress(CodeError):
+        await runner.call(code, ("abc", {}))
 
 
 def test_code_gets_no_key_unless_the_suite_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 from support.suite_code import CodeFolder, inline
 
+from flowai.errors import SuiteError
 from flowai.evals.assertions.services import CodeError
 from flowai.evals.code.hooks import run_hooks
 from flowai.evals.code.runner import SubprocessCodeRunner
-from flowai.evals.code.sources import call_prompt_function, call_test_function, call_variable_function
+from flowai.evals.code.sources import call_prompt_function, call_test_function, call_variable_function, make_tests
 from flowai.evals.code.transforms import apply_transform, transform_variables
 from flowai.evals.suites.records import CodeRef, SuitePrompt, SuiteProvider
+from flowai.redaction import Redactor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +40,7 @@ def _variable(code: CodeRef) -> Use:
     return lambda runner: call_variable_function(runner, code, "a", "text", {"b": 2})
 
 
-def _tests(code: CodeRef, config: dict[str, Any] | None) -> Use:
+def _tests(code: CodeRef, *config: Any) -> Use:
     return lambda runner: call_test_function(runner, code, config)
 
 
@@ -114,13 +118,23 @@ def test_tests_come_from_code(folder: CodeFolder) -> None:
     script = folder.file("g.mjs", "export default async (config) => [{ vars: config ?? {} }]")
     constant = folder.file("list.js", "module.exports = [{ vars: { a: 1 } }]")
     for code in (python, script):
-        for config in (None, {"a": 1}):
-            value = folder.run(_tests(code, config))
-            assert value == [{"vars": config or {}}]
-    assert folder.run(lambda runner: call_test_function(runner, constant, None)) == [{"vars": {"a": 1}}]
+        assert folder.run(_tests(code)) == [{"vars": {}}]
+        assert folder.run(_tests(code, {"a": 1})) == [{"vars": {"a": 1}}]
+    assert folder.run(_tests(constant)) == [{"vars": {"a": 1}}]
     broken = folder.file("h.py", "def generate_tests():\n    return {}\n")
     with pytest.raises(CodeError, match="returned no list of tests"):
-        folder.run(lambda runner: call_test_function(runner, broken, None))
+        folder.run(_tests(broken))
+
+
+def test_tests_are_made_while_a_suite_is_loaded(folder: CodeFolder) -> None:
+    text = "import os\ndef generate_tests():\n    return [{'vars': {'cwd': os.getcwd(), 'x': os.environ['X']}}]\n"
+    facts: dict[str, Any] = {"folder": folder.path, "environ": {**os.environ, "X": "1"}, "redactor": Redactor()}
+    made = make_tests(folder.file("g.py", text), [], **facts)
+    assert made == [{"vars": {"cwd": str(folder.path), "x": "1"}}]
+    broken = replace(folder.file("h.py", "def generate_tests():\n    raise KeyError('x')\n"), place="suite.yaml:3")
+    with pytest.raises(SuiteError) as caught:
+        make_tests(broken, [], **facts)
+    assert str(caught.value) == "suite.yaml:3: `h.py` made no tests: h.py:2: KeyError: 'x'"
 
 
 def _hooks(folder: CodeFolder, extensions: list[CodeRef], hook: Any, context: dict[str, Any]) -> Any:
@@ -149,6 +163,23 @@ def test_a_hook_of_another_name_gets_every_hook(folder: CodeFolder) -> None:
     extension = folder.file("h.js", text, function="all")
     assert _hooks(folder, [extension], "beforeEach", {"test": {}}) == {"test": {"hook": "beforeEach"}}
     assert _hooks(folder, [extension], "afterAll", {"results": []}) == {"results": []}
+
+
+def test_hooks_have_a_log(folder: CodeFolder) -> None:
+    text = """
+from promptfoo_logger import logger
+def beforeEach(context, info):
+    context["logger"].info("from the context", {"a": 1})
+    logger.warn("imported")
+    return context
+"""
+    python = folder.file("h.py", text, function="beforeEach")
+    script = folder.file(
+        "h.js", "module.exports = (hook, context) => { context.logger.info('in js', hook); return context }"
+    )
+    assert _hooks(folder, [python, script], "beforeEach", {"test": {"a": 1}}) == {"test": {"a": 1}}
+    printed = "\n".join(folder.printed)
+    assert all(part in printed for part in ("from the context {'a': 1}", "imported", "in js beforeEach"))
 
 
 def test_a_hook_after_each_adds_scores_and_metadata_only(folder: CodeFolder) -> None:

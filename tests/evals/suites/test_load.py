@@ -291,3 +291,19 @@ def test_too_many_combinations_are_a_mistake(suite_of: Read) -> None:
     lists: dict[str, Any] = {name: list(range(30)) for name in "abc"}
     with pytest.raises(SuiteError, match="expand to 27,000 cases"):
         suite_of(f"tests: [{{vars: {lists}}}]")
+
+
+def test_critical_cases_and_tags_are_keys_of_a_test_or_in_its_metadata(suite_of: Callable[[str], Suite]) -> None:
+    suite = suite_of(
+        "tests:\n"
+        "  - {id: a, critical: true, tags: [x, y], metadata: {tags: [y, z]}}\n"
+        "  - {id: b, metadata: {critical: true, tags: x}}\n"
+        "  - {id: c, metadata: {critical: high, tags: {x: 1}}}\n"
+    )
+    assert [(case.is_critical, case.tags) for case in suite.cases] == [
+        (True, ("x", "y", "z")),
+        (True, ("x",)),
+        (False, ()),
+    ]
+    with pytest.raises(SuiteError, match="expected true or false"):
+        suite_of("tests:\n  - {id: a, critical: maybe}\n")

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowai.evals.suites import cases, loader, options
+from flowai.evals.suites import cases, gate_settings, loader, options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ def test_the_example_of_the_reference_loads(
 
 def test_the_reference_names_every_key() -> None:
     text = REFERENCE.read_text()
-    keys = loader._SUITE_KEYS | loader._SETTINGS | loader._GATE_KEYS | cases.TEST_KEYS | options.OPTION_KEYS
+    keys = loader._SUITE_KEYS | loader._SETTINGS | gate_settings.GATE_KEYS | cases.TEST_KEYS | options.OPTION_KEYS
     rows = [row.partition("|")[0] for row in re.findall(r"^\| (.*)$", text, re.MULTILINE)]
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert sorted(keys - named) == []

@@ -17,7 +17,6 @@ from flowai.errors import (
     ServerError,
     TimedOutError,
 )
-from flowai.evals.suites.records import CodeRef
 from flowai.evals.targets.script_target import split_command
 
 if TYPE_CHECKING:
@@ -169,20 +168,10 @@ def test_a_command_is_split_as_promptfoo_does(text: str, parts: list[str]) -> No
     assert split_command(text) == parts
 
 
-def test_a_target_s_transform_changes_its_answer(targets: Targets) -> None:
-    code = CodeRef(language="javascript", source="({ n: output.length, v: context.vars.a })")
-    answer = targets.ask(targets.provider("echo", transform=code), "Hello", variables={"a": 1})
-    assert (answer.output, json.loads(answer.text)) == ({"n": 5, "v": 1}, {"n": 5, "v": 1})
-    broken = CodeRef(language="javascript", source="null")
-    with pytest.raises(MalformedAnswerError, match="`transform`: returned nothing"):
-        targets.ask(targets.provider("echo", transform=broken))
-
-
-def test_a_model_gets_its_system_prompt_and_transform(targets: Targets) -> None:
-    code = CodeRef(language="javascript", source="output.toUpperCase()")
-    provider = targets.provider("openai:gpt-4o", {"systemPrompt": "Be brief"}, transform=code)
+def test_a_model_gets_its_system_prompt(targets: Targets) -> None:
+    provider = targets.provider("openai:gpt-4o", {"systemPrompt": "Be brief"})
     answer = targets.ask(provider, "Hi")
-    assert (answer.text, answer.cost_usd) == ("A MODEL'S ANSWER", 0.5)
+    assert (answer.text, answer.cost_usd) == ("a model's answer", 0.5)
     assert targets.models.requests[0].messages == (
         {"role": "system", "content": "Be brief"}, {"role": "user", "content": "Hi"},
     )  # fmt: skip
@@ -222,3 +211,9 @@ module.exports = class {
     _script(targets, "p.js", text)
     assert targets.ask(targets.provider("file://p.js")).output == [1, False]
     assert any("said" in printed for printed in targets.printed)
+
+
+def test_parts_of_an_answer_that_refer_to_themselves_are_left_out(targets: Targets) -> None:
+    text = "module.exports = async () => { const o = { a: 1 }; o.o = o; return { output: 'x', metadata: { o } } }"
+    _script(targets, "p.js", text)
+    assert targets.ask(targets.provider("file://p.js")).metadata == {"o": {"a": 1}}

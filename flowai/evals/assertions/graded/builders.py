@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flowai.evals.assertions.records import AsyncCheck
-    from flowai.evals.assertions.services import CheckServices, ModelCaller
-    from flowai.evals.suites.records import Assertion, Case
+    from flowai.evals.assertions.services import CheckServices
+    from flowai.evals.suites.records import Assertion, Case, SuiteProvider
 
 GRADED_BUILDERS: dict[str, Callable[[Assertion, CheckServices], AsyncCheck]] = {
     "llm-rubric": rubrics.llm_rubric,
@@ -32,16 +32,15 @@ GRADED_BUILDERS: dict[str, Callable[[Assertion, CheckServices], AsyncCheck]] = {
 """Each raises SuiteError for a wrong value or threshold, or if no model may be called."""
 
 
-def check_graders(case: Case, models: ModelCaller) -> None:
-    """Check that every graded assertion of a case has a grader, before any call is paid for.
+def check_graders(case: Case, check_grader: Callable[[SuiteProvider | None], object]) -> None:
+    """Check every graded assertion's own grader, None for the default, by a function that raises SuiteError.
 
     Raises:
-        SuiteError: an assertion has none.
-        MissingKeyError: a grader has no key.
+        SuiteError: the function's, with the assertion's place.
     """
     for assertion in iterate_assertions(case.assertions):
         if assertion.type in GRADED_BUILDERS and assertion.type != "moderation":
             try:
-                models.check_grader(assertion.grader or case.options.grader)
+                check_grader(assertion.grader or case.options.grader)
             except SuiteError as error:
                 raise suite_error(assertion, error.what, hint=error.hint) from None

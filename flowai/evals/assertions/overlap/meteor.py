@@ -5,6 +5,7 @@ Source: Lavie and Agarwal, METEOR (2007); promptfoo, "Deterministic metrics" (pa
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from flowai.evals.assertions.javascript_text import split_at_spaces
@@ -58,7 +59,7 @@ def meteor_score(words: Sequence[str], reference: Sequence[str], alpha: float, b
         return 0.0
     chunk_count = 1 + sum(
         following != (position + 1, reference_position + 1)
-        for (position, reference_position), following in zip(matches, matches[1:], strict=False)
+        for (position, reference_position), following in pairwise(matches)
     )
     return float((1 - gamma * (chunk_count / len(matches)) ** beta) * precision * recall / denominator)
 

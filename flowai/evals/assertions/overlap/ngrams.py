@@ -1,7 +1,7 @@
 """BLEU, GLEU and ROUGE-N as promptfoo computes them.
 
-Sources: Papineni et al., BLEU (ACL 2002); Wu et al., Google's Neural Machine Translation System (2016), section 4.2, for
-GLEU; Lin, ROUGE (2004); promptfoo, "Deterministic metrics", for tokens, smoothing and thresholds.
+Sources: Papineni et al., BLEU (ACL 2002); Wu et al., Google's Neural Machine Translation System (2016), section 4.2,
+for GLEU; Lin, ROUGE (2004); promptfoo, "Deterministic metrics", for tokens, smoothing and thresholds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Checks of answers that are or contain HTML.
 
-Source of the meaning: promptfoo, "Deterministic metrics", sections `is-html` and `contains-html`; its elements are those
-of the HTML standard. The only module that imports selectolax, an HTML5 parser.
+Source of the meaning: promptfoo, "Deterministic metrics", sections `is-html` and `contains-html`; its elements are
+those of the HTML standard. The only module that imports selectolax, an HTML5 parser.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from flowai.evals.assertions.javascript_text import trim
-from flowai.evals.assertions.libraries import import_library
 from flowai.evals.assertions.records import CheckResult
 from flowai.evals.assertions.safe_regex import TIMEOUT_S, compile_pattern
+from flowai.evals.assertions.syntax.libraries import import_library
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -26,14 +26,17 @@ MAX_HTML_CHARS = 1_000_000
 MAX_SCANNED_CHARS = 10_000_000
 """Longest answer in which HTML is searched."""
 
-_ELEMENTS = frozenset(
-    "html head title base link meta style body article section nav aside h1 h2 h3 h4 h5 h6 header footer address p hr pre "
-    "blockquote ol ul li dl dt dd figure figcaption main div a em strong small s cite q dfn abbr ruby rt rp data time code "
-    "var samp kbd sub sup i b u mark bdi bdo span br wbr img iframe embed object param picture source video audio track "
-    "map area svg math script noscript canvas ins del table caption colgroup col tbody thead tfoot tr td th form label "
-    "input button select datalist optgroup option textarea output progress meter fieldset legend details summary dialog "
-    "menu slot template".split()
-)
+_ELEMENTS = frozenset({
+    "a", "abbr", "address", "area", "article", "aside", "audio", "b", "base", "bdi", "bdo", "blockquote", "body",
+    "br", "button", "canvas", "caption", "cite", "code", "col", "colgroup", "data", "datalist", "dd", "del",
+    "details", "dfn", "dialog", "div", "dl", "dt", "em", "embed", "fieldset", "figcaption", "figure", "footer",
+    "form", "h1", "h2", "h3", "h4", "h5", "h6", "head", "header", "hr", "html", "i", "iframe", "img", "input", "ins",
+    "kbd", "label", "legend", "li", "link", "main", "map", "mark", "math", "menu", "meta", "meter", "nav", "noscript",
+    "object", "ol", "optgroup", "option", "output", "p", "param", "picture", "pre", "progress", "q", "rp", "rt",
+    "ruby", "s", "samp", "script", "section", "select", "slot", "small", "source", "span", "strong", "style", "sub",
+    "summary", "sup", "svg", "table", "tbody", "td", "template", "textarea", "tfoot", "th", "thead", "time", "title",
+    "tr", "track", "u", "ul", "var", "video", "wbr",
+})  # fmt: skip
 _WRAPPERS = ("html", "head", "body")
 _MARK = "data-flowai-mark"
 _XML_DECLARATION = re.compile(r"\s*<\?xml", re.IGNORECASE)
@@ -48,12 +51,15 @@ _WEAK_SIGNS = (
 )
 _STRONG_SIGNS = (
     r"(?i)<!DOCTYPE\s+html",
-    r"(?i)<(?:html|head|body|div|span|p|a|img|h[1-6]|ul|ol|li|table|tr|td|th|form|input|button|script|style|link|meta|br|hr)\b",
+    (
+        r"(?i)<(?:html|head|body|div|span|p|a|img|h[1-6]|ul|ol|li|table|tr|td|th|form|input|button|script|style|link"
+        r"|meta|br|hr)\b"
+    ),
 )
 _MIN_WEAK_SIGNS = 2
 
 
-def is_html(assertion: Assertion) -> CheckFunction:
+def valid_html(assertion: Assertion) -> CheckFunction:
     """Pass if the answer is HTML as a whole: no text outside of elements, at least one element of the standard."""
     parse = _parser(assertion)
 
@@ -103,7 +109,8 @@ def _problem(text: str, parse: type[LexborHTMLParser]) -> str | None:
     body = tree.body
     if body is not None and not _is_written(body, text, marks, parse) and _has_own_text(body):
         return "text outside of HTML elements"
-    if not any(_is_known(node, text, marks, parse) for node in tree.root.traverse() if node.tag):
+    nodes = () if tree.root is None else tree.root.traverse()
+    if not any(_is_known(node, text, marks, parse) for node in nodes):
         return "no element of HTML"
     return None
 

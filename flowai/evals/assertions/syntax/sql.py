@@ -1,7 +1,7 @@
 """Checks of answers that are or contain SQL.
 
-Source of the meaning: promptfoo, "Deterministic metrics", sections `is-sql` and `contains-sql`: one or more statements of
-a dialect, and lists of the tables and columns they may use (`select::null::orders`, regular expressions).
+Source of the meaning: promptfoo, "Deterministic metrics", sections `is-sql` and `contains-sql`: one or more statements
+of a dialect, and lists of the tables and columns they may use (`select::null::orders`, regular expressions).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from flowai.evals.assertions.safe_regex import TIMEOUT_S, compile_pattern
 from flowai.evals.assertions.syntax.sql_parser import NotSqlError, SqlParser, SqlTooLongError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from flowai.evals.assertions.records import Answer, CheckFunction
     from flowai.evals.suites.records import Assertion
@@ -29,11 +29,11 @@ DATABASES = {
 }  # fmt: skip
 """Values of `databaseType`, with sqlglot's name of the dialect; the empty text is its own dialect."""
 
+MAX_BLOCKS = 20
+"""Code blocks of one answer that are parsed."""
+
 _KEYS = frozenset({"databaseType", "allowedTables", "allowedColumns"})
-_FENCE = re.compile(
-    r"^[ \t]{0,3}(?P<fence>`{3,}|~{3,})[ \t]*(?P<language>[^\r\n]*)$(?P<body>.*?)^[ \t]{0,3}(?P=fence)[`~]*[ \t]*$",
-    re.DOTALL | re.MULTILINE,
-)
+_FENCE = re.compile(r"[ \t]{0,3}(`{3,}|~{3,})[ \t]*(.*)")
 _AUTHORITY_PARTS = 3
 
 
@@ -50,7 +50,7 @@ class _AllowedNames:
         return f"uses {self.kind} {', '.join(map(quoted, forbidden[:3]))}" if forbidden else None
 
 
-def is_sql(assertion: Assertion) -> CheckFunction:
+def valid_sql(assertion: Assertion) -> CheckFunction:
     """Pass if the answer is SQL of the dialect that uses only what is allowed."""
     problem_of = _build_problem(assertion)
 
@@ -65,16 +65,28 @@ def contains_sql(assertion: Assertion) -> CheckFunction:
     problem_of = _build_problem(assertion)
 
     def check(answer: Answer) -> CheckResult:
-        text = "\n".join(re.split(r"\r\n?|\n", answer.text))
-        blocks = [match["body"].strip() for match in _FENCE.finditer(text) if _is_sql_block(match["language"])]
-        candidates = [candidate for candidate in (blocks or [answer.text]) if candidate.strip()]
+        blocks = list(_sql_blocks(answer.text))
+        candidates = [candidate for candidate in (blocks or [answer.text]) if candidate.strip()][:MAX_BLOCKS]
         return _result(problem_of, candidates, passing=": found SQL")
 
     return check
 
 
-def _is_sql_block(language: str) -> bool:
-    return language.strip().lower() in {"", "sql"}
+def _sql_blocks(text: str) -> Iterator[str]:
+    """Yield the closed code blocks that are SQL by their language, or have none."""
+    fence, is_sql = "", False
+    lines: list[str] = []
+    for line in re.split(r"\r\n?|\n", text):
+        match = _FENCE.fullmatch(line)
+        if not fence:
+            if match:
+                fence, is_sql, lines = match[1], match[2].strip().lower() in {"", "sql"}, []
+        elif match and not match[2].strip() and match[1].startswith(fence):
+            if is_sql:
+                yield "\n".join(lines).strip()
+            fence = ""
+        else:
+            lines.append(line)
 
 
 def _result(problem_of: Callable[[str], str | None], candidates: list[str], *, passing: str) -> CheckResult:

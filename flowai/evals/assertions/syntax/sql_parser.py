@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from flowai.evals.assertions.javascript_text import trim
-from flowai.evals.assertions.libraries import import_library
+from flowai.evals.assertions.syntax.libraries import import_library
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -117,9 +117,13 @@ class SqlParser:
         changed = (
             {id(part.this) for part in statement.expressions if isinstance(part, exp.EQ)} if verb == "update" else ()
         )
+        for definition in statement.find_all(exp.ColumnDef):
+            yield from (f"{action}::null::{definition.name}" for action in ("create", "select"))
+        tables = {table.alias: table.name for table in statement.find_all(exp.Table) if table.alias}
         for column in statement.find_all(exp.Column):
             name = "(.*)" if isinstance(column.this, exp.Star) else column.name
-            yield f"{'update' if id(column) in changed else 'select'}::{column.table or 'null'}::{name}"
+            action = "update" if id(column) in changed else "select"
+            yield f"{action}::{tables.get(column.table, column.table) or 'null'}::{name}"
         if any(isinstance(star.parent, exp.Select) for star in statement.find_all(exp.Star)):
             yield "select::null::(.*)"
 

@@ -23,10 +23,15 @@ if TYPE_CHECKING:
     from flowai.evals.suites.records import Assertion
 
 MAX_XML_CHARS = 10_000_000
-"""Longest answer that is parsed."""
+"""Longest answer that is parsed as a whole."""
+MAX_SEARCHED_CHARS = 1_000_000
+"""Longest answer in which elements are searched."""
 MAX_DEPTH = 10_000
 
-_NAME = r"[A-Za-z_:\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u02ff\u0370-\u037d\u037f-\u1fff\u200c\u200d\u2070-\u218f\u2c00-\u2fef\u3001-\ud7ff\uf900-\ufdcf\ufdf0-\ufffd\U00010000-\U000effff]"
+_NAME = (
+    r"[A-Za-z_:\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u02ff\u0370-\u037d\u037f-\u1fff\u200c\u200d\u2070-\u218f\u2c00-\u2fef"
+    r"\u3001-\ud7ff\uf900-\ufdcf\ufdf0-\ufffd\U00010000-\U000effff]"
+)
 _NAME_REST = rf"(?:{_NAME}|[\-.0-9\u00b7\u0300-\u036f\u203f\u2040])*"
 _TAG_REST = r"(?:[^<>\"']|\"[^\"]*\"|'[^']*')*+"
 _TOKEN = re.compile(
@@ -49,7 +54,7 @@ class _Element:
         self.parts.setdefault(name, []).append(part)
 
 
-def is_xml(assertion: Assertion) -> CheckFunction:
+def valid_xml(assertion: Assertion) -> CheckFunction:
     """Pass if the answer is well-formed XML as a whole and has the elements that `value` names."""
     paths = _required_paths(assertion)
 
@@ -71,8 +76,8 @@ def contains_xml(assertion: Assertion) -> CheckFunction:
     paths = _required_paths(assertion)
 
     def check(answer: Answer) -> CheckResult:
-        if len(answer.text) > MAX_XML_CHARS:
-            return CheckResult(None, f": the answer is longer than {MAX_XML_CHARS:,} characters")
+        if len(answer.text) > MAX_SEARCHED_CHARS:
+            return CheckResult(None, f": the answer is longer than {MAX_SEARCHED_CHARS:,} characters")
         missing: list[str] | None = None
         for candidate in _iterate_elements(answer.text):
             missing = _missing(candidate, paths)
@@ -108,45 +113,50 @@ class _NotXmlError(ValueError):
 
 def _parse(text: str) -> _Element:
     """Return an element that holds the root element of a document."""
+    document = _Document()
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.namespace_prefixes = True
-    document = _Element("")
-    open_elements = [document]
+    parser.StartElementHandler = document.start
+    parser.EndElementHandler = document.end
+    parser.CharacterDataHandler = document.add_text
+    parser.StartDoctypeDeclHandler = _refuse_declarations
+    try:
+        parser.Parse(text.encode(), True)  # noqa: FBT003 - expat's own signature
+    except expat.ExpatError as error:
+        reason = expat.ErrorString(error.code)
+        raise _NotXmlError(f"{reason} at line {error.lineno} column {error.offset + 1}") from None
+    except UnicodeEncodeError:
+        raise _NotXmlError("an unpaired surrogate is no character of XML") from None
+    return document.element
 
-    def start(name: str, attributes: dict[str, str]) -> None:
-        if len(open_elements) > MAX_DEPTH:
+
+def _refuse_declarations(_: str, __: str | None, ___: str | None, has_declarations: bool) -> None:  # noqa: FBT001 - expat's own signature
+    if has_declarations:
+        raise _NotXmlError("its document type has declarations of its own")
+
+
+class _Document:
+    """Receives the parts of a document from expat."""
+
+    def __init__(self) -> None:
+        self.element = _Element("")
+        self._open = [self.element]
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        if len(self._open) > MAX_DEPTH:
             raise _NotXmlError("nested too deeply")
         element = _Element(_written_name(name))
         for attribute in attributes:
             element.add(f"@_{_written_name(attribute)}", None)
-        open_elements[-1].add(element.name, element)
-        open_elements.append(element)
+        self._open[-1].add(element.name, element)
+        self._open.append(element)
 
-    def end(_: str) -> None:
-        open_elements.pop()
+    def end(self, _: str) -> None:
+        self._open.pop()
 
-    def text_part(data: str) -> None:
-        if data.strip():
-            open_elements[-1].parts.setdefault("#text", [None])
-
-    def doctype(_: str, __: str | None, ___: str | None, has_declarations: int) -> None:
-        if has_declarations:
-            raise _NotXmlError("its document type has declarations of its own")
-
-    parser.StartElementHandler = start
-    parser.EndElementHandler = end
-    parser.CharacterDataHandler = text_part
-    parser.StartDoctypeDeclHandler = doctype
-    parser.StartNamespaceDeclHandler = lambda prefix, _: None
-    try:
-        parser.Parse(text.encode(), True)  # noqa: FBT003 - expat's own signature
-    except expat.ExpatError as error:
-        raise _NotXmlError(
-            f"{expat.ErrorString(error.code)} at line {error.lineno} column {error.offset + 1}"
-        ) from None
-    except UnicodeEncodeError:
-        raise _NotXmlError("an unpaired surrogate is no character of XML") from None
-    return document
+    def add_text(self, text: str) -> None:
+        if text.strip():
+            self._open[-1].parts.setdefault("#text", [None])
 
 
 def _written_name(name: str) -> str:
@@ -198,6 +208,7 @@ def _closed_elements(text: str) -> list[_Element]:
     closed: list[tuple[int, _Element]] = []
     open_elements: list[tuple[int, _Element]] = []
     position = 0
+    text = _without_open_end(text)
     for match in _TOKEN.finditer(text):
         if open_elements and text[position : match.start()].strip():
             open_elements[-1][1].parts.setdefault("#text", [None])
@@ -209,6 +220,15 @@ def _closed_elements(text: str) -> list[_Element]:
         else:
             _open(match, open_elements, closed)
     return [_holder(element) for _, element in closed]
+
+
+def _without_open_end(text: str) -> str:
+    """Cut the text where a comment, a CDATA section or an instruction begins that never ends."""
+    for opening, closing in (("<!--", "-->"), ("<![CDATA[", "]]>"), ("<?", "?>")):
+        start = text.find(opening, text.rfind(closing) + 1)
+        if start >= 0:
+            text = text[:start]
+    return text
 
 
 def _open(match: re.Match[str], open_elements: list[tuple[int, _Element]], closed: list[tuple[int, _Element]]) -> None:

@@ -8,18 +8,18 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from flowai.evals.reports.page.text_table import TextTable
-from flowai.evals.reports.page.turns import count_outcomes, turn_of
-from flowai.evals.reports.slices import slices_of_trial
+from flowai.evals.reports.slices import slice_rates, slices_of_trial
+from flowai.evals.reports.turns import count_outcomes, turn_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from flowai.evals.reports.page.turns import Turn
     from flowai.evals.reports.records import EarlierTrial, Report, Trial
+    from flowai.evals.reports.turns import Turn
 
 OUTCOMES = ("pass", "fail", "error", "unscored")
 HASH_DIGITS = 16
-MAX_NAME_CHARS = 300
+MAX_NAME_CHARS = 1_000
 
 
 def output_hash(output: str) -> str:
@@ -39,7 +39,7 @@ class _PageBuilder:
         self._columns: dict[tuple[str, str], int] = {}
         self._specs: dict[tuple[Any, ...], int] = {}
         self._results: dict[tuple[Any, ...], int] = {}
-        self._slices: dict[str, int] = {}
+        self._slices = {item.name: number for number, item in enumerate(slice_rates(report.trials))}
         self._earlier = {item.key: item for item in report.earlier}
         changes = [*([report.changes] if report.changes else []), *report.against_baseline]
         self._regressions = frozenset(key for item in changes for key in item.regressions)
@@ -50,7 +50,7 @@ class _PageBuilder:
         for trial in self._report.trials:
             column = (trial.prompt, trial.model)
             self._columns.setdefault(column, len(self._columns))
-            rows[trial.suite, trial.case][column].append(trial)
+            rows[trial.suite, trial.case][column].append(trial)  # all columns are known before the first row is built
         built = [self._row(cells) for cells in rows.values()]
         texts, left_out = self._texts.clipped(len(built))
         report = self._report
@@ -75,7 +75,7 @@ class _PageBuilder:
             "case": first.case[:MAX_NAME_CHARS],
             "suite": self._report.suites.index(first.suite),
             "place": first.place,
-            "vars": [[name[:MAX_NAME_CHARS], self._input(value)] for name, value in first.vars.items()],
+            "vars": self._inputs(first.vars),
             "cells": [None] * len(self._columns),
         }
         if first.description:
@@ -83,17 +83,18 @@ class _PageBuilder:
         if first.expected is not None:
             row["expected"] = self._input(first.expected)
         if first.metadata:
-            row["metadata"] = [[name[:MAX_NAME_CHARS], self._input(value)] for name, value in first.metadata.items()]
+            row["metadata"] = self._inputs(first.metadata)
         if first.is_critical:
             row["critical"] = True
-        names = slices_of_trial(first)
-        if names:
-            row["slices"] = [self._slices.setdefault(name, len(self._slices)) for name in names]
+        slices = [self._slices[name] for name in slices_of_trial(first) if name in self._slices]
+        if slices:
+            row["slices"] = slices
         for column, trials in cells.items():
-            number = self._columns[column]
-            row["cells"] += [None] * (number + 1 - len(row["cells"]))
-            row["cells"][number] = self._cell(trials)
+            row["cells"][self._columns[column]] = self._cell(trials)
         return row
+
+    def _inputs(self, values: Mapping[str, Any]) -> list[tuple[int, int]]:
+        return [(self._texts.add(name, "input"), self._input(value)) for name, value in values.items()]
 
     def _input(self, value: Any) -> int:  # noqa: ANN401 - JSON is anything
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1, default=str)

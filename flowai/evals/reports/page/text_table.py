@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
+from flowai.rendering.html_page import escape_json
+
 MAX_TEXT_CHARS = 20_000
 MIN_TEXT_CHARS = 40
 CASES_PER_BUDGET = 1_000
@@ -36,7 +38,7 @@ class TextTable:
         if key not in self._numbers:
             self._numbers[key] = len(self._texts)
             shown = text[:MAX_TEXT_CHARS]
-            size = len(json.dumps(shown, ensure_ascii=False).encode(errors="surrogatepass")) + 5 * shown.count("<")
+            size = len(escape_json(json.dumps(shown, ensure_ascii=False)).encode())
             stored = _Text(text=shown, char_count=len(text), bytes_per_char=size / max(1, len(shown)))
             self._texts.append(stored)
             self._members.setdefault(kind, []).append(stored)

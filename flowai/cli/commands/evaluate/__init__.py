@@ -1,0 +1,1 @@
+"""Commands of the group `Evaluate` in the help."""

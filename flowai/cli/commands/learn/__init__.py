@@ -1,0 +1,1 @@
+"""Commands of the group `Learn` in the help."""

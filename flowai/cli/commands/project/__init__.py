@@ -1,0 +1,1 @@
+"""Commands of the group `Project` in the help."""

@@ -1,0 +1,1 @@
+"""Commands of the group `Release` in the help."""

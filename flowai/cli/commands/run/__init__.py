@@ -1,0 +1,1 @@
+"""Commands of the group `Run` in the help."""

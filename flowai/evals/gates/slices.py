@@ -1,0 +1,82 @@
+"""Slices of a suite: the collapse of one is not hidden by the mean. Holm's correction over all of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+from flowai.evals.gates.rates import below_p, rate_values
+from flowai.evals.reports.gate_records import SliceResult
+from flowai.statistics import bounded_mean_interval, holm
+from flowai.statistics.paired import PairedTrials, worse_p
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from flowai.evals.gates.comparing import CasePair
+    from flowai.evals.gates.records import CaseFacts, CaseKey, CaseResult
+    from flowai.evals.reports.records import Gate
+
+
+class _Slice(NamedTuple):
+    name: str
+    values: list[float]
+    pairs: list[PairedTrials]
+    p_value: float
+
+
+def slice_results(
+    suite: str,
+    results: Sequence[CaseResult],
+    pairs: Sequence[CasePair],
+    facts: Mapping[CaseKey, CaseFacts],
+    gate: Gate,
+    *,
+    alpha: float,
+) -> list[SliceResult]:
+    """Compare each slice with the baseline (`pairs`) or, without one, with the limit of the pass rate.
+
+    A case on several prompts or models is one case of its slice.
+    """
+    by_case: dict[str, list[CaseResult]] = defaultdict(list)
+    members: dict[str, list[str]] = defaultdict(list)
+    for result in results:
+        if result.case not in by_case:
+            fact = facts.get((suite, result.case))
+            for name in fact.slices if fact else ():
+                members[name].append(result.case)
+        by_case[result.case].append(result)
+    paired: dict[str, list[CasePair]] = defaultdict(list)
+    for pair in pairs:
+        paired[pair.case].append(pair)
+    slices = []
+    for name, cases in sorted(members.items()):
+        values = rate_values([result for case in cases for result in by_case[case]], gate)
+        joined = [_join(paired[case]) for case in cases if case in paired]
+        p_value = worse_p(joined) if pairs else below_p(values, gate.pass_rate) if gate.pass_rate is not None else 1.0
+        slices.append(_Slice(name=name, values=values, pairs=joined, p_value=p_value))
+    adjusted = holm([item.p_value for item in slices])
+    return [_result(suite, item, p_value, alpha) for item, p_value in zip(slices, adjusted, strict=True)]
+
+
+def _join(pairs: Sequence[CasePair]) -> PairedTrials:
+    return PairedTrials(
+        before=tuple(value for pair in pairs for value in pair.first.before),
+        after=tuple(value for pair in pairs for value in pair.first.after),
+    )
+
+
+def _result(suite: str, item: _Slice, p_value: float, alpha: float) -> SliceResult:
+    interval = bounded_mean_interval(item.values, low=0, high=1)
+    differences = [pair.difference for pair in item.pairs]
+    return SliceResult(
+        suite=suite,
+        name=item.name,
+        case_count=len(item.values),
+        pass_rate=interval.estimate,
+        low=interval.low,
+        high=interval.high,
+        difference=sum(differences) / len(differences) if differences else None,
+        p_value=p_value,
+        passed=p_value > alpha,
+    )

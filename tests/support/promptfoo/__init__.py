@@ -1,0 +1,1 @@
+"""Compares assertions with promptfoo's."""
