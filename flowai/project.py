@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os.path
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowai.errors import ProjectError, UsageError
@@ -11,7 +12,11 @@ from flowai.storage.own_files import LOCAL_DIRECTORY, REGISTRY_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
+
+_PRIVATE_FOLDERS = frozenset((
+    ".aws", ".azure", ".cache", ".codex", ".config", ".docker", ".gemini", ".git", ".gnupg", ".kube", ".local",
+    ".ollama", ".password-store", ".secrets", ".ssh", ".svn", ".terraform", ".vault", LOCAL_DIRECTORY,
+))  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,10 +114,28 @@ class Project:
         """Return whether a resolved path is inside the directories that may be read."""
         return path.is_relative_to(self.root) or (self.readable is not None and path.is_relative_to(self.readable))
 
-    def is_hidden(self, path: Path) -> bool:
-        """Return whether a resolved path that may be read is a hidden file, or in a hidden directory."""
-        base = self.root if path.is_relative_to(self.root) else self.readable or self.root
+    def is_hidden(self, path: Path, *, below: Path | None = None) -> bool:
+        """Return whether a resolved path that may be read is a hidden file, or in a hidden directory.
+
+        Args:
+            path: the path.
+            below: directory whose own path does not count; default the root, or the directory that may be read.
+        """
+        base = below if below is not None and path.is_relative_to(below) else self._base_of(path)
         return any(part.startswith(".") for part in path.relative_to(base).parts)
+
+    def is_private(self, path: Path) -> bool:
+        """Return whether a resolved path that may be read is a hidden file, or in a directory of keys or state.
+
+        Other hidden directories (`.github`, `.promptfoo`) belong to a repository; in a home directory all are private.
+        """
+        base = self._base_of(path)
+        *folders, name = path.relative_to(base).parts or ("",)
+        hidden = [part for part in folders if part.startswith(".")]
+        return name.startswith(".") or bool(hidden and (base == _home() or _PRIVATE_FOLDERS.intersection(hidden)))
+
+    def _base_of(self, path: Path) -> Path:
+        return self.root if path.is_relative_to(self.root) else self.readable or self.root
 
     def from_folder(self, text: str, folder: Path) -> str:
         """Return a path, typed in a folder, as a path from the root; unchanged if no file or prompt of it is there."""
@@ -139,6 +162,14 @@ class Project:
                 hint="flowai reads only prompts, suites and datasets inside the project; copy the file into it",
             )
         return path
+
+
+def _home() -> Path | None:
+    """Return the resolved home directory; None if the system names none."""
+    try:
+        return Path.home().resolve()
+    except (OSError, RuntimeError):
+        return None
 
 
 def find_project(start: Path, environ: Mapping[str, str]) -> Project:

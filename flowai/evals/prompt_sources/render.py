@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 from flowai.errors import Place, PromptError
 from flowai.evals.code.sources import call_prompt_function
 from flowai.evals.prompt_sources.records import RenderedSuitePrompt
-from flowai.evals.templates import TemplateError, protect_partial, render, root_names, to_json
+from flowai.evals.templates import (
+    MalformedTemplateError,
+    TemplateError,
+    protect_partial,
+    render,
+    root_names,
+    to_json,
+)
 from flowai.storage.files import parse_yaml
 
 if TYPE_CHECKING:
@@ -121,13 +128,19 @@ def _render_inside(value: Any, variables: Mapping[str, Any], env: Mapping[str, s
 
 
 def _render_variable(value: object, variables: Mapping[str, Any]) -> object:
-    """Render a template inside a variable, unless it reads an undefined variable; it never sees the environment."""
+    """Render a template inside a variable; it never sees the environment.
+
+    A text that reads an undefined variable, or is no valid template, stays: documents about templates are usual values.
+    """
     if not isinstance(value, str) or "{" not in value:
         return value
     names = root_names(value) - {"env"}
     if any(variables.get(name) is None for name in names):
         return value
-    return render(protect_partial(value), variables)
+    try:
+        return render(protect_partial(value), variables)
+    except MalformedTemplateError:
+        return value
 
 
 def _messages(text: str, prompt: SuitePrompt) -> tuple[ChatMessage, ...]:

@@ -88,7 +88,9 @@ def resolve_provider(
     if head in UNSUPPORTED_HEADS and (colon or "/" not in head):
         raise UnsupportedProviderError(f"provider `{text}` is not supported", hint=UNSUPPORTED_HEADS[head])
     if "/" in head or (not colon and head != "llama"):
-        return ProviderName(kind="model", model=text, config=config, settings=model_settings("", config, environ))
+        return ProviderName(
+            kind="model", model=text, config=config, settings=model_settings("", config, environ, model=text)
+        )
     return _model(head, rest, text, config, environ)
 
 
@@ -176,7 +178,7 @@ def _model(head: str, rest: str, text: str, config: dict[str, Any], environ: Map
         use=_use(kind, provider),
         model=_litellm_name(provider, prefix, kind, model or "llama"),
         config=config,
-        settings=model_settings(provider, config, environ),
+        settings=model_settings(provider, config, environ, model=model),
     )
 
 

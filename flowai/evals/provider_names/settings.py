@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -46,6 +47,10 @@ _USED_ELSEWHERE = frozenset((
 """Keys that are read here, but are no parameters."""
 
 
+_REASONING_MODEL = re.compile(r"o[134](?:-|$)|gpt-5(?!.*-chat)")
+_SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "logit_bias")
+
+
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of a model."""
 
@@ -63,13 +68,16 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
         return f"ModelSettings(params={sorted(self.params)}, api_base={self.api_base!r})"
 
 
-def model_settings(provider: str, config: Mapping[str, Any], environ: Mapping[str, str]) -> ModelSettings:
+def model_settings(
+    provider: str, config: Mapping[str, Any], environ: Mapping[str, str], *, model: str = ""
+) -> ModelSettings:
     """Map a configuration.
 
     Args:
         provider: promptfoo's name of the provider (`azure`); empty for a model that is named as LiteLLM does.
         config: as written, without references to files.
         environ: variables of addresses and keys.
+        model: the provider's name of the model; those of OpenAI that reason take no sampling parameters.
     """
     flat = dict(config)
     for name in _NESTED:
@@ -85,6 +93,8 @@ def model_settings(provider: str, config: Mapping[str, Any], environ: Mapping[st
             params[target] = value
         elif key not in _USED_ELSEWHERE:
             ignored.append(key)
+    if _REASONING_MODEL.match(model.rpartition("/")[2]):
+        ignored += [name for name in _SAMPLING if params.pop(name, None) is not None]
     return ModelSettings(
         params=_clean({**params, **_extras(config)}),
         api_base=_api_base(provider, config, environ),

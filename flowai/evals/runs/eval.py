@@ -165,6 +165,7 @@ def _load_context(workspace: Workspace, options: EvalOptions) -> LoadContext:
         environ=workspace.environ,
         allows_network=options.allows_net,
         run_code=run_code if options.runs_code else None,
+        replaces_models=bool(options.models),
     )
 
 

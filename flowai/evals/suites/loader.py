@@ -51,7 +51,8 @@ _SUITE_KEYS = frozenset({
     "flowai",
 })  # fmt: skip
 _SETTINGS = frozenset({"feature", "repeats", "gate", "baseline", "render_variables"})
-_UNSUPPORTED = dict.fromkeys(("redteam", "plugins", "strategies"), "flowai has no red-team plugins")
+_RED_TEAM = dict.fromkeys(("redteam", "plugins", "strategies"), "flowai has no red-team plugins")
+"""Keys of red-team runs: an error in a suite that has no tests besides, else ignored."""
 _IGNORED = {
     "$schema": "it is for editors",
     **dict.fromkeys(("assertionTemplates", "$defs", "definitions", "templates"), "only `$ref` reads it"),
@@ -144,7 +145,10 @@ def _open(path: Path, project: Project, context: LoadContext) -> tuple[YamlNode,
     suite = dereference(expect_mapping(file.document.value if file.document else None, node), node)
     suite = fill_environment(suite, node)
     silent = {key: part for key, part in suite.items() if key not in _SILENT and not key.startswith(("x-", "."))}
-    return node, warn_unknown(silent, _SUITE_KEYS, node, unsupported=_UNSUPPORTED, ignored=_IGNORED)
+    tests = suite.get("tests") or suite.get("scenarios")
+    if any(tests) if isinstance(tests, list) else tests:
+        return node, warn_unknown(silent, _SUITE_KEYS, node, unsupported={}, ignored={**_IGNORED, **_RED_TEAM})
+    return node, warn_unknown(silent, _SUITE_KEYS, node, unsupported=_RED_TEAM, ignored=_IGNORED)
 
 
 def _description(suite: dict[str, Any], node: YamlNode) -> str | None:

@@ -38,7 +38,7 @@ MAX_LABEL_CHARS = 60
 
 _PROMPT_KEYS = frozenset({"id", "label", "raw", "messages", "config", "prompt", "file"})
 _IGNORED_KEYS = {"display": "use `label`", "template": "it is the result of a run", "function": "name a file"}
-_SUFFIXES = (".txt", ".md", ".json", ".jsonl", ".yaml", ".yml", ".csv", ".j2")
+_SUFFIXES = (".txt", ".md", ".json", ".jsonl", ".yaml", ".yml", ".csv", ".j2", ".jinja", ".jinja2")
 _STORES = ("portkey://", "langfuse://", "helicone://")
 _SCRIPTS = frozenset((".sh", ".bash", ".exe", ".bat", ".cmd", ".ps1", ".rb", ".pl", ".go"))
 
@@ -252,6 +252,8 @@ _READERS: dict[str, Callable[[Path, YamlNode], list[tuple[str, str | None]]]] = 
     ".txt": _read_text_file,
     ".md": _read_whole,
     ".j2": _read_whole,
+    ".jinja": _read_whole,
+    ".jinja2": _read_whole,
     ".json": _read_json,
     ".yaml": _read_yaml,
     ".yml": _read_yaml,

@@ -12,10 +12,11 @@ from flowai.evals.suites.files.code_refs import code
 from flowai.evals.suites.files.config_files import read_config_files
 from flowai.evals.suites.files.environment import read_env
 from flowai.evals.suites.provider_names import provider_of
+from flowai.evals.suites.records import SuiteProvider
+from flowai.evals.suites.unknown_keys import warn_unknown
 from flowai.evals.suites.yaml_reader import (
     FILE_PREFIX,
     YamlNode,
-    check_keys,
     check_size,
     expect_list,
     expect_mapping,
@@ -23,13 +24,10 @@ from flowai.evals.suites.yaml_reader import (
     expect_text,
     read_document,
     resolve_path,
-    warn_ignored,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from flowai.evals.suites.records import SuiteProvider
 
 PROVIDER_KEYS = frozenset({"id", "label", "config", "prompts", "transform", "delay", "env"})
 _IGNORED_KEYS = {
@@ -39,6 +37,7 @@ _IGNORED_KEYS = {
     "postprocess": "write `transform`",
     "tags": "it is for people",
     "cost": "prices are in the registry",
+    "timeout": "calls have flowai's deadlines",
 }
 _GRADER_KINDS = frozenset({"text", "classification", "moderation", "embedding"})
 _FILE_SUFFIXES = (".yaml", ".yml", ".json")
@@ -49,7 +48,7 @@ def read_providers(value: object, node: YamlNode) -> tuple[tuple[str, ...], tupl
     names: dict[str, None] = {}
     targets: dict[str, SuiteProvider] = {}
     for entry, child in _entries(value, node):
-        provider = _provider(entry, child)
+        provider = _provider(entry, child, is_replaced=child.file.context.replaces_models)
         if entry.keys() == {"id"} and provider.model is not None and not _has_settings(provider):
             names[provider.model] = None
             continue
@@ -143,9 +142,8 @@ def _file_entries(text: str, node: YamlNode) -> Iterator[tuple[dict[str, Any], Y
     yield from _entries(value, child)
 
 
-def _provider(entry: dict[str, Any], node: YamlNode) -> SuiteProvider:
-    entry = warn_ignored(entry, _IGNORED_KEYS, node)
-    check_keys(entry, PROVIDER_KEYS, node, unsupported={})
+def _provider(entry: dict[str, Any], node: YamlNode, *, is_replaced: bool = False) -> SuiteProvider:
+    entry = warn_unknown(entry, PROVIDER_KEYS, node, unsupported={}, ignored=_IGNORED_KEYS)
     if entry.get("config") is not None:
         config = expect_mapping(entry["config"], node.at("config"))
         entry = {**entry, "config": read_config_files(config, node.at("config"))}
@@ -153,6 +151,9 @@ def _provider(entry: dict[str, Any], node: YamlNode) -> SuiteProvider:
     try:
         provider = provider_of(entry, folder=node.file.path.parent, place=node.location, environ=environ)
     except UnsupportedProviderError as error:
+        if is_replaced:
+            name = str(entry.get("label") or entry["id"])
+            return SuiteProvider(id=str(entry["id"]), name=name, kind="echo", place=node.location)
         raise node.at("id").error(error.what, hint=error.hint) from None
     except ValueError as error:
         raise node.at("config").error(str(error)) from None

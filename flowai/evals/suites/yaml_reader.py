@@ -40,6 +40,8 @@ class LoadContext:
     allows_network: bool = False
     run_code: Callable[[CodeRef, Sequence[Any]], Any] | None = None
     """Runs code that makes tests; None if no code may be run."""
+    replaces_models: bool = False
+    """Whether other models are called than the suite's providers; those that cannot be called are then no error."""
     has_own_prompts: bool = False
     """Whether the suite brings its prompts along; its values are then read as promptfoo reads them."""
     folder: Path | None = None
@@ -212,7 +214,7 @@ def resolve_path(text: str, node: YamlNode, *, base: Path | None = None) -> Path
         raise node.error(error.what, hint=error.hint) from None
     except (OSError, ValueError, RuntimeError):  # too long, a NUL character, a loop of links
         raise node.error(f"{describe(text)} is not a path") from None
-    if project.is_hidden(path):
+    if project.is_private(path):
         raise node.error(f"`{text}` is a hidden file", hint="suites cannot read hidden files")
     return path
 

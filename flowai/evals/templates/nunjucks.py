@@ -25,7 +25,7 @@ from flowai.evals.templates.script_values import (
     number_of,
     to_text,
 )
-from flowai.evals.templates.tags import TemplateError
+from flowai.evals.templates.tags import MalformedTemplateError, TemplateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -58,7 +58,7 @@ def render(
     except TemplateError:
         raise
     except TemplateSyntaxError as error:
-        raise TemplateError(f"wrong syntax: {error.message}", line=error.lineno) from None
+        raise MalformedTemplateError(f"wrong syntax: {error.message}", line=error.lineno) from None
     except RecursionError:
         raise TemplateError("nested too deeply") from None
     except (JinjaError, ArithmeticError, LookupError, SyntaxError, TypeError, ValueError, MemoryError) as error:

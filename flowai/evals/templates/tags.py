@@ -22,6 +22,10 @@ class TemplateError(Exception):
         self.line = line
 
 
+class MalformedTemplateError(TemplateError):
+    """The syntax of a template is wrong, or it names an unknown filter."""
+
+
 def has_tags(source: str) -> bool:
     """Return whether a text has anything to render."""
     return _TAGS.search(source) is not None

@@ -219,6 +219,31 @@ def test_settings_without_effect_are_named() -> None:
     assert system_prompt_of({"systemInstruction": {"parts": [{"text": "Be brief"}]}}) == "Be brief"
 
 
+REASONING = [
+    "openai:gpt-5-mini",
+    "openai:chat:o3-mini",
+    "openai:o1",
+    "azure:chat:gpt-5.1",
+    "openai:chat:openai/gpt-5.4",
+]
+OTHERS = [
+    "openai:gpt-4o",
+    "openai:gpt-5-chat-latest",
+    "openai:gpt-5.2-chat",
+    "mistral:o3x",
+    "anthropic:claude-sonnet-4-5",
+]
+
+
+@pytest.mark.parametrize(("name", "params"), [(name, {"max_tokens": 9}) for name in REASONING] + [
+    (name, {"max_tokens": 9, "temperature": 0, "top_p": 1}) for name in OTHERS
+])  # fmt: skip
+def test_models_that_reason_take_no_sampling_parameters(name: str, params: dict[str, Any]) -> None:
+    settings = resolve_provider(name, {"temperature": 0, "top_p": 1, "max_tokens": 9}).settings
+    assert settings.params == params
+    assert set(settings.ignored) == {"temperature", "top_p"} - params.keys()
+
+
 def test_a_record_has_the_script_s_absolute_path(tmp_path: Path) -> None:
     provider = provider_of({"id": "python:a.py:f", "label": "mine", "config": {"x": 1}}, folder=tmp_path, place="s:1")
     assert provider.code is not None

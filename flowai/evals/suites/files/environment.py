@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from flowai.evals.suites.yaml_reader import describe, expect_mapping
-from flowai.evals.templates import TemplateError, render
+from flowai.evals.templates import TemplateError, render, root_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from flowai.evals.suites.yaml_reader import YamlNode
 
 _TEMPLATE = re.compile(r"\{\{(?:[^}]|\}(?!\}))*\}\}")
+_OR_TEXT = re.compile(r"\bor\s+['\"]")
 _NAME = re.compile(r"\benv(?:\.(\w+)|\[['\"]([^'\"]+)['\"]\])")
 
 
@@ -50,9 +51,14 @@ def _fill(value: Any, environ: Mapping[str, str]) -> Any:  # noqa: ANN401 - any 
     return [_fill(part, environ) for part in value] if isinstance(value, list) else value
 
 
+def _has_default(template: str) -> bool:
+    """Return whether a template has a value for a variable that is not set: by a filter, or a text after `or`."""
+    return "|" in template or (_OR_TEXT.search(template) is not None and root_names(template) == {"env"})
+
+
 def _fill_one(template: str, environ: Mapping[str, str]) -> str:
     match = _NAME.search(template)
-    if match is None or ("|" not in template and (match[1] or match[2]) not in environ):
+    if match is None or ((match[1] or match[2]) not in environ and not _has_default(template)):
         return template
     try:
         return render(template, {}, env=environ)

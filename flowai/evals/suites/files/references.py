@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -98,10 +99,19 @@ def _known(project: Project) -> set[str]:
 
 
 def expand(pattern: Path, project: Project) -> list[Path]:
-    """Return the sorted matches of a pattern, without hidden files and links that leave the project."""
+    """Return the sorted matches of a pattern, without private files and links that leave the project.
+
+    A hidden directory counts only if the pattern names it.
+    """
     base = project.root if pattern.is_relative_to(project.root) else project.readable or project.root
-    matches = sorted(match.resolve() for match in base.glob(pattern.relative_to(base).as_posix()))
-    return [match for match in matches if project.may_read(match) and not project.is_hidden(match)]
+    parts = pattern.relative_to(base).parts
+    named = base.joinpath(*takewhile(lambda part: GLOB.search(part) is None, parts))
+    matches = sorted(match.resolve() for match in base.glob("/".join(parts)))
+    return [
+        match
+        for match in matches
+        if project.may_read(match) and not project.is_private(match) and not project.is_hidden(match, below=named)
+    ]
 
 
 def dataset_paths(text: str, node: YamlNode) -> list[Path]:
