@@ -206,12 +206,28 @@ def find_standalone_suite(directory: Path) -> Path | None:
     return next((directory / name for name in STANDALONE_NAMES if (directory / name).is_file()), None)
 
 
+_REPOSITORY_MARKS = (".github", "LICENSE", "LICENSE.md", "README.md", "README.rst", "package.json", "pyproject.toml")
+"""Entries that the top directory of a repository has; a downloaded archive brings no `.git`."""
+
+
 def standalone_project(directory: Path, suite: Path) -> Project:
     """Return a project without a registry for one suite.
 
-    Reports and flowai's own files go to `directory`; the suite may read files inside the Git repository that contains
-    it, without one inside its own directory.
+    Reports and flowai's own files go to `directory`; the suite may read files inside the repository that contains it,
+    without one inside its own directory.
     """
     root, folder = directory.resolve(), suite.resolve().parent
-    repository = next((parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), folder)
-    return Project(root=root, registry=root / REGISTRY_FILE, readable=repository, is_standalone=True)
+    return Project(root=root, registry=root / REGISTRY_FILE, readable=_repository(folder), is_standalone=True)
+
+
+def _repository(folder: Path) -> Path:
+    """Return the nearest directory from `folder` upwards with `.git`, else the outermost that looks like its copy."""
+    import tempfile  # loads a dozen modules that other commands need not
+
+    shared = {_home(), Path(tempfile.gettempdir()).resolve(), Path(folder.anchor)}  # they hold much else
+    directories = [path for path in (folder, *folder.parents) if path not in shared]
+    for directory in directories:
+        if (directory / ".git").exists():
+            return directory
+    marked = [path for path in directories if any((path / mark).exists() for mark in _REPOSITORY_MARKS)]
+    return marked[-1] if marked else folder

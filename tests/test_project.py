@@ -84,3 +84,24 @@ def test_without_a_repository_a_suite_reads_inside_its_own_directory(tmp_path: P
     assert project.inside("x.txt") == folder / "x.txt"
     with pytest.raises(UsageError, match="is outside the project"):
         project.inside("../x.txt")
+
+
+def test_a_suite_in_a_repository_s_copy_without_git_reads_inside_the_copy(tmp_path: Path) -> None:
+    root = tmp_path.resolve() / "archive"
+    (root / "suites/a").mkdir(parents=True)
+    (root / "LICENSE").write_text("")
+    (root / "suites/README.md").write_text("")
+    suite = root / "suites/a/promptfooconfig.yaml"
+    project = standalone_project(suite.parent, suite)
+    assert project.inside("../../prompts/x.txt", base=suite.parent) == root / "prompts/x.txt"
+    with pytest.raises(UsageError, match="is outside the project"):
+        project.inside("../../../x.txt", base=suite.parent)
+
+
+def test_a_home_directory_is_no_repository_s_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path.resolve()
+    monkeypatch.setenv("HOME", str(home))
+    (home / "README.md").write_text("")
+    (home / "suites").mkdir()
+    project = standalone_project(home, home / "suites/x.yaml")
+    assert project.readable == home / "suites"
