@@ -186,4 +186,4 @@ def _text_check(operation: str, value: object) -> Row | None:
     if has_variable:  # its value would have to be escaped in a pattern
         return {"type": plain, "value": value}
     escaped = re.escape(value)
-    return {"type": "regex", "value": f"(?i)\\A\\s*{escaped}" if plain == "starts-with" else f"(?i){escaped}\\s*\\Z"}
+    return {"type": "regex", "value": f"(?i)^\\s*{escaped}" if plain == "starts-with" else f"(?i){escaped}\\s*$"}

@@ -33,7 +33,7 @@ DEFAULT_MODERATOR = "openai/omni-moderation-latest"
 
 def default_grader(registry: Registry, release: str | None, environ: Mapping[str, str]) -> SuiteProvider | None:
     """Return the model of the feature `judge`, else the first of DEFAULT_GRADERS with a key; None without any."""
-    if release is not None and JUDGE_FEATURE in features_of(registry, release):
+    if release and JUDGE_FEATURE in features_of(registry, release):
         bound = binding(registry, release, JUDGE_FEATURE)
         return SuiteProvider(
             id=bound.model, name=bound.model, kind="model", model=bound.model, params=dict(bound.params)

@@ -237,8 +237,8 @@ def _run(options: EvalOptions, env: str | None, comment: Path | None, *, json: b
     from flowai.evals.runs.eval import run_eval
 
     context = console.command_context(env).for_suite(options.target)
-    if options.target is not None:
-        options = replace(options, target=context.project.from_folder(options.target, context.directory))
+    target = context.target_of(options.target)
+    options = replace(options, target=target)
     if not options.calls_no_model and options.record is None and not console.uses_cache(context, options.cached):
         options = replace(options, cached=False)
     with RunProgress() as progress:
