@@ -106,6 +106,8 @@ def verdict_lines(report: Report, place: str, width: int | None) -> Iterator[str
 def _limit(check: GateCheck) -> str:
     if check.observed is None:
         return f"{check.metric}: nothing measured"
+    if check.passed is None:
+        return f"{check.metric} {formatting.format_number(check.observed)}: undecided"
     sign = "<" if check.direction == "min" else ">"
     return (
         f"{check.metric} {formatting.format_number(check.observed)} {sign} {formatting.format_number(check.threshold)}"
