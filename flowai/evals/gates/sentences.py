@@ -35,7 +35,7 @@ def verdict_sentence(
     order = {False: 0, None: 1, True: 2}
     checks = sorted(decision.checks, key=lambda check: order[check.passed])
     unmet = [check for check in checks if check.passed is not True]
-    reasons = []
+    reasons: list[str] = []
     for check in unmet or [item for item in checks if item.case_count is not None]:
         if (check.suite, check.metric) in unmet_slices or len(reasons) == MAX_REASONS:
             continue

@@ -122,7 +122,7 @@ def _tick(value: float, top: float, *, by_cost: bool) -> str:
 
 def _plot(points: Sequence[PlotPoint], *, by_cost: bool) -> Markup:
     xs = [_x(point, by_cost=by_cost) or 0.0 for point in points]
-    top_x = _nice_top(max(xs))
+    top_x = _nice_top(max(xs) if by_cost else max(*xs, 1.0))
     low_y = math.floor(min(point.rate.interval.low for point in points) * 10) / 10
     slowest = max((point.latency_ms or 0.0 for point in points), default=0.0)
 
