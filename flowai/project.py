@@ -197,6 +197,23 @@ def find_project(start: Path, environ: Mapping[str, str]) -> Project:
     )
 
 
+def find_project_of_runs(directory: Path, environ: Mapping[str, str]) -> Project:
+    """Find the project of earlier runs: as `find_project`, else a directory in which suites ran without a registry.
+
+    Raises:
+        ProjectError: there is neither.
+    """
+    try:
+        return find_project(directory, environ)
+    except ProjectError:
+        if environ.get("FLOWAI_REGISTRY"):
+            raise
+        project = standalone_project(directory, directory / STANDALONE_NAMES[0])
+        if not project.runs.is_dir() and find_standalone_suite(directory) is None:
+            raise
+        return project
+
+
 STANDALONE_NAMES = ("promptfooconfig.yaml", "promptfooconfig.yml", "promptfooconfig.json")
 """Suites that run in a directory without a registry, the first one that exists."""
 

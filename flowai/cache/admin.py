@@ -40,6 +40,8 @@ class Caches:
 
 def find_caches(project: Project, *, env: str | None, environ: Mapping[str, str]) -> Caches:
     """Return a project's caches. Raises ProjectError if the registry is wrong or names a variable that is not set."""
+    if project.is_standalone:
+        return Caches(project=project, redis_url=None)
     variables = environment_of(project, environ)
     address = cache_address(load_registry(project, env=env, environ=variables), variables)
     return Caches(project=project, redis_url=address if is_redis(address) else None)

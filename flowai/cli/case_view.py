@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from flowai.evals.reports.records import variable_text
 from flowai.evals.reports.tables import OUTCOME_WORDS
 from flowai.rendering import formatting
 from flowai.rendering.markdown import visible
@@ -23,7 +24,7 @@ def case_lines(trials: Sequence[Trial], width: int | None) -> Iterator[str]:
     yield from formatting.wrapped(f"{first.case}   {first.place}   {first.description or ''}".rstrip(), width)
     for name, value in first.vars.items():
         yield f"--- {name} ---"
-        yield visible(str(value)).rstrip("\n")
+        yield visible(variable_text(value)).rstrip("\n")
     if first.expected is not None:
         yield "--- expected ---"
         yield visible(first.expected).rstrip("\n")

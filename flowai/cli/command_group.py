@@ -17,7 +17,7 @@ from flowai.errors import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# in the order of the help; a module has `command` and `EXAMPLES`, or `app` if it is a group
+# in the order of the help; a module has `command`, `EXAMPLES` and maybe `OPTION_GROUPS`, or `app` if it is a group
 COMMAND_GROUPS = {
     "Evaluate": ("eval", "smoke", "runs", "import"),
     "Release": ("models", "release", "simulate", "canary-report", "rollback", "experiment"),
@@ -82,7 +82,10 @@ def _build(name: str, module: Any) -> Any:  # noqa: ANN401 - a module; as above
     else:
         single.command(name, cls=HelpCommand, epilog=module.EXAMPLES)(module.command)
     built: Any = get_command(single)
-    return built.commands[name]
+    command = built.commands[name]
+    if hasattr(module, "OPTION_GROUPS"):
+        command.option_groups = module.OPTION_GROUPS
+    return command
 
 
 def _do_nothing() -> None:

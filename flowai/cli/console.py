@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowai.project import find_project
+from flowai.project import find_project_of_runs
 from flowai.rendering.formatting import aligned
 from flowai.rendering.markdown import visible
 
@@ -26,12 +26,12 @@ _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\
 
 
 def project() -> Project:
-    """Find the project of the current directory.
+    """Find the project of the current directory, also one without a registry in which suites have run.
 
     Raises:
         ProjectError: there is none.
     """
-    return find_project(Path.cwd(), os.environ)
+    return find_project_of_runs(Path.cwd(), os.environ)
 
 
 def current_user(environ: Mapping[str, str]) -> str:

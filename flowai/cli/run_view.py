@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flowai.cli.failure_view import failure_lines
 from flowai.cli.gate_view import gate_lines
-from flowai.evals.reports.tables import VERDICT_WORDS
+from flowai.evals.reports.tables import VERDICT_WORDS, version_text
 from flowai.rendering import formatting
 from flowai.rendering.markdown import one_line
 
@@ -45,7 +45,7 @@ def report_lines(report: Report, *, again: str, place: str, width: int | None) -
 
 def head_lines(report: Report, width: int | None) -> Iterator[str]:
     """Yield a line for each prompt on each model; with its own figures if there are several."""
-    prompts = {prompt.id: f"{prompt.id} @{prompt.hash[:6]} ({prompt.state})" for prompt in report.prompts}
+    prompts = {prompt.id: f"{prompt.id} {version_text(prompt)}".rstrip() for prompt in report.prompts}
     cases = {(trial.suite, trial.prompt, trial.model, trial.case) for trial in report.trials}
     case_counts = Counter(case[:3] for case in cases)
     rows = []
@@ -106,6 +106,8 @@ def verdict_lines(report: Report, place: str, width: int | None) -> Iterator[str
 def _limit(check: GateCheck) -> str:
     if check.observed is None:
         return f"{check.metric}: nothing measured"
+    if check.passed is None:
+        return f"{check.metric} {formatting.format_number(check.observed)}: undecided"
     sign = "<" if check.direction == "min" else ">"
     return (
         f"{check.metric} {formatting.format_number(check.observed)} {sign} {formatting.format_number(check.threshold)}"

@@ -26,7 +26,6 @@ from flowai.registry import (
     resolve_release,
     secret_values,
 )
-from flowai.storage.own_files import REGISTRY_FILE
 from flowai.timestamps import format_rfc3339
 
 if TYPE_CHECKING:
@@ -84,27 +83,24 @@ class CommandContext:
             return self
         try:
             return replace(self, found_project=find_project(self.directory, self.environ))
-        except ProjectError:
+        except ProjectError as error:
             if self.environ.get("FLOWAI_REGISTRY"):
                 raise
             suite = find_standalone_suite(self.directory) if target is None else self.directory / target
             if suite is None or not suite.is_file() or suite.suffix not in SUITE_SUFFIXES:
-                raise
+                missing = f", and no file `{target}`" if suite is not None and suite.suffix in SUITE_SUFFIXES else ""
+                hint = "run flowai inside a project, or name a suite with prompts and providers of its own"
+                raise ProjectError(
+                    f"{error.what}{missing}", hint=f"{hint}: `flowai eval promptfooconfig.yaml`"
+                ) from None
             return replace(self, found_project=standalone_project(self.directory, suite))
 
-    def for_runs(self) -> CommandContext:
-        """Return the context for earlier runs: those of suites without a registry are in the command's directory.
-
-        Raises:
-            ProjectError: there is neither a registry nor an earlier run.
-        """
-        try:
-            return replace(self, found_project=self.project)
-        except ProjectError:
-            project = standalone_project(self.directory, self.directory / REGISTRY_FILE)
-            if self.environ.get("FLOWAI_REGISTRY") or not project.runs.is_dir():
-                raise
-            return replace(self, found_project=project)
+    def target_of(self, target: str | None) -> str | None:
+        """Return a target, typed in the directory, as a path from the project's root; None for every suite."""
+        if target is not None:
+            return self.project.from_folder(target, self.directory)
+        suite = find_standalone_suite(self.project.root) if self.project.is_standalone else None
+        return None if suite is None else suite.name
 
     @property
     def is_ci(self) -> bool:

@@ -174,6 +174,17 @@ def test_an_answer_is_no_command_of_the_runner(
     assert json.loads(ran.out)["trials"][0]["output"] == "a\n::error::owned"
 
 
+def test_equal_results_of_a_case_are_one_annotation(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    project.cases(case("one"), case("two"))
+    provider.default = Reply(text="no")
+    shown = commands_in(flowai("eval", "--no-cache", "--repeat", "6"))
+    assert [line.partition("title=")[2][:20] for line in shown] == ["eval fail%3A one::co", "eval fail%3A two::co"]
+    assert all(line.endswith(" (6 results)") for line in shown)
+
+
 def test_ten_annotations_at_most(
     flowai: Flowai, project: SampleProject, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from support.command_line import ROOT, parse_command
 
 from flowai.cli.app import run
 from flowai.cli.command_group import COMMAND_GROUPS
+from flowai.cli.commands.evaluate.eval import OPTION_GROUPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,3 +103,17 @@ def test_an_unknown_option_in_an_example_would_be_found() -> None:
 
     with pytest.raises(TyperException):
         test_examples_parse(("eval",), "flowai eval --modle gpt-4o-mini")
+
+
+def test_every_option_of_eval_is_in_one_section(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run(["eval", "--help"]) == 0
+    page = capsys.readouterr().out
+    grouped = [option for options in OPTION_GROUPS.values() for option in options]
+    assert len(grouped) == len(set(grouped))
+    assert {*grouped} == {"--help", *(param.opts[0] for param in COMMANDS["eval",].params if param.opts[0][0] == "-")}
+    headings = re.findall(r"^(\w[\w ]*):$", page, re.MULTILINE)
+    assert headings == ["Arguments", *OPTION_GROUPS, "Examples"]
+    assert list(re.findall(r"^  (?:-\w, )?(--[\w-]+)", page, re.MULTILINE)) == grouped

@@ -213,13 +213,23 @@ def test_html_is_short_for_an_output_file(flowai: Flowai, project: SampleProject
     assert "--html: found `a.txt`, expected a name that ends with `.html`" in ran.err
 
 
-def test_runs_of_a_suite_without_a_registry_are_listed(place: Path, command: Callable[..., Ran]) -> None:
-    (place / "promptfooconfig.yaml").write_text(
-        "prompts: ['say {{word}}']\nproviders: [echo]\n"
+def test_runs_without_a_registry_are_found(
+    flowai: Flowai, project: SampleProject, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path_factory.mktemp("bare")
+    monkeypatch.chdir(folder)
+    ran = flowai("runs", "list")
+    assert (ran.code, ran.err.splitlines()[0]) == (3, f"error: no `registry.yaml` in `{folder.resolve()}` or above it")
+    suite = folder / "suite.yaml"
+    suite.write_text(
+        "prompts: ['Say {{word}}']\nproviders: [echo]\n"
         "tests: [{vars: {word: hi}, assert: [{type: contains, value: hi}]}]\n"
     )
-    assert command("runs", "list").code == 3
-    assert command("eval").code == 0
-    (place / "promptfooconfig.yaml").unlink()
-    assert "0001" in command("runs", "list").out
-    assert "GATE MET" in command("runs", "show", "last").out
+    assert flowai("eval", "suite.yaml").code == 0
+    assert flowai("eval", "suite.yaml").code == 0
+    assert [run["run_id"] for run in json.loads(flowai("runs", "list", "--json").out)] == ["0002", "0001"]
+    assert "contains" in flowai("runs", "show", "last", "--case", "case-1").out
+    assert flowai("runs", "diff", "0001").code == 0
+    assert flowai("cache", "stats").code == 0
+    assert flowai("cache", "clear").code == 0
+    assert not (project.root / ".flowai" / "runs").exists()

@@ -243,7 +243,7 @@ def _slice_check(item: SliceResult, gate: Gate) -> GateCheck:
     is_compared = item.difference is not None
     return GateCheck(
         suite=item.suite,
-        metric=f"slice {item.name}",
+        metric=sentences.slice_label(item),
         observed=item.difference if is_compared else item.pass_rate,
         threshold=0.0 if is_compared or gate.pass_rate is None else gate.pass_rate,
         direction="min",

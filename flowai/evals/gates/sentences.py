@@ -31,14 +31,17 @@ def verdict_sentence(
     against = {
         (item.suite, label): item for label, item in zip(comparison_labels(comparisons), comparisons, strict=True)
     }
+    unmet_slices = {(item.suite, slice_label(item)): item for item in slices if not item.passed}
     order = {False: 0, None: 1, True: 2}
     checks = sorted(decision.checks, key=lambda check: order[check.passed])
     unmet = [check for check in checks if check.passed is not True]
-    reasons = []
-    for check in (unmet or [item for item in checks if item.case_count is not None])[:MAX_REASONS]:
+    reasons: list[str] = []
+    for check in unmet or [item for item in checks if item.case_count is not None]:
+        if (check.suite, check.metric) in unmet_slices or len(reasons) == MAX_REASONS:
+            continue
         comparison = against.get((check.suite, check.metric))
         reasons.append(check_sentence(check) if comparison is None else comparison_sentence(comparison))
-    reasons += [slice_sentence(item) for item in slices if not item.passed][:MAX_REASONS]
+    reasons += [slice_sentence(item) for item in unmet_slices.values()][:MAX_REASONS]
     if flaky:
         reasons.append(flaky_sentence(flaky))
     return f"The gate is {VERDICTS[decision.verdict]}" + (": " + "; ".join(reasons) if reasons else "") + "."
@@ -76,6 +79,11 @@ def comparison_sentence(item: PairedComparison) -> str:
         f" {item.baseline}: {item.worse_count} worse, {item.better_count} better, p {p_text(item.p_value)}"
     )
     return text + _cases(item.case_count, item.needed_case_count, is_decided=item.passed is not None)
+
+
+def slice_label(item: SliceResult) -> str:
+    """Return the name of a slice among the limits of a gate."""
+    return f"slice {item.name}"
 
 
 def slice_sentence(item: SliceResult) -> str:

@@ -25,11 +25,6 @@ _HELD_BYTES = 2**20
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
 
 
-def to_junit(report: Report) -> bytes:
-    """Render the report as JUnit XML."""
-    return b"".join(junit_parts(report))
-
-
 def junit_parts(report: Report) -> Iterator[bytes]:
     """Yield the report as JUnit XML: one testsuite per suite, prompt and model, one testcase per trial."""
     root = ET.Element(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal
 
 import msgspec
@@ -116,8 +117,13 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def input_text(self) -> str:
         """The variables in short; with their names if there are several."""
-        texts = [(name, str(value)[:MAX_INPUT_CHARS]) for name, value in self.vars.items()]
+        texts = [(name, variable_text(value)[:MAX_INPUT_CHARS]) for name, value in self.vars.items()]
         return texts[0][1] if len(texts) == 1 else "  ".join(f"{name}: {text}" for name, text in texts)
+
+
+def variable_text(value: object) -> str:
+    """Return a variable as people read it: a text unchanged, any other value as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 class EarlierTrial(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from flowai.rendering.formatting import count, dollars, duration, format_number, rate
 
 if TYPE_CHECKING:
-    from flowai.evals.reports.records import Changes, GateCheck, Report, Totals
+    from flowai.evals.reports.records import Changes, GateCheck, PromptVersion, Report, Totals
 
 TableRow = tuple[str, ...]
 
@@ -79,13 +79,18 @@ def _limit_label(check: GateCheck) -> str:
     return f"undecided, n = {check.case_count:,}; needs {check.needed_case_count - check.case_count:,} more"
 
 
+def version_text(prompt: PromptVersion) -> str:
+    """Return a prompt's hash and state; nothing if it was not rendered, as with recorded answers."""
+    return f"@{prompt.hash[:6]} ({prompt.state})" if prompt.hash else ""
+
+
 def group_rows(report: Report) -> list[TableRow]:
     """Return the totals of each prompt on each model; columns: `GROUP_COLUMNS`."""
-    versions = {prompt.id: f"{prompt.hash[:6]} ({prompt.state})" for prompt in report.prompts}
+    versions = {prompt.id: version_text(prompt) for prompt in report.prompts}
     return [
         (
             group.suite,
-            f"{group.prompt} @{versions.get(group.prompt, '?')}",
+            f"{group.prompt} {versions.get(group.prompt, '')}".rstrip(),
             group.model,
             _passed(group.totals),
             str(group.totals.error_count),

@@ -121,7 +121,8 @@ class TargetResolver:
         return list(dict.fromkeys(item.prompt for item in bound))
 
     def _bound(self, release: str) -> tuple[str, ...]:
-        return features_of(self._registry, release)
+        """Return the features of a release; none without a registry."""
+        return () if self._project.is_standalone else features_of(self._registry, release)
 
     def _targets(self, suite: Suite, prompt: str) -> list[TrialTarget]:
         source = next((item for item in suite.prompt_sources if item.id == prompt), None)

@@ -10,15 +10,12 @@ import msgspec
 from flowai.errors import InconclusiveError
 from flowai.evals.reports import Changes, Report, earlier_trials
 from flowai.evals.reports.turns import Turn, count_outcomes, turn_of
-from flowai.statistics.beta import binomial_cdf
+from flowai.statistics.paired import mcnemar_p
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from flowai.evals.reports import Trial
-
-EVEN = 0.5
-"""Probability of each direction of a turn, if the runs do not differ."""
 
 
 class TurnedCase(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +108,7 @@ def diff_runs(base: Report, run: Report) -> RunDiff:
         base=base.run_id,
         run=run.run_id,
         pairs=PairedCounts(**{field: counts[field] for field in PairedCounts.__struct_fields__}),
-        p_value=_mcnemar(counts["worse"], counts["better"]),
+        p_value=mcnemar_p(counts["worse"], counts["better"]) if counts["worse"] + counts["better"] else None,
         only_in_base_count=len(before.keys() - now.keys()),
         only_in_run_count=len(now.keys() - before.keys()),
         turned=tuple(sorted(turned, key=lambda item: order.index(item.turn))),
@@ -183,14 +180,3 @@ def _turned_case(turn: Turn, before: list[Trial], now: list[Trial]) -> TurnedCas
         output_before=before[0].output,
         output=shown.output,
     )
-
-
-def _mcnemar(worse: int, better: int) -> float | None:
-    """Return the exact two-sided p value; None without a discordant pair.
-
-    Source: McNemar, Psychometrika 12 (1947) 153, with the binomial distribution.
-    """
-    total = worse + better
-    if not total:
-        return None
-    return min(1.0, 2 * binomial_cdf(min(worse, better), total, EVEN))

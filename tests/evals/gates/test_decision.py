@@ -197,6 +197,8 @@ def test_a_slice_that_collapses_is_not_hidden_by_the_mean() -> None:
     assert "slice `language=nl` 33 % of 15 cases" in outcome.decision.sentence
     without = judged(run_of(after), Gate(pass_rate=0.9, slices=("language",)), facts=facts)
     assert [(item.name, item.passed) for item in without.slices] == [("language=en", True), ("language=nl", False)]
+    for found in (outcome, without):
+        assert found.decision.sentence.count("language=nl") == 1
 
 
 def test_holms_correction_covers_all_slices() -> None:

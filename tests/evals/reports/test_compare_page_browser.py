@@ -6,6 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from support.page_checks import MIN_CONTRAST
 from support.report_samples import report, trial
@@ -314,6 +315,14 @@ def test_long_differences_end(browser: Browser, tmp_path: Path, sample: Report) 
     assert told["problems"] == []
     assert told["kept"] is True
     assert told["ms"] < 20_000
+
+
+def test_wide_tables_scroll_inside_the_page(browser: Browser, tmp_path: Path, sample: Report) -> None:
+    group = msgspec.structs.replace(sample.groups[0], suite=f"evals/{'x' * 60}.yaml", model=f"openai/{'m' * 60}")
+    opened(browser, tmp_path, msgspec.structs.replace(sample, groups=(group,)))
+    browser.look(700, 900)
+    browser.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 700
 
 
 @pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])

@@ -11,7 +11,7 @@ from support.report_samples import report, trial
 
 from flowai.errors import UsageError
 from flowai.evals.reports import Changes, Gate, Report
-from flowai.evals.reports.junit_report import to_junit
+from flowai.evals.reports.junit_report import junit_parts
 from flowai.evals.reports.markdown_report import to_markdown
 from flowai.evals.reports.writer import WRITERS
 from flowai.rendering.report_files import to_json, write_reports
@@ -53,7 +53,7 @@ def test_hostile_output_stays_inside_its_fence() -> None:
 
 def test_junit_counts_and_parses() -> None:
     made = report([trial(), trial("b", "fail", output=HOSTILE), trial("c", "error"), trial("d", "unscored")])
-    root = ET.fromstring(to_junit(made))  # noqa: S314 - our own document
+    root = ET.fromstring(b"".join(junit_parts(made)))  # noqa: S314 - our own document
     assert root.get("tests") == "4"
     assert root.get("failures") == "1"
     assert root.get("errors") == "1"
@@ -81,7 +81,7 @@ def test_the_suffix_selects_the_format(tmp_path: Path) -> None:
     write_reports(made, [tmp_path / "r.json", tmp_path / "deep" / "r.MD", tmp_path / "r.xml"], WRITERS)
     assert (tmp_path / "r.json").read_bytes() == to_json(made)
     assert (tmp_path / "deep" / "r.MD").read_text() == to_markdown(made)
-    assert (tmp_path / "r.xml").read_bytes() == to_junit(made)
+    assert (tmp_path / "r.xml").read_bytes() == b"".join(junit_parts(made))
 
 
 def test_an_unknown_suffix_is_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -14,9 +14,24 @@ if TYPE_CHECKING:
     from flowai.evals.runs.eval import EvalResult
     from flowai.evals.runs.eval_options import EvalOptions
 
+OPTION_GROUPS = {
+    "What to run": (
+        "--model", "--repeat", "--filter-first-n", "--filter-pattern", "--filter-failing", "--resume", "--retry-errors",
+        "--watch", "--env",
+    ),
+    "Answers": ("--cache", "--replay", "--on-miss", "--record", "--from-outputs", "--rescore"),
+    "Limits": (
+        "--max-concurrency", "--max-calls", "--max-cost", "--max-duration", "--case-timeout", "--fail-fast",
+        "--no-code", "--allow-net",
+    ),
+    "Gate": ("--baseline", "--margin", "--ab", "--retry-failing", "--aa", "--write-baseline"),
+    "Output": ("--output", "--html", "--comment", "--json", "--help"),
+}  # fmt: skip
+"""Options by section of the help."""
 EXAMPLES = examples(
     "flowai eval",
-    "flowai eval prompts/summary_v2 -m gpt-4o-mini -m smollm2 --html a.html",
+    "flowai eval promptfooconfig.yaml --html compare.html",
+    "flowai eval prompts/summary_v2 -m gpt-4o-mini -m smollm2",
     "flowai eval evals/summary_v2.yaml --replay evals/recordings/summary_v2.jsonl",
     "flowai eval prompts/summary_v2 --baseline prompts/summary_v1 --ab",
 )
@@ -33,7 +48,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
             "--model",
             "-m",
             metavar="NAME",
-            help="Use this model instead: a name of the registry or of LiteLLM. Repeatable.",
+            help="Use this model instead, by its name here or in LiteLLM. Repeatable.",
         ),
     ] = None,
     repeat: Annotated[int | None, typer.Option("--repeat", metavar="N", min=1, help="Run each case N times.")] = None,
@@ -43,12 +58,10 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
     ] = None,
     filter_pattern: Annotated[
         str | None,
-        typer.Option(
-            "--filter-pattern", metavar="REGEX", help="Run only cases whose id or description matches this regex."
-        ),
+        typer.Option("--filter-pattern", metavar="REGEX", help="Run only cases whose id or description matches."),
     ] = None,
     filter_failing: Annotated[
-        bool, typer.Option("--filter-failing", help="Run only cases that did not pass in the last run of this target.")
+        bool, typer.Option("--filter-failing", help="Run only cases that did not pass in the last run.")
     ] = False,
     max_concurrency: Annotated[
         int | None,
@@ -59,14 +72,14 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
             min=1,
             max=1000,
             show_default=False,
-            help="Maximum number of concurrent calls; default the suite's, else 8. Fewer while a provider answers 429.",
+            help="Calls at the same time; default the suite's, else 8.",
         ),
     ] = None,
     cache: UseCache = None,
     replay: Annotated[
         Path | None,
         typer.Option(
-            "--replay", metavar="PATH", help="Use recorded answers instead of models: a file, or a directory of files."
+            "--replay", metavar="PATH", help="Use recorded answers, of a file or directory, instead of models."
         ),
     ] = None,
     record: Annotated[
@@ -77,7 +90,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
         typer.Option(
             "--on-miss",
             metavar="error|call",
-            help="With --replay: fail or call the model if an answer is not recorded.",
+            help="With --replay: what to do without a recorded answer.",
         ),
     ] = "error",
     from_outputs: Annotated[
@@ -85,23 +98,21 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
         typer.Option(
             "--from-outputs",
             metavar="FILE",
-            help='Check recorded answers instead of calling models: JSONL lines with "id" and "output".',
+            help='Check these answers: JSONL with "id" and "output".',
         ),
     ] = None,
     rescore: Annotated[
         str | None,
-        typer.Option(
-            "--rescore", metavar="RUN", help="Check the answers of this run again, by today's assertions; `last`."
-        ),
+        typer.Option("--rescore", metavar="RUN", help="Check the answers of this run again; `last` is one."),
     ] = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first case that does not pass.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the last interrupted run.")] = False,
     retry_errors: Annotated[
-        bool, typer.Option("--retry-errors", help="Retry only the errors of the last run; keep the other results.")
+        bool, typer.Option("--retry-errors", help="Run only the errors of the last run again.")
     ] = False,
     case_timeout: Annotated[
         str | None,
-        typer.Option("--case-timeout", metavar="TIME", help="Limit of one case, its checks included: `30s`, `2m`."),
+        typer.Option("--case-timeout", metavar="TIME", help="Limit of one case with its checks: `30s`, `2m`."),
     ] = None,
     max_duration: Annotated[
         str | None,
@@ -109,29 +120,21 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
     ] = None,
     max_cost: Annotated[
         float | None,
-        typer.Option(
-            "--max-cost", metavar="USD", help="Stop before the calls cost more than this; --resume continues."
-        ),
+        typer.Option("--max-cost", metavar="USD", help="Stop before the calls cost more; --resume continues."),
     ] = None,
     no_code: Annotated[bool, typer.Option("--no-code", help="Run no code of suites.")] = False,
-    allow_net: Annotated[
-        bool, typer.Option("--allow-net", help="Let suites load tests from addresses in the network.")
-    ] = False,
+    allow_net: Annotated[bool, typer.Option("--allow-net", help="Let suites load tests from the network.")] = False,
     baseline: Annotated[
         str | None,
-        typer.Option(
-            "--baseline", metavar="NAME", help="Compare case by case: last, or a run, release, prompt or file."
-        ),
+        typer.Option("--baseline", metavar="NAME", help="Compare with `last`, or a run, release, prompt or file."),
     ] = None,
     margin: Annotated[
         float | None,
         typer.Option("--margin", metavar="SHARE", help="Loss against the baseline that is accepted."),
     ] = None,
-    ab: Annotated[
-        bool, typer.Option("--ab", help="Run the baseline's prompts too, call by call beside the candidate's.")
-    ] = False,
+    ab: Annotated[bool, typer.Option("--ab", help="Run the baseline's prompts too, call by call.")] = False,
     retry_failing: Annotated[
-        int, typer.Option("--retry-failing", metavar="N", help="Run failing cases N more times.")
+        int, typer.Option("--retry-failing", metavar="N", show_default=False, help="Run failing cases N more times.")
     ] = 0,
     max_calls: Annotated[
         int | None,
@@ -139,7 +142,9 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
     ] = None,
     aa: Annotated[
         int,
-        typer.Option("--aa", metavar="N", help="Compare the run with itself N times: false alarms."),
+        typer.Option(
+            "--aa", metavar="N", show_default=False, help="Compare the run with itself N times, to count false alarms."
+        ),
     ] = 0,
     write_baseline: Annotated[
         str | None,
@@ -151,9 +156,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
     output: Outputs = None,
     html: Annotated[
         str | None,
-        typer.Option(
-            "--html", metavar="FILE", help="Also write the compare page to this file; short for -o FILE.html."
-        ),
+        typer.Option("--html", metavar="FILE", help="Also write the compare page to this .html file."),
     ] = None,
     comment: Comment = None,
     env: Env = None,
@@ -234,8 +237,8 @@ def _run(options: EvalOptions, env: str | None, comment: Path | None, *, json: b
     from flowai.evals.runs.eval import run_eval
 
     context = console.command_context(env).for_suite(options.target)
-    if options.target is not None:
-        options = replace(options, target=context.project.from_folder(options.target, context.directory))
+    target = context.target_of(options.target)
+    options = replace(options, target=target)
     if not options.calls_no_model and options.record is None and not console.uses_cache(context, options.cached):
         options = replace(options, cached=False)
     with RunProgress() as progress:

@@ -19,8 +19,6 @@ EXAMPLES = examples(
     "flowai import summarize.prompt.yml --to imported",
 )
 
-_MINIMAL_REGISTRY = "`{schema_version: 1, releases: {v1: {}}, current: v1}`"
-
 
 def command(
     files: Annotated[
@@ -52,15 +50,15 @@ def command(
         raise UsageError(f"--name: found `{name}`, expected lower-case letters, digits and `_`")
     here = Path.cwd()
     try:
-        root, has_registry = find_project(here, os.environ).root, True
+        root = find_project(here, os.environ).root
     except ProjectError:
         if os.environ.get("FLOWAI_REGISTRY"):
             raise
-        root, has_registry = here, False
+        root = here
     folder = root if to is None else here / to
     plan = plan_import([Path(file) for file in files], name=name)
     written = [os.path.relpath(path, here) for path in write_plan(plan, folder, root, replaces=force)]
-    steps = _steps(plan, folder, has_registry=has_registry)
+    steps = _steps(plan, folder)
     if json:
         facts = {"format": plan.format, "written": written, "not_taken": plan.omissions, "steps": steps}
         console.print_json(facts)
@@ -86,7 +84,7 @@ def _print_omissions(plan: ImportPlan) -> None:
         console.print_line(line.rstrip())
 
 
-def _steps(plan: ImportPlan, folder: Path, *, has_registry: bool) -> list[str]:
+def _steps(plan: ImportPlan, folder: Path) -> list[str]:
     """Return what to do next, ending with the command that runs the imported suite."""
     import os
     import shlex
@@ -95,8 +93,6 @@ def _steps(plan: ImportPlan, folder: Path, *, has_registry: bool) -> list[str]:
         return os.path.relpath(folder / path)
 
     steps = [f"note: {note}" for note in plan.notes]
-    if not has_registry and plan.files:
-        steps.append(f"note: no registry.yaml in this folder or above; add one, for example: {_MINIMAL_REGISTRY}")
     words = ["flowai", "eval", from_here(plan.target) if plan.files else plan.target]
     words += ["--from-outputs", from_here(plan.outputs)] if plan.outputs else []
     words += ["--model", "NAME"] if plan.files and not plan.models and not plan.outputs else []

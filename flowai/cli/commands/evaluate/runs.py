@@ -43,7 +43,7 @@ def list_command(
     from flowai.cli.run_list_view import list_lines
     from flowai.evals.runs.run_history import list_runs
 
-    found = list_runs(console.command_context().for_runs().project, max_count=max_count, target=target)
+    found = list_runs(console.project(), max_count=max_count, target=target)
     if json:
         console.print_json(found)
         return
@@ -75,7 +75,7 @@ def show_command(
 
     outputs = [Path(name) for name in output or ()]
     check_endings(outputs, WRITERS)
-    project = console.command_context().for_runs().project
+    project = console.project()
     report = load_report(project, run)
     trials = _trials_of(report.trials, case) if case is not None else []
     write_reports(report, outputs, WRITERS)
@@ -119,7 +119,7 @@ def diff_command(
 
     outputs = [Path(name) for name in output or ()]
     check_endings(outputs, WRITERS)
-    project = console.command_context().for_runs().project
+    project = console.project()
     earlier, later = load_report(project, base), load_report(project, run)
     diff = diff_runs(earlier, later)
     if outputs:

@@ -25,6 +25,7 @@ _WIDTH, _HEIGHT = 760, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 24, 18, 46
 _MIN_RADIUS, _MAX_RADIUS = 9.0, 20.0
 _TICK_COUNT = 5
+_MIN_ROUNDED_USD, _MIN_ROUNDED_MS = 0.001, 100.0
 MAX_POINT_COUNT = 40
 COLUMNS = ("", "prompt", "model", "pass rate", "95 % interval", "n", "cost per answer", "latency p50")
 _NUMERIC = ("pass rate", "95 % interval", "n", "cost per answer", "latency p50")
@@ -111,9 +112,17 @@ def _x(point: PlotPoint, *, by_cost: bool) -> float | None:
     return point.cost_usd if by_cost else point.latency_ms
 
 
+def _tick(value: float, top: float, *, by_cost: bool) -> str:
+    """Return the label of a tick, with digits enough to tell it from the next one."""
+    if by_cost:
+        decimals = -math.floor(math.log10(top / _TICK_COUNT))
+        return dollars(value) if top >= _MIN_ROUNDED_USD or not value else f"${value:.{decimals}f}"
+    return duration(value) if top >= _MIN_ROUNDED_MS else f"{value:.3g} ms"
+
+
 def _plot(points: Sequence[PlotPoint], *, by_cost: bool) -> Markup:
     xs = [_x(point, by_cost=by_cost) or 0.0 for point in points]
-    top_x = _nice_top(max(xs))
+    top_x = _nice_top(max(xs) if by_cost else max(*xs, 1.0))
     low_y = math.floor(min(point.rate.interval.low for point in points) * 10) / 10
     slowest = max((point.latency_ms or 0.0 for point in points), default=0.0)
 
@@ -128,7 +137,8 @@ def _plot(points: Sequence[PlotPoint], *, by_cost: bool) -> Markup:
         x_value, y_value = top_x * step / _TICK_COUNT, low_y + (1 - low_y) * step / _TICK_COUNT
         x, y = place_x(x_value), place_y(y_value)
         parts += [_line(_LEFT, y, _WIDTH - _RIGHT, y, "grid"), _text(_LEFT - 8, y + 4, rate(y_value), "end")]
-        parts.append(_text(x, _HEIGHT - _BOTTOM + 18, dollars(x_value) if by_cost else duration(x_value), "middle"))
+        anchor = "end" if step == _TICK_COUNT else "middle"
+        parts.append(_text(x, _HEIGHT - _BOTTOM + 18, _tick(x_value, top_x, by_cost=by_cost), anchor))
     title = "mean cost per answer (size of a point: median latency)" if by_cost else "median latency"
     parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, title, "middle"))
     parts.append(_text(_LEFT, 12, "pass rate, with its 95 % interval", "start"))

@@ -47,7 +47,7 @@ def summary(report: Report, turns: Mapping[str, int]) -> Iterator[Markup]:
     verdict = report.decision.verdict
     word = tag("strong", f"{_SIGNS[verdict]} {tables.VERDICT_WORDS[verdict]}")
     yield tag("h1", page_title(report))
-    yield tag("p", word, " ", verdict_sentence(report, turns), kind=f"verdict {_COLOURS[verdict]}")
+    yield tag("p", word, " ", verdict_text(report, turns), kind=f"verdict {_COLOURS[verdict]}")
     for warning in report.warnings[:MAX_WARNING_COUNT]:
         yield tag("p", f"Warning: {one_line(warning, 300)}", kind="warning")
     facts = [
@@ -73,7 +73,7 @@ def summary(report: Report, turns: Mapping[str, int]) -> Iterator[Markup]:
     yield tag("div", *facts, kind="facts")
 
 
-def verdict_sentence(report: Report, turns: Mapping[str, int]) -> str:
+def verdict_text(report: Report, turns: Mapping[str, int]) -> str:
     """Return the verdict's numbers: pass rate with n and interval, unmet limits, and changes."""
     found = pass_rate(report.trials)
     interval = found.interval
@@ -84,7 +84,7 @@ def verdict_sentence(report: Report, turns: Mapping[str, int]) -> str:
     totals = report.totals
     missing = [(totals.error_count, "without an answer"), (totals.unscored_count, "not judged")]
     parts += [f"{count(number, 'trial')} {text}." for number, text in missing if number]
-    sentence: str = getattr(report.decision, "sentence", "")
+    sentence = report.decision.sentence
     unmet = [check for check in report.decision.checks if check.passed is not True]
     limits = [f"{one_line(check.metric)}: {_limit_text(check)}." for check in unmet[:MAX_LIMIT_COUNT]]
     parts += [one_line(sentence, MAX_SENTENCE_CHARS)] if sentence else limits
@@ -112,7 +112,7 @@ def _comparison(report: Report) -> Markup:
             _COMPARED[item.passed],
             "-" if item.needed_case_count is None else f"{item.needed_case_count:,}",
         )
-        for item in getattr(report, "comparison", ())
+        for item in report.comparison
     ]
     return _table(_COMPARISON_COLUMNS, rows)
 
@@ -129,7 +129,7 @@ def _gate_slices(report: Report) -> Markup:
             f"{item.p_value:.2g}",
             "ok" if item.passed else "worse",
         )
-        for item in getattr(report, "slices", ())
+        for item in report.slices
     ]
     return section("Slices of the gate", _table(_GATE_SLICE_COLUMNS, rows))
 
