@@ -240,6 +240,14 @@ def test_a_run_that_its_limit_of_calls_reordered_is_continued(
     assert len(provider.asked) == CASES
 
 
+def test_slices_and_critical_tags_that_no_case_has_are_warned_about(flowai: Flowai, many: SampleProject) -> None:
+    gate(many, "{pass_rate: 0.8, slices: [langauge], critical: {tags: [safty]}}")
+    ran = flowai("eval")
+    assert ran.code == 0
+    assert "slice `langauge` of the gate: no case of this run has this tag or metadata" in ran.err
+    assert "critical cases of the gate: no case of this run has one of the tags `safty`" in ran.err
+
+
 def test_a_baseline_of_other_cases_is_refused_before_any_call(
     flowai: Flowai, many: SampleProject, provider: ScriptedProvider
 ) -> None:

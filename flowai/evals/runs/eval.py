@@ -225,7 +225,8 @@ def _build_report(task: _Task, plan: RunPlan, run: EvalRun, options: EvalOptions
     warnings = [text for suite in plan.suites for text in suite.warnings]
     warnings += [*comparison.warnings, *task.session.warnings]
     if run.stopped is not None:
-        warnings.append(f"stopped {run.stopped.what}: {len(trials):,} of {len(plan):,} trials were run")
+        more = "" if run.stopped.is_complete or options.calls_no_model else "; --resume runs the others"
+        warnings.append(f"stopped {run.stopped.what}: {len(trials):,} of {len(plan):,} trials were run{more}")
     if run.cache_error is not None:
         warnings.append(f"answers were not cached: {run.cache_error}")
     facts = RunFacts(

@@ -21,6 +21,7 @@ from flowai.evals.gates.quarantine import active_and_expired, read_quarantine
 from flowai.evals.gates.records import CaseFacts
 from flowai.evals.gates.sample_needs import unreachable
 from flowai.evals.gates.self_comparison import compare_with_itself
+from flowai.evals.gates.slices import unmatched_names
 from flowai.evals.gates.stopping import CertainResult, early_order, trials_again
 from flowai.evals.reports import Gate
 from flowai.evals.reports.aggregate import no_metrics
@@ -142,12 +143,12 @@ class RunGate:
         """Return the report with the gate's decision, and remember flaky cases."""
         ledger = self._workspace.project.local / FLAKES_FILE
         trials = report.trials
-        unchecked = self._unchecked()
+        facts, unchecked = self._case_facts(), self._unchecked()
         outcome = judge_run(
             trials,
             GateInputs(
                 gates=self._gates,
-                facts=self._case_facts(),
+                facts=facts,
                 repeats=self._repeats,
                 baselines=self._baselines(run_trials),
                 baseline_groups=self._baseline_groups,
@@ -173,6 +174,7 @@ class RunGate:
             warnings=(
                 *report.warnings,
                 *self.warnings,
+                *unmatched_names(self._gates, facts),
                 *(f"{suite}: nothing was checked: no case has an assertion" for suite in sorted(unchecked)),
             ),
         )
