@@ -46,7 +46,16 @@ def test_a_dead_endpoint_ends_the_run_at_once_and_it_can_be_resumed(
     assert "run 0001" not in again.err
 
 
-def test_an_address_that_drops_packets_ends_the_run_within_5_s_of_calls(flowai: Flowai, project: SampleProject) -> None:
+@pytest.mark.parametrize(
+    "target",
+    [
+        '{{id: "openai:chat:m", config: {{apiBaseUrl: "{address}/v1", apiKey: k}}}}',
+        '{{id: "{address}", config: {{method: POST, body: {{a: "{{{{prompt}}}}"}}}}}}',
+    ],
+)
+def test_an_address_that_drops_packets_ends_the_run_within_5_s_of_calls(
+    flowai: Flowai, project: SampleProject, target: str
+) -> None:
     cases = ", ".join(f"{{vars: {{n: {number}}}}}" for number in range(40))
     with ExitStack() as sockets:
         server = sockets.enter_context(socket.socket())
@@ -56,8 +65,8 @@ def test_an_address_that_drops_packets_ends_the_run_within_5_s_of_calls(flowai: 
             waiting = sockets.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(server.getsockname())
-        address = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
-        project.write("suite.yaml", SILENT_SUITE.format(address=address, cases=cases))
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        project.write("suite.yaml", SILENT_SUITE.format(target=target.format(address=address), cases=cases))
         ran = flowai("eval", "suite.yaml", "--no-cache")
     assert ran.code == 4
     assert "stopped after 8 calls in a row without a connection" in ran.err
@@ -67,7 +76,7 @@ def test_an_address_that_drops_packets_ends_the_run_within_5_s_of_calls(flowai: 
 
 SILENT_SUITE = """\
 prompts: ["say {{{{n}}}}"]
-providers: [{{id: "openai:chat:m", config: {{apiBaseUrl: "{address}", apiKey: k}}}}]
+providers: [{target}]
 tests: [{cases}]
 """
 MARGIN_S = 4.0
@@ -90,6 +99,24 @@ def test_a_suite_without_any_assertion_is_run_and_nothing_is_checked(flowai: Flo
     }
     project.write("suite.yaml", text + "flowai: {gate: {pass_rate: 1}}\n")
     assert flowai("eval", "suite.yaml").code == 5, "a gate that has nothing to measure is undecided"
+
+
+def test_graded_assertions_need_no_registry(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = project.root.parent / "bare"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    grader = f"{{id: 'openai:chat:g', config: {{apiBaseUrl: '{provider.base_url}', apiKey: k}}}}"
+    (folder / "suite.yaml").write_text(
+        "prompts: ['say {{n}}']\nproviders: [echo]\n"
+        f"tests: [{{vars: {{n: 1}}, assert: [{{type: llm-rubric, value: polite, provider: {grader}}}]}}]\n",
+        encoding="utf-8",
+    )
+    provider.default = Reply(text='{"pass": true, "score": 1, "reason": "polite"}')
+    ran = flowai("eval", "suite.yaml")
+    assert ran.code == 0, (ran.out, ran.err)
+    assert provider.request_count == 1
 
 
 METRIC = """\

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from flowai.redaction import Redactor
 
 
+def is_connect_timeout(error: Exception) -> bool:
+    """Return whether the time limit of opening a connection ended it."""
+    return isinstance(error, aiohttp.ConnectionTimeoutError)
+
+
 def network_error(error: Exception, *, endpoint: Endpoint, elapsed_s: float, redactor: Redactor) -> CallError:
     """Build the error of a request that got no HTTP answer, or half of one.
 
@@ -32,7 +37,7 @@ def network_error(error: Exception, *, endpoint: Endpoint, elapsed_s: float, red
         what, hint = f"the certificate of {error.host} is not trusted: {_reason(error)}", _CERTIFICATE_HINT
     elif isinstance(error, aiohttp.ClientConnectorSSLError):
         what, hint = f"no encrypted connection to {error.host}:{error.port}: {_reason(error)}", None
-    elif isinstance(error, aiohttp.ConnectionTimeoutError):
+    elif is_connect_timeout(error):
         host = yarl.URL(endpoint.api_base).host if endpoint.api_base else None
         what, hint = f"no connection{f' to {host}' if host else ''} within {elapsed_s:.1f} s", _SILENCE_HINT
     else:
@@ -47,7 +52,7 @@ def network_error(error: Exception, *, endpoint: Endpoint, elapsed_s: float, red
         endpoint=shown_address(endpoint.api_base),
         hint=hint,
     )
-    failure.is_silent = isinstance(error, aiohttp.ConnectionTimeoutError)
+    failure.is_silent = is_connect_timeout(error)
     return failure
 
 
