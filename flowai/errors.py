@@ -262,6 +262,8 @@ class UnreachableError(CallError):
     """The connection was refused or reset, or the host does not exist."""
 
     retryable = True
+    is_silent: bool = False
+    """Whether no packet came back until the time limit of opening a connection."""
 
 
 class ServerError(CallError):

@@ -25,7 +25,7 @@ def gate_lines(report: Report) -> Iterator[str]:
         if comparison.worse_cases:
             yield f"  worse: {one_line(', '.join(comparison.worse_cases), 140)}"
     for item in report.slices:
-        yield f"{'ok' if item.passed else 'WORSE'}: {slice_sentence(item)}"
+        yield f"{'no loss shown' if item.passed else 'WORSE'}: {slice_sentence(item)}"
     for flaky in report.flaky[:MAX_SHOWN_COUNT]:
         yield _flaky_line(flaky)
     if len(report.flaky) > MAX_SHOWN_COUNT:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from flowai.cli.failure_view import failure_lines
 from flowai.cli.gate_view import gate_lines
-from flowai.evals.reports.tables import VERDICT_WORDS, version_text
+from flowai.evals.gates.sentences import MISSING_RESULTS, check_sentence, p_text
+from flowai.evals.reports.tables import verdict_words, version_text
 from flowai.rendering import formatting
 from flowai.rendering.markdown import one_line
 
@@ -99,15 +100,18 @@ def change_line(changes: Changes) -> str:
 def verdict_lines(report: Report, place: str, width: int | None) -> Iterator[str]:
     """Yield the verdict, the unmet limits, and the path of the report."""
     unmet = [check for check in report.decision.checks if check.passed is not True]
-    parts = [VERDICT_WORDS[report.decision.verdict], *(_limit(check) for check in unmet[:MAX_LIMIT_COUNT]), place]
+    reasons = [_limit(check) for check in unmet[:MAX_LIMIT_COUNT]]
+    if report.decision.verdict == "inconclusive" and not unmet:
+        reasons.append(MISSING_RESULTS)
+    parts = [verdict_words(report.decision), *reasons, place]
     yield from formatting.joined_lines(parts, width, gap="  ", indent="  ")
 
 
 def _limit(check: GateCheck) -> str:
-    if check.observed is None:
-        return f"{check.metric}: nothing measured"
-    if check.passed is None:
-        return f"{check.metric} {formatting.format_number(check.observed)}: undecided"
+    if check.observed is None or check.passed is None:
+        return check_sentence(check)
+    if check.p_value is not None:
+        return f"{check.metric} {formatting.format_number(check.observed)}, p {p_text(check.p_value)}"
     sign = "<" if check.direction == "min" else ">"
     return (
         f"{check.metric} {formatting.format_number(check.observed)} {sign} {formatting.format_number(check.threshold)}"

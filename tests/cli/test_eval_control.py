@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -42,6 +44,110 @@ def test_a_dead_endpoint_ends_the_run_at_once_and_it_can_be_resumed(
     again = flowai("eval", "--no-cache", "--resume")
     assert again.code == 4, "the run is not finished, and its errors are run again"
     assert "run 0001" not in again.err
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        '{{id: "openai:chat:m", config: {{apiBaseUrl: "{address}/v1", apiKey: k}}}}',
+        '{{id: "{address}", config: {{method: POST, body: {{a: "{{{{prompt}}}}"}}}}}}',
+    ],
+)
+def test_an_address_that_drops_packets_ends_the_run_within_5_s_of_calls(
+    flowai: Flowai, project: SampleProject, target: str
+) -> None:
+    cases = ", ".join(f"{{vars: {{n: {number}}}}}" for number in range(40))
+    with ExitStack() as sockets:
+        server = sockets.enter_context(socket.socket())
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(4):  # the queue is full: later packets get no answer
+            waiting = sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(server.getsockname())
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        project.write("suite.yaml", SILENT_SUITE.format(target=target.format(address=address), cases=cases))
+        ran = flowai("eval", "suite.yaml", "--no-cache")
+    assert ran.code == 4
+    assert "stopped after 8 calls in a row without a connection" in ran.err
+    assert "no connection to 127.0.0.1 within 4.0 s" in ran.out
+    assert project.report("0001")["elapsed_s"] < 4 + MARGIN_S
+
+
+SILENT_SUITE = """\
+prompts: ["say {{{{n}}}}"]
+providers: [{target}]
+tests: [{cases}]
+"""
+MARGIN_S = 4.0
+"""For the start of the process on a busy machine."""
+
+
+def test_a_suite_without_any_assertion_is_run_and_nothing_is_checked(flowai: Flowai, project: SampleProject) -> None:
+    text = "prompts: ['say {{n}}']\nproviders: [echo]\ntests: [{vars: {n: 1}}]\n"
+    project.write("suite.yaml", text)
+    ran = flowai("eval", "suite.yaml")
+    assert ran.code == 0, (ran.out, ran.err)
+    assert "NOTHING CHECKED" in ran.out
+    assert "say 1" in ran.out
+    assert "suite.yaml: nothing was checked: no case has an assertion" in ran.err
+    decision = project.report("0001")["decision"]
+    assert decision == {
+        "verdict": "pass",
+        "checks": [],
+        "sentence": "Nothing was checked: no case has an assertion.",
+    }
+    project.write("suite.yaml", text + "flowai: {gate: {pass_rate: 1}}\n")
+    assert flowai("eval", "suite.yaml").code == 5, "a gate that has nothing to measure is undecided"
+
+
+def test_graded_assertions_need_no_registry(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = project.root.parent / "bare"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    grader = f"{{id: 'openai:chat:g', config: {{apiBaseUrl: '{provider.base_url}', apiKey: k}}}}"
+    (folder / "suite.yaml").write_text(
+        "prompts: ['say {{n}}']\nproviders: [echo]\n"
+        f"tests: [{{vars: {{n: 1}}, assert: [{{type: llm-rubric, value: polite, provider: {grader}}}]}}]\n",
+        encoding="utf-8",
+    )
+    provider.default = Reply(text='{"pass": true, "score": 1, "reason": "polite"}')
+    ran = flowai("eval", "suite.yaml")
+    assert ran.code == 0, (ran.out, ran.err)
+    assert provider.request_count == 1
+
+
+METRIC = """\
+def half(values):
+    return values["length"] / 2
+def none(values):
+    return None
+"""
+
+
+def test_derived_metrics_may_be_code_and_the_gate_limits_them(flowai: Flowai, project: SampleProject) -> None:
+    project.write("metric.py", METRIC)
+    project.write(
+        "suite.yaml",
+        "prompts: ['say {{n}}']\nproviders: [echo]\n"
+        "derivedMetrics:\n"
+        "  - {name: half, value: 'file://metric.py:half'}\n"
+        "  - {name: more, value: 'half + 0.25'}\n"
+        "  - {name: none, value: 'file://metric.py:none'}\n"
+        "tests: [{vars: {n: 1}, assert: [{type: contains, value: say, metric: length}]}]\n"
+        "flowai: {gate: {metrics: {more: 0.75}}}\n",
+    )
+    ran = flowai("eval", "suite.yaml")
+    assert ran.code == 0, (ran.out, ran.err)
+    assert "derived metric `none`: returned no number" in ran.err
+    metrics = project.report("0001")["totals"]["metrics"]
+    assert (metrics["half"], metrics["more"]) == (0.5, 0.75)
+    assert "none" not in metrics
+    ran = flowai("eval", "suite.yaml", "--no-code")
+    assert ran.code == 5
+    assert "derived metric `half` is left out: it is code, and no code may run" in ran.err
 
 
 def test_calls_that_are_answered_by_429_are_made_again_with_fewer_at_a_time(
@@ -159,7 +265,9 @@ def test_answers_of_a_file_are_checked_without_prompt_and_model(
 
 def test_missing_answers_leave_the_gate_undecided(flowai: Flowai, project: SampleProject) -> None:
     project.write("few.jsonl", lines({"id": "one", "output": "hello"}))
-    assert flowai("eval", "evals/echo.yaml", "--from-outputs", "few.jsonl").code == 5
+    ran = flowai("eval", "evals/echo.yaml", "--from-outputs", "few.jsonl")
+    assert ran.code == 5
+    assert "INCONCLUSIVE  some cases have no result" in ran.out
 
 
 @pytest.mark.parametrize(
@@ -295,5 +403,5 @@ def test_keys_written_into_a_suite_are_in_no_file(flowai: Flowai, project: Sampl
     project.write("suite.yaml", prompts + "providers: [echo]\ntests: [{vars: {a: b}}]\n")
     ran = flowai("eval", "suite.yaml", "--record", "rec.jsonl")
     (project.root / "suite.yaml").unlink()
-    assert ran.code == 5
+    assert ran.code == 0, "there is nothing to check"
     assert b"plain-words-9f3" not in project.everything_written()

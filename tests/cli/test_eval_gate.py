@@ -91,6 +91,40 @@ def test_a_limit_of_calls_is_kept(flowai: Flowai, provider: ScriptedProvider) ->
     assert len(provider.asked) == CASES
 
 
+def test_a_run_that_its_limit_of_calls_reordered_is_continued(
+    flowai: Flowai, many: SampleProject, provider: ScriptedProvider
+) -> None:
+    gate(many, "{pass_rate: 0.9, alpha: 0.05, margin: 0.05}")
+    ran = flowai("eval", "--no-cache", "--max-calls", "8")
+    assert ran.code == 5
+    assert "INCONCLUSIVE  pass_rate 1 [" in ran.out, "an interval, and no false comparison such as `1 < 0.9`"
+    assert "limit at least 0.9, n = 8; needs about" in ran.out
+    assert flowai("eval", "--no-cache", "--resume").code == 0
+    assert len(provider.asked) == CASES
+
+
+def test_slices_and_critical_tags_that_no_case_has_are_warned_about(flowai: Flowai, many: SampleProject) -> None:
+    gate(many, "{pass_rate: 0.8, slices: [langauge], critical: {tags: [safty]}}")
+    ran = flowai("eval")
+    assert ran.code == 0
+    assert "slice `langauge` of the gate: no case of this run has this tag or metadata" in ran.err
+    assert "critical cases of the gate: no case of this run has one of the tags `safty`" in ran.err
+
+
+def test_a_baseline_of_other_cases_is_refused_before_any_call(
+    flowai: Flowai, many: SampleProject, provider: ScriptedProvider
+) -> None:
+    assert flowai("eval", "--write-baseline", "main").code == 0
+    file = many.root / "evals" / "baselines" / "main.jsonl"
+    many.write("evals/baselines/other.jsonl", file.read_text(encoding="utf-8").replace("echo.yaml", "gone.yaml"))
+    count = len(provider.asked)
+    ran = flowai("eval", "--no-cache", "--baseline", "other")
+    assert ran.code == 2
+    assert "baseline evals/baselines/other.jsonl has no result of a case of evals/echo.yaml" in ran.err
+    assert "it has results of evals/gone.yaml" in ran.err
+    assert len(provider.asked) == count
+
+
 def test_the_baseline_is_run_beside_the_candidate(
     flowai: Flowai, many: SampleProject, provider: ScriptedProvider
 ) -> None:
@@ -175,10 +209,17 @@ def test_critical_cases_and_slices_of_a_suite(flowai: Flowai, many: SampleProjec
     rows[40]["tags"] = ["safety"]
     many.cases(*rows)
     gate(many, "{pass_rate: 0.8, slices: [language], critical: {tags: [safety]}}")
-    provider.answerer = failing("c30")
-    ran = flowai("eval", "--no-cache")
+    provider.answerer = failing("c20", "c30", "c40")
+    ran = flowai("eval", "--no-cache", "--comment", "comment.md")
     assert ran.code == 1
+    assert "critical cases 0 < 1" in ran.out
+    comment = (many.root / "comment.md").read_text(encoding="utf-8")
+    assert "`The gate is not met: critical cases 0, limit at least 1, n = 2.`" in comment
+    assert comment.index("**FAIL** `c40`") < comment.index("**FAIL** `c20`"), "critical cases first, by tag too"
+    provider.answerer = failing("c00", "c30")
+    ran = flowai("eval", "--no-cache")
     assert "critical cases 0.5 < 1" in ran.out
+    assert "no loss shown: slice `language=nl` 83 % of 6 cases" in ran.out
     provider.answerer = failing("c00", "c01", "c02", "c03", "c04")
     ran = flowai("eval", "--no-cache")
     assert ran.code == 1

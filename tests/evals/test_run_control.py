@@ -91,6 +91,18 @@ def test_connection_errors_end_a_run_only_in_a_row() -> None:
     assert "10 calls in a row" in stopped.value.reason.what
 
 
+def test_silent_addresses_end_a_run_after_half_as_many_calls() -> None:
+    errors = ConnectionErrors(concurrency=8)
+    silent = failure(UnreachableError)
+    assert isinstance(silent, UnreachableError)
+    silent.is_silent = True
+    for _ in range(7):
+        errors.note(silent)
+    with pytest.raises(RunStoppedError) as stopped:
+        errors.note(silent)
+    assert "8 calls in a row" in stopped.value.reason.what
+
+
 def test_a_call_that_might_exceed_the_cost_waits_for_those_in_flight() -> None:
     limit = CostLimit(1.0, lambda _: 0.4)
     first, second = limit.reserve(REQUEST), limit.reserve(REQUEST)

@@ -1,4 +1,4 @@
-"""Code that makes parts of a suite: prompts, variables and tests; called as promptfoo calls it.
+"""Code that makes parts of a suite: prompts, variables and tests, called as promptfoo calls it; derived metrics.
 
 Every function raises CodeError if the code gives no result, or one of the wrong kind.
 """
@@ -6,21 +6,23 @@ Every function raises CodeError if the code gives no result, or one of the wrong
 from __future__ import annotations
 
 import asyncio
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowai.errors import Place, SuiteError
-from flowai.evals.assertions.services import CodeError
+from flowai.evals.assertions.services import DEFAULT_CODE_TIMEOUT_S, CodeError
 from flowai.evals.code.environment import code_environment
-from flowai.evals.code.records import TARGET_LIMITS, CodeCall
+from flowai.evals.code.records import CHECK_LIMITS, TARGET_LIMITS, CodeCall
 from flowai.evals.code.runner import SubprocessCodeRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
 
-    from flowai.evals.suites.records import CodeRef, SuitePrompt, SuiteProvider
+    from flowai.evals.suites.records import CodeRef, Suite, SuitePrompt, SuiteProvider
     from flowai.redaction import Redactor
 
+Value = TypeVar("Value")
 SOURCE_TIMEOUT_S = 60.0
 """Limit of one call that makes a prompt, a variable, or all tests of a file."""
 
@@ -80,6 +82,32 @@ async def call_test_function(runner: SubprocessCodeRunner, code: CodeRef, argume
     return value
 
 
+async def call_metric_function(runner: SubprocessCodeRunner, code: CodeRef, values: Mapping[str, float]) -> float:
+    """Return the number that a derived metric's code makes of the other metrics: `get_metric(values)` of Python."""
+    call = CodeCall(code=code, arguments=(dict(values),), function="get_metric")
+    value = await runner.run(call, timeout_s=DEFAULT_CODE_TIMEOUT_S)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise CodeError("returned no number", kind="nonsense")
+    return float(value)
+
+
+def make_metric(
+    code: CodeRef, values: Mapping[str, float], *, suite: Suite, environ: Mapping[str, str], redactor: Redactor
+) -> float:
+    """Return a derived metric that is code, outside any event loop; see `call_metric_function`.
+
+    Raises:
+        CodeError: there is no finite number.
+    """
+    runner = SubprocessCodeRunner(
+        folder=Path(suite.folder),
+        environment=code_environment(suite.env, with_keys=False, environ=environ),
+        limits=CHECK_LIMITS,
+        redactor=redactor,
+    )
+    return asyncio.run(_closing(runner, call_metric_function(runner, code, values)))
+
+
 def make_tests(
     code: CodeRef, arguments: Sequence[Any], *, folder: Path, environ: Mapping[str, str], redactor: Redactor
 ) -> list[Any]:
@@ -95,23 +123,24 @@ def make_tests(
     Raises:
         SuiteError: there is no list; it has the place of the code in the suite.
     """
-
-    async def run() -> list[Any]:
-        runner = SubprocessCodeRunner(
-            folder=folder,
-            environment=code_environment({}, with_keys=True, environ=environ),
-            limits=TARGET_LIMITS,
-            redactor=redactor,
-        )
-        try:
-            return await call_test_function(runner, code, arguments)
-        finally:
-            await runner.aclose()
-
+    runner = SubprocessCodeRunner(
+        folder=folder,
+        environment=code_environment({}, with_keys=True, environ=environ),
+        limits=TARGET_LIMITS,
+        redactor=redactor,
+    )
     try:
-        return asyncio.run(run())
+        return asyncio.run(_closing(runner, call_test_function(runner, code, arguments)))
     except CodeError as error:
         file, _, line = code.place.rpartition(":")
         place = Place(file=file, line=int(line)) if line.isdecimal() else None
         name = Path(code.file or "").name
         raise SuiteError(f"`{name}` made no tests: {error.what}", place=place) from None
+
+
+async def _closing(runner: SubprocessCodeRunner, call: Coroutine[Any, Any, Value]) -> Value:
+    """Return the value of a call, and close its runner."""
+    try:
+        return await call
+    finally:
+        await runner.aclose()

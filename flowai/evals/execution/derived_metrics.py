@@ -1,16 +1,20 @@
-"""Derived metrics: arithmetic over the sums of a run's other metrics, evaluated here without running code."""
+"""Derived metrics: arithmetic over the sums of a run's other metrics, evaluated here, or code that is run elsewhere."""
 
 from __future__ import annotations
 
 import math
 import operator
 import re
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+from flowai.evals.assertions.services import CodeError
+from flowai.evals.suites.records import CodeRef
 
-    from flowai.evals.suites.records import DerivedMetric
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from flowai.evals.suites.records import DerivedMetric, Suite
 
 MAX_EXPRESSION_CHARS = 2_000
 MAX_DEPTH = 50
@@ -162,12 +166,19 @@ def _tokens(expression: str) -> Iterator[str]:
         position = match.end()
 
 
-def derive(metrics: Sequence[DerivedMetric], sums: Mapping[str, float]) -> tuple[dict[str, float], list[str]]:
-    """Compute the arithmetic metrics of a suite, in order; a later one may read an earlier one.
+RunMetricCode = Callable[[CodeRef, Mapping[str, float]], float]
+"""Runs a metric that is code on the values of the others; raises CodeError without a finite number."""
+
+
+def derive(
+    metrics: Sequence[DerivedMetric], sums: Mapping[str, float], run_code: RunMetricCode | None = None
+) -> tuple[dict[str, float], list[str]]:
+    """Compute the derived metrics of a suite, in order; a later one may read an earlier one.
 
     Args:
-        metrics: the suite's; those that are code are left out.
+        metrics: the suite's.
         sums: sums of the scores by metric name, and `__count`.
+        run_code: runs those that are code; None if no code may run.
 
     Returns:
         The values by name, and a line for each metric without a value.
@@ -175,10 +186,51 @@ def derive(metrics: Sequence[DerivedMetric], sums: Mapping[str, float]) -> tuple
     values, problems = dict(sums), []
     found: dict[str, float] = {}
     for metric in metrics:
-        if not isinstance(metric.value, str):
-            continue
         try:
-            found[metric.name] = values[metric.name] = evaluate(metric.value, values)
+            if isinstance(metric.value, str):
+                value = evaluate(metric.value, values)
+            elif run_code is None:
+                problems.append(f"derived metric `{metric.name}` is left out: it is code, and no code may run")
+                continue
+            else:
+                value = run_code(metric.value, values)
         except ExpressionError as error:
             problems.append(f"derived metric `{metric.name}`: `{metric.value}` {error}")
+        except CodeError as error:
+            problems.append(f"derived metric `{metric.name}`: {error}")
+        else:
+            found[metric.name] = values[metric.name] = value
     return found, problems
+
+
+class RunMetrics:
+    """Derived metrics of the suites of a run.
+
+    Args:
+        suites: the suites.
+        runner_of: returns what runs the code of a suite; None if no code may run.
+    """
+
+    def __init__(self, suites: Iterable[Suite], runner_of: Callable[[Suite], RunMetricCode] | None = None) -> None:
+        self._suites = {suite.path: suite for suite in suites if suite.derived_metrics}
+        self._runner_of = runner_of
+        self._problems: dict[str, None] = {}
+        self._values: dict[tuple[str, tuple[tuple[str, float], ...]], dict[str, float]] = {}
+        """By suite and sums: code runs once for equal ones."""
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """A line for each metric that had no value so far."""
+        return tuple(self._problems)
+
+    def __call__(self, path: str, sums: Mapping[str, float]) -> Mapping[str, float]:
+        """Compute the metrics of a suite from the sums of its scores."""
+        suite = self._suites.get(path)
+        if suite is None:
+            return {}
+        key = (path, tuple(sums.items()))
+        if key not in self._values:
+            run_code = None if self._runner_of is None else self._runner_of(suite)
+            self._values[key], problems = derive(suite.derived_metrics, sums, run_code)
+            self._problems.update(dict.fromkeys(problems))
+        return self._values[key]

@@ -61,20 +61,23 @@ class ConnectionErrors:
 
     def __init__(self, concurrency: int) -> None:
         self.max_count = max(MIN_CONNECTION_ERRORS, CONNECTION_ERRORS_PER_SLOT * concurrency)
-        self._count = 0
+        self._call_count = 0
+        self._weight = 0
 
     def note(self, error: CallError | None) -> None:
         """Count the result of a call; None for an answer.
 
         Raises:
-            RunStoppedError: `max_count` calls in a row reached no model.
+            RunStoppedError: `max_count` calls in a row reached no model; half as many if the address is silent.
         """
         if not isinstance(error, UnreachableError | TimedOutError):
-            self._count = 0
+            self._weight = self._call_count = 0
             return
-        self._count += 1
-        if self._count >= self.max_count:
-            count = formatting.count(self._count, "call")
+        self._call_count += 1
+        # a silent address was tried several times by TCP, for seconds: two rounds of calls would wait too long
+        self._weight += 2 if isinstance(error, UnreachableError) and error.is_silent else 1
+        if self._weight >= self.max_count:
+            count = formatting.count(self._call_count, "call")
             raise RunStoppedError(
                 StopReason(kind="unreachable", what=f"after {count} in a row without a connection: {error}")
             )

@@ -15,7 +15,7 @@ from flowai.evals.gates.rates import rate_check, rate_values
 from flowai.evals.gates.sample_needs import alpha_of
 from flowai.evals.gates.slices import slice_results
 from flowai.evals.gates.stopping import early_order
-from flowai.evals.reports.aggregate import RunTotals
+from flowai.evals.reports.aggregate import RunTotals, no_metrics
 from flowai.evals.reports.records import Gate, GateCheck, GateDecision
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from flowai.evals.gates.comparing import CasePair
     from flowai.evals.gates.records import Baseline, CaseFacts, CaseKey, CaseResult, GroupKey
+    from flowai.evals.reports.aggregate import Derive
     from flowai.evals.reports.gate_records import FlakyCase, PairedComparison, SliceResult
     from flowai.evals.reports.records import Totals, Trial
 
@@ -42,6 +43,10 @@ class GateInputs:
     """Suite, prompt and model of trials that were run only to compare with them."""
     quarantined: frozenset[CaseKey] = frozenset()
     earlier_flakes: Mapping[CaseKey, int] = field(default_factory=dict)
+    unchecked: frozenset[str] = frozenset()
+    """Paths of suites without gate and without any assertion: their answers are there to be looked at."""
+    derive: Derive = no_metrics
+    """Computes the derived metrics, which the gate may limit too."""
     is_complete: bool = True
     """Whether the run ended as planned: after all trials, or after the allowed number of calls."""
     is_partial: bool = False
@@ -79,7 +84,7 @@ def judge_run(trials: Sequence[Trial], inputs: GateInputs) -> GateOutcome:
             if not is_baseline and (trial.suite, trial.case) not in left_out:
                 yield trial
 
-    totals = RunTotals()
+    totals = RunTotals(inputs.derive)
     for trial in counted():
         totals.add(trial)
     by_suite = totals.by_suite()
@@ -90,6 +95,9 @@ def judge_run(trials: Sequence[Trial], inputs: GateInputs) -> GateOutcome:
     for suite, suite_totals in by_suite.items():
         gate = inputs.gates.get(suite)
         has_errors |= limits.exceeds_errors(suite_totals, gate)
+        if suite in inputs.unchecked and suite_totals.pass_rate is None:
+            is_unjudged |= inputs.is_partial
+            continue
         is_unjudged |= limits.is_unjudged_default(suite_totals, gate)
         is_unjudged |= inputs.is_partial and (gate is None or (gate.alpha is None and gate.baseline is None))
         own = [result for result in results if result.suite == suite]

@@ -19,6 +19,7 @@ VERDICTS = {
     "inconclusive": "undecided",
 }
 MAX_REASONS = 4
+MISSING_RESULTS = "some cases have no result"
 
 
 def verdict_sentence(
@@ -28,6 +29,8 @@ def verdict_sentence(
     flaky: Sequence[FlakyCase],
 ) -> str:
     """Return the verdict with its reasons, the unmet ones first."""
+    if decision.verdict == "pass" and not decision.checks:
+        return "Nothing was checked: no case has an assertion."
     against = {
         (item.suite, label): item for label, item in zip(comparison_labels(comparisons), comparisons, strict=True)
     }
@@ -41,6 +44,8 @@ def verdict_sentence(
             continue
         comparison = against.get((check.suite, check.metric))
         reasons.append(check_sentence(check) if comparison is None else comparison_sentence(comparison))
+    if decision.verdict == "inconclusive" and not unmet:
+        reasons.append(MISSING_RESULTS)
     reasons += [slice_sentence(item) for item in unmet_slices.values()][:MAX_REASONS]
     if flaky:
         reasons.append(flaky_sentence(flaky))

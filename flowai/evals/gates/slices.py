@@ -86,3 +86,22 @@ def _result(suite: str, item: _Slice, p_value: float, alpha: float) -> SliceResu
         p_value=p_value,
         passed=p_value > alpha,
     )
+
+
+def unmatched_names(gates: Mapping[str, Gate | None], facts: Mapping[CaseKey, CaseFacts]) -> list[str]:
+    """Return a line for each slice and set of critical tags, by suite path, that no case of the run belongs to."""
+    lines: list[str] = []
+    for suite, gate in gates.items():
+        if gate is None:
+            continue
+        own = [item for (path, _), item in facts.items() if path == suite]
+        known = {name for item in own for slice_name in item.slices for name in (slice_name, slice_name.split("=")[0])}
+        lines += [
+            f"{suite}: slice `{name}` of the gate: no case of this run has this tag or metadata"
+            for name in gate.slices
+            if name not in known
+        ]
+        if gate.critical_tags and not any(item.is_critical for item in own):
+            tags = ", ".join(f"`{tag}`" for tag in gate.critical_tags)
+            lines.append(f"{suite}: critical cases of the gate: no case of this run has one of the tags {tags}")
+    return lines

@@ -34,7 +34,7 @@ DEFAULT_MODERATOR = "openai/omni-moderation-latest"
 def default_grader(registry: Registry, release: str | None, environ: Mapping[str, str]) -> SuiteProvider | None:
     """Return the model of the feature `judge`, else the first of DEFAULT_GRADERS with a key; None without any.
 
-    A suite without a registry has no release.
+    A directory without a registry has no release: None, or empty.
     """
     if release and JUDGE_FEATURE in features_of(registry, release):
         bound = binding(registry, release, JUDGE_FEATURE)

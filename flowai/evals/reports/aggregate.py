@@ -104,10 +104,15 @@ Derive = Callable[[str, Mapping[str, float]], Mapping[str, float]]
 """Compute the derived metrics of a suite from the sums of its scores."""
 
 
+def no_metrics(_suite: str, _sums: Mapping[str, float]) -> Mapping[str, float]:
+    """Return no derived metrics."""
+    return {}
+
+
 class RunTotals:
     """Computes the totals of a run: of all trials, by suite, and by suite, prompt and model."""
 
-    def __init__(self, derive: Derive = lambda _suite, _sums: {}) -> None:
+    def __init__(self, derive: Derive = no_metrics) -> None:
         self._derive = derive
         self._all = TotalsBuilder()
         self._suites: dict[str, TotalsBuilder] = defaultdict(TotalsBuilder)

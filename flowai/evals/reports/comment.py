@@ -24,6 +24,7 @@ _MAX_TRIALS = 500
 _MAX_KEYS = 20
 _MAX_OUTPUT_CHARS = 600
 _MAX_REASON_CHARS = 300
+_MAX_SENTENCE_CHARS = 1_000
 _MAX_WARNINGS = 10
 _RESERVED_CHARS = 200
 
@@ -60,7 +61,7 @@ def _units(text: str) -> int:
 def _head(report: Report) -> Iterator[str]:
     totals = report.totals
     target = _code(report.target) if report.target else "all suites"
-    verdict = tables.VERDICT_WORDS[report.decision.verdict]
+    verdict = tables.verdict_words(report.decision)
     yield f"{comment_marker(report)}\n### flowai {report.kind} {target}: {verdict}"
     judged_count = totals.pass_count + totals.fail_count
     facts = [
@@ -72,6 +73,8 @@ def _head(report: Report) -> Iterator[str]:
         f"run {_code(report.run_id)}",
     ]
     yield " · ".join(facts)
+    if report.decision.sentence:
+        yield _code(report.decision.sentence, _MAX_SENTENCE_CHARS)
     rows = sorted(tables.gate_rows(report), key=lambda row: row[-1].startswith("met"))
     if rows:
         yield _table(tables.GATE_COLUMNS, rows[:_MAX_KEYS])

@@ -15,18 +15,19 @@ if TYPE_CHECKING:
     from flowai.evals.reports.records import Changes, Report, Trial
 
 _MAX_OUTPUT_CHARS = 2_000
+_MAX_SENTENCE_CHARS = 1_000
 _MAX_SHOWN_TRIALS = 1_000
 
 
 def to_markdown(report: Report) -> str:
     """Render the report as GitHub-flavoured Markdown."""
-    verdict = tables.VERDICT_WORDS[report.decision.verdict]
+    verdict = tables.verdict_words(report.decision)
     title = f"# {report.kind} {inline_code(report.target) if report.target else 'all suites'}: {verdict}"
     changes = [*([report.changes] if report.changes else []), *report.against_baseline]
     figures = table(("figure", "value"), tables.figure_rows(report))
     parts = [
         title,
-        escape_markdown(report.decision.sentence),
+        escape_markdown(report.decision.sentence, _MAX_SENTENCE_CHARS),
         figures,
         _section("Gate", tables.GATE_COLUMNS, tables.gate_rows(report)),
         _section("Prompts and models", tables.GROUP_COLUMNS, tables.group_rows(report)),

@@ -248,7 +248,7 @@ class GateCheck(msgspec.Struct, frozen=True, kw_only=True):
     direction: Literal["min", "max"]
     """`min`: `observed` must be at least the limit; `max`: at most."""
     passed: bool | None
-    """None if it is undecided: nothing, or too little, was measured; the gate is then not met."""
+    """None if it is undecided: nothing, or too little, was measured; the gate is then inconclusive."""
     low: float | None = None
     """Lower end of the interval of `observed`; None for a limit that is compared without confidence."""
     high: float | None = None

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from flowai.rendering.formatting import count, dollars, duration, format_number, rate
 
 if TYPE_CHECKING:
-    from flowai.evals.reports.records import Changes, GateCheck, PromptVersion, Report, Totals
+    from flowai.evals.reports.records import Changes, GateCheck, GateDecision, PromptVersion, Report, Totals
 
 TableRow = tuple[str, ...]
 
-VERDICT_WORDS = {
+_VERDICT_WORDS = {
     "pass": "GATE MET",
     "fail": "GATE NOT MET",
     "error": "NOT DECIDED: ERRORS",
@@ -22,6 +22,13 @@ OUTCOME_WORDS = {"pass": "ok", "fail": "FAIL", "error": "ERROR", "unscored": "??
 GATE_COLUMNS: TableRow = ("suite", "metric", "observed", "limit", "")
 GROUP_COLUMNS: TableRow = ("suite", "prompt", "model", "passed", "errors", "p50", "p95", "TTFT p95", "cost")
 _LIMIT_LABELS = {True: "met", False: "NOT met"}
+
+
+def verdict_words(decision: GateDecision) -> str:
+    """Return the verdict for people; a decision without checks is of cases without assertions."""
+    if decision.verdict == "pass" and not decision.checks:
+        return "NOTHING CHECKED"
+    return _VERDICT_WORDS[decision.verdict]
 
 
 def figure_rows(report: Report) -> list[tuple[str, str]]:
@@ -71,6 +78,8 @@ def _observed(check: GateCheck) -> str:
 def _limit_label(check: GateCheck) -> str:
     if check.passed is not None:
         label = _LIMIT_LABELS[check.passed]
+        if check.passed and check.p_value is not None and (check.observed or 0.0) < check.threshold:
+            label = "no loss shown"  # of a slice: lower, but not by more than chance explains
         return label if check.case_count is None else f"{label}, n = {check.case_count:,}"
     if check.observed is None or check.case_count is None:
         return "nothing measured"

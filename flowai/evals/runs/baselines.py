@@ -72,7 +72,7 @@ def earlier_results(workspace: Workspace, source: BaselineSource) -> Baseline:
         if found:
             return replace(source.baseline, name=f"{source.baseline.name} in run {past.run_id}", results=tuple(found))
     raise InconclusiveError(
-        f"the baseline `{source.baseline.name}` was never run", hint="--ab runs it together with the candidate"
+        f"the baseline {source.baseline.name} was never run", hint="--ab runs it together with the candidate"
     )
 
 

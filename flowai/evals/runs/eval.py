@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from flowai.errors import InconclusiveError
+from flowai.evals.execution.derived_metrics import RunMetrics
 from flowai.evals.execution.secrets import with_suite_secrets
 from flowai.evals.reports import STANDARD_NAMES, WRITERS
 from flowai.evals.runs.answers.recorded_answers import RecordedPlan, RecordedPreparer, open_outputs, open_run
@@ -30,6 +32,7 @@ from flowai.workspace.workspace import open_workspace
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from flowai.evals.execution.derived_metrics import RunMetricCode
     from flowai.evals.gates.baseline_file import BaselineChange
     from flowai.evals.reports import Report
     from flowai.evals.runs.answers.recorded_answers import RecordedAnswers
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     from flowai.evals.runs.plan import RunPlan, TrialPlan
     from flowai.evals.runs.prepared import Preparer
     from flowai.evals.runs.trials import Observer
-    from flowai.evals.suites.records import CodeRef
+    from flowai.evals.suites.records import CodeRef, Suite
     from flowai.workspace.workspace import CommandContext, Workspace
 
 
@@ -70,7 +73,7 @@ def run_eval(context: CommandContext, options: EvalOptions, observer: Observer) 
         run.finish(context.clock_s() - started_s)
     plan = gate.plan if again is None else EditedPlan(gate.plan, (*gate.plan, *again))
     report = _build_report(task, plan, run, options, calls_wall_s)
-    report = gate.judge(report, run.trials, run.stopped, is_partial=task.is_partial)
+    report = gate.judge(report, run.trials, run.stopped, task.metrics, is_partial=task.is_partial)
     directory = workspace.project.reports / run.run_id
     own_paths, left_out = _own_outputs(workspace, plan)
     report = msgspec.structs.replace(report, warnings=(*report.warnings, *left_out))
@@ -118,6 +121,7 @@ class _Task:
     session: EvalSession
     gate: RunGate
     preparer: Preparer
+    metrics: RunMetrics
     is_partial: bool = False
     """Whether cases have no recorded answer."""
 
@@ -136,11 +140,27 @@ def _open_task(context: CommandContext, options: EvalOptions, observer: Observer
             session=session,
             gate=_gate(workspace, recorded, options),
             preparer=RecordedPreparer(session.preparer, answers),
+            metrics=_metrics(workspace, recorded, options),
             is_partial=recorded.missing_count > 0,
         )
     workspace, plan = _plan(workspace, options)
     session = EvalSession(workspace, options, observer)
-    return _Task(workspace=workspace, session=session, gate=_gate(workspace, plan, options), preparer=session.preparer)
+    return _Task(
+        workspace=workspace,
+        session=session,
+        gate=_gate(workspace, plan, options),
+        preparer=session.preparer,
+        metrics=_metrics(workspace, plan, options),
+    )
+
+
+def _metrics(workspace: Workspace, plan: RunPlan, options: EvalOptions) -> RunMetrics:
+    def runner_of(suite: Suite) -> RunMetricCode:
+        from flowai.evals.code.sources import make_metric  # not needed for metrics that are arithmetic
+
+        return partial(make_metric, suite=suite, environ=workspace.environ, redactor=workspace.redactor)
+
+    return RunMetrics(plan.suites, runner_of if options.runs_code else None)
 
 
 def _gate(workspace: Workspace, plan: RunPlan, options: EvalOptions) -> RunGate:
@@ -206,7 +226,8 @@ def _build_report(task: _Task, plan: RunPlan, run: EvalRun, options: EvalOptions
     warnings = [text for suite in plan.suites for text in suite.warnings]
     warnings += [*comparison.warnings, *task.session.warnings]
     if run.stopped is not None:
-        warnings.append(f"stopped {run.stopped.what}: {len(trials):,} of {len(plan):,} trials were run")
+        more = "" if run.stopped.is_complete or options.calls_no_model else "; --resume runs the others"
+        warnings.append(f"stopped {run.stopped.what}: {len(trials):,} of {len(plan):,} trials were run{more}")
     if run.cache_error is not None:
         warnings.append(f"answers were not cached: {run.cache_error}")
     facts = RunFacts(
@@ -221,7 +242,7 @@ def _build_report(task: _Task, plan: RunPlan, run: EvalRun, options: EvalOptions
         changes=comparison.changes,
         against_baseline=comparison.against_baseline,
         earlier=comparison.earlier,
-        derived_metrics={suite.path: suite.derived_metrics for suite in plan.suites},
+        metrics=task.metrics,
         warnings=tuple(warnings),
     )
     return build_report(workspace, trials, {suite.path: suite.gate for suite in plan.suites}, facts)

@@ -21,8 +21,10 @@ from flowai.evals.gates.quarantine import active_and_expired, read_quarantine
 from flowai.evals.gates.records import CaseFacts
 from flowai.evals.gates.sample_needs import unreachable
 from flowai.evals.gates.self_comparison import compare_with_itself
+from flowai.evals.gates.slices import unmatched_names
 from flowai.evals.gates.stopping import CertainResult, early_order, trials_again
 from flowai.evals.reports import Gate
+from flowai.evals.reports.aggregate import no_metrics
 from flowai.evals.runs.baselines import BaselineSource, earlier_results, resolve_baseline
 from flowai.evals.runs.plan import EditedPlan
 from flowai.evals.suites.gate_settings import MAX_TRIALS
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from flowai.evals.gates.quarantine import QuarantineEntry
     from flowai.evals.gates.records import Baseline, CaseKey, GroupKey
     from flowai.evals.reports import Report, Trial
+    from flowai.evals.reports.aggregate import Derive
     from flowai.evals.runs.plan import PlannedTrial, RunPlan
     from flowai.evals.suites.records import Case
     from flowai.workspace.workspace import Workspace
@@ -129,21 +132,30 @@ class RunGate:
         return EditedPlan(self.plan, again) if again else None
 
     def judge(
-        self, report: Report, run_trials: Mapping[str, Trial], stopped: StopReason | None, *, is_partial: bool = False
+        self,
+        report: Report,
+        run_trials: Mapping[str, Trial],
+        stopped: StopReason | None,
+        derive: Derive = no_metrics,
+        *,
+        is_partial: bool = False,
     ) -> Report:
         """Return the report with the gate's decision, and remember flaky cases."""
         ledger = self._workspace.project.local / FLAKES_FILE
         trials = report.trials
+        facts, unchecked = self._case_facts(), self._unchecked()
         outcome = judge_run(
             trials,
             GateInputs(
                 gates=self._gates,
-                facts=self._case_facts(),
+                facts=facts,
                 repeats=self._repeats,
                 baselines=self._baselines(run_trials),
                 baseline_groups=self._baseline_groups,
                 quarantined=frozenset(self._quarantine),
                 earlier_flakes=earlier_flakes(ledger, run_id=report.run_id),
+                unchecked=unchecked,
+                derive=derive,
                 is_complete=stopped is None or stopped.kind in ("decided", "max_calls"),
                 is_partial=is_partial or (stopped is not None and stopped.kind != "fail_fast"),
             ),
@@ -159,7 +171,22 @@ class RunGate:
             flaky=outcome.flaky,
             quarantined=outcome.quarantined,
             self_comparison=compare_with_itself(trials, self._gates, rounds) if rounds else None,
-            warnings=(*report.warnings, *self.warnings),
+            warnings=(
+                *report.warnings,
+                *self.warnings,
+                *unmatched_names(self._gates, facts),
+                *(f"{suite}: nothing was checked: no case has an assertion" for suite in sorted(unchecked)),
+            ),
+        )
+
+    def _unchecked(self) -> frozenset[str]:
+        """Return the suites with prompts of their own that have neither a gate nor an assertion."""
+        return frozenset(
+            suite.path
+            for suite in self.plan.suites
+            if suite.prompt_sources
+            and self._gates.get(suite.path) is None
+            and not any(case.assertions for case in suite.cases)
         )
 
     def _case_facts(self) -> dict[CaseKey, CaseFacts]:
@@ -234,6 +261,7 @@ class RunGate:
             if source.targets and not self._options.interleaves_baseline and not before & planned_groups:
                 source = BaselineSource(baseline=earlier_results(self._workspace, source), targets={})
             sources[suite] = source
+        _check_overlap(sources, plan)
         return sources
 
     def _baselines(self, run_trials: Mapping[str, Trial]) -> dict[str, Baseline]:
@@ -334,6 +362,22 @@ def _with_options(gate: Gate | None, options: GateOptions, repeats: int) -> Gate
     if options.max_calls is not None and (changed.alpha is not None or changed.baseline is not None):
         changed = msgspec.structs.replace(changed, stops_early=True)
     return gate if changed == Gate() else changed
+
+
+def _check_overlap(sources: Mapping[str, BaselineSource], plan: RunPlan) -> None:
+    """Refuse earlier results of which none is of a case of this run: a wrong file, or another suite's run."""
+    recorded = {suite: source.baseline for suite, source in sources.items() if not source.targets}
+    if not recorded or len(recorded) < len(sources):
+        return
+    known = {(suite, item.suite, item.case) for suite, source in recorded.items() for item in source.results}
+    if any((trial.suite.path, trial.suite.path, trial.case.id) in known for trial in plan):
+        return
+    suite, baseline = next(iter(recorded.items()))
+    others = sorted({item.suite for item in baseline.results})
+    raise UsageError(
+        f"the baseline {baseline.name} has no result of a case of {suite}",
+        hint=f"it has results of {', '.join(others[:3])}" if others else "it has no results at all",
+    )
 
 
 def _facts(case: Case, gate: Gate | None) -> CaseFacts:

@@ -274,19 +274,20 @@ class PreparedPlan:
         """Whether the answers of a case are compared with each other."""
         self.has_serial = False
         """Whether some trials may not run at the same time as others."""
-        digest = hashlib.sha256()
+        digest = 0
         for count, planned in enumerate(plan, start=1):
             prepared = preparer.prepare_trial(planned)
             self.has_serial |= prepared.is_serial
             self.has_comparisons |= has_comparison(planned.case)
             identity = (planned.key, prepared.cache_key or _late_identity(prepared), planned.case)
-            digest.update(msgspec.json.encode(identity, order="deterministic"))
+            encoded = msgspec.json.encode(identity, order="deterministic")
+            digest += int.from_bytes(hashlib.sha256(encoded).digest())  # a sum: the gate may change the order
             if count > MAX_HELD_TRIALS:
                 self._held = None
             elif self._held is not None:
                 self._held.append(prepared)
-        self.digest = digest.hexdigest()
-        """Hash of everything that determines the trials and how they are judged; equal ones are comparable."""
+        self.digest = f"{digest % 2**256:064x}"
+        """Hash of everything that determines the trials and how they are judged, in any order."""
 
     def __len__(self) -> int:
         return len(self.plan)

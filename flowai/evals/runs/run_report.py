@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from flowai import __version__
-from flowai.evals.execution.derived_metrics import derive
+from flowai.evals.execution.derived_metrics import RunMetrics
 from flowai.evals.gates import decide
 from flowai.evals.reports import PromptVersion, Report, RunTotals
 from flowai.prompts import PromptLock
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from flowai.evals.reports import Changes, EarlierTrial, Gate, Trial
-    from flowai.evals.suites.records import DerivedMetric
     from flowai.workspace.workspace import Workspace
 
 
@@ -59,8 +58,8 @@ class RunFacts:
     changes: Changes | None = None
     against_baseline: tuple[Changes, ...] = ()
     earlier: tuple[EarlierTrial, ...] = ()
-    derived_metrics: Mapping[str, tuple[DerivedMetric, ...]] = field(default_factory=dict)
-    """By suite path."""
+    metrics: RunMetrics = field(default_factory=lambda: RunMetrics(()))
+    """Derived metrics of the suites."""
     warnings: tuple[str, ...] = ()
 
 
@@ -68,14 +67,7 @@ def build_report(
     workspace: Workspace, trials: Sequence[Trial], gates: Mapping[str, Gate | None], facts: RunFacts
 ) -> Report:
     """Build the report of a run, with totals and decision; gates are by suite path."""
-    problems: dict[str, None] = {}
-
-    def derive_metrics(suite: str, sums: Mapping[str, float]) -> Mapping[str, float]:
-        found, added = derive(facts.derived_metrics.get(suite, ()), sums)
-        problems.update(dict.fromkeys(added))
-        return found
-
-    totals = RunTotals(derive_metrics)
+    totals = RunTotals(facts.metrics)
     prompts: dict[str, str] = {}
     for trial in trials:
         totals.add(trial)
@@ -99,6 +91,6 @@ def build_report(
         changes=facts.changes,
         against_baseline=facts.against_baseline,
         earlier=facts.earlier,
-        warnings=(*workspace.warnings, *facts.warnings, *warnings, *problems),
+        warnings=(*workspace.warnings, *facts.warnings, *warnings, *facts.metrics.problems),
         trials=cast("tuple[Trial, ...]", trials),  # a large run's are another sequence
     )

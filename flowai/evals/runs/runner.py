@@ -147,7 +147,14 @@ def _unanswered(
     prepared: PreparedTrial, callbacks: TrialCallbacks, *, source: AnswerSource, call_id: str | None
 ) -> Trial:
     planned = prepared.planned
-    inputs = trial_inputs(planned.case, prepared.request.messages, callbacks.redact, callbacks.redact_value)
+    gate = planned.suite.gate
+    inputs = trial_inputs(
+        planned.case,
+        prepared.request.messages,
+        callbacks.redact,
+        callbacks.redact_value,
+        critical_tags=gate.critical_tags if gate is not None else (),
+    )
     return Trial(
         key=planned.key,
         suite=planned.suite.path,

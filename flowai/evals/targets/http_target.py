@@ -18,7 +18,7 @@ from flowai.evals.targets.http_request import RequestError, RequestValues, build
 from flowai.providers.client import Endpoint
 from flowai.providers.failures import deadline_error, http_error
 from flowai.providers.http.connections import CONNECTION_ERRORS, RedirectError
-from flowai.providers.http.network_errors import network_error
+from flowai.providers.http.network_errors import is_connect_timeout, network_error
 from flowai.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -117,7 +117,10 @@ class HttpTarget:
                             raise self._error(MalformedAnswerError, what)
                 finally:
                     response.close()
-        except TimeoutError:
+        except TimeoutError as error:
+            elapsed_s = time.perf_counter() - started_s
+            if is_connect_timeout(error):
+                raise network_error(error, endpoint=endpoint, elapsed_s=elapsed_s, redactor=self._redactor) from None
             raise deadline_error(endpoint, "no complete answer", limit_s) from None
         except RedirectError as error:
             raise self._error(MalformedAnswerError, error.what) from None

@@ -36,7 +36,9 @@ _BODILESS_METHODS = frozenset({"GET", "HEAD"})
 """Methods that every redirect keeps."""
 _PUBLIC_HEADERS = frozenset({"accept", "accept-encoding", "content-type", "user-agent"})
 """Headers that another host may see."""
-_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=None)  # calls have time limits of their own
+MAX_CONNECT_S = 4.0
+"""Time limit of opening a connection: TCP has then sent its first packet three times (after 0, 1 and 3 s)."""
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=MAX_CONNECT_S)  # calls have time limits of their own
 _IS_NEW: ContextVar[bool] = ContextVar("flowai_connection_is_new", default=True)
 """Whether the current request opened its connection."""
 
@@ -128,7 +130,7 @@ class Connections:
                 keepalive_timeout=KEEP_ALIVE_S, limit=MAX_CONNECTION_COUNT, limit_per_host=MAX_HOST_CONNECTION_COUNT
             )
             session = self._sessions[loop] = aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=_NO_TIMEOUT
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=_TIMEOUT
             )
         return session
 

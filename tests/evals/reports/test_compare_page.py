@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from support.report_samples import report, trial
 
 from flowai.evals.reports import AssertionResult, Changes, EarlierTrial, Gate, Trial
+from flowai.evals.reports.gate_records import SliceResult
 from flowai.evals.reports.markdown_report import to_markdown
 from flowai.evals.reports.page.compare_page import to_html
 from flowai.evals.reports.page.page_data import output_hash
@@ -313,3 +314,20 @@ def test_words_of_the_script_name_no_missing_element() -> None:
     script = Page(to_html(report([trial()]))).texts["script"][1]
     asked = set(re.findall(r'\$\("([a-z-]+)"\)', script))
     assert asked <= {*re.findall(r'\.id = "([a-z-]+)"', script), "app", "data"}
+
+
+def test_the_gates_slices_are_shown_without_a_baseline_too() -> None:
+    item = SliceResult(
+        suite="evals/s.yaml",
+        name="language=nl",
+        case_count=6,
+        pass_rate=0.5,
+        low=0.2,
+        high=0.8,
+        p_value=0.04,
+        passed=False,
+    )
+    page = to_html(report([trial(), trial("b", "fail")], slices=(item,)))
+    text = page if isinstance(page, str) else "".join(page)
+    assert "Slices of the gate" in text
+    assert "language=nl" in text

@@ -45,7 +45,7 @@ def page_title(report: Report) -> str:
 def summary(report: Report, turns: Mapping[str, int]) -> Iterator[Markup]:
     """Yield the elements above the matrix; `turns` has the number of cells by turn."""
     verdict = report.decision.verdict
-    word = tag("strong", f"{_SIGNS[verdict]} {tables.VERDICT_WORDS[verdict]}")
+    word = tag("strong", f"{_SIGNS[verdict]} {tables.verdict_words(report.decision)}")
     yield tag("h1", page_title(report))
     yield tag("p", word, " ", verdict_text(report, turns), kind=f"verdict {_COLOURS[verdict]}")
     for warning in report.warnings[:MAX_WARNING_COUNT]:
@@ -57,6 +57,8 @@ def summary(report: Report, turns: Mapping[str, int]) -> Iterator[Markup]:
     compared = _comparison(report)
     if compared:
         facts.insert(0, _folded("Comparison with the baseline", joined((compared, _gate_slices(report)))))
+    elif report.slices:
+        facts.insert(0, _gate_slices(report))
     slices = slice_rates(report.trials)
     if slices:
         rows = [
@@ -127,7 +129,7 @@ def _gate_slices(report: Report) -> Markup:
             f"{rate(item.low)} to {rate(item.high)}",
             "-" if item.difference is None else f"{item.difference:+.3f}",
             f"{item.p_value:.2g}",
-            "ok" if item.passed else "worse",
+            "no loss shown" if item.passed else "worse",
         )
         for item in report.slices
     ]
@@ -137,6 +139,8 @@ def _gate_slices(report: Report) -> Markup:
 def _limit_text(check: GateCheck) -> str:
     if check.observed is None:
         return "nothing measured"
+    if check.passed is None:
+        return f"{format_number(check.observed)} leaves the limit {format_number(check.threshold)} undecided"
     relation = "is below" if check.direction == "min" else "is above"
     return f"{format_number(check.observed)} {relation} {format_number(check.threshold)}"
 

@@ -39,7 +39,11 @@ class TrialInputs(NamedTuple):
 
 
 def trial_inputs(
-    case: Case, messages: Sequence[Any], redact: Callable[[str], str], redact_value: Callable[[Any], Any]
+    case: Case,
+    messages: Sequence[Any],
+    redact: Callable[[str], str],
+    redact_value: Callable[[Any], Any],
+    critical_tags: Sequence[str] = (),
 ) -> TrialInputs:
     """Return the redacted and clipped inputs of a trial."""
     expected = _expected(case)
@@ -50,7 +54,7 @@ def trial_inputs(
         expected=None if expected is None else clip(redact(expected), MAX_VALUE_CHARS),
         metadata=_clipped(redact_value(case.metadata), MAX_DEPTH),
         tags=tuple(clip(redact(tag), MAX_VALUE_CHARS) for tag in case.tags),
-        is_critical=case.is_critical,
+        is_critical=case.is_critical or any(tag in critical_tags for tag in case.tags),
     )
 
 
