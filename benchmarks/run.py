@@ -85,6 +85,11 @@ PARTS = (
         "Targets at alpha 0.01: A/A worse in at most 1 %, -5 points found in 95 %; see `docs/explanation/gate.md`.",
     ),
     (
+        "Drift of a model",
+        "drift_statistics",
+        "Targets: A/A drifted in at most 1 %, a shift of 10 points found in 95 %; see `docs/how-to/watch-for-drift.md`.",
+    ),
+    (
         "The verdict's statistics",
         "verdict_simulation",
         "Targets: false rollbacks and false promotions at most 5 %; see `docs/explanation/verdicts.md`.",

@@ -150,6 +150,8 @@ _COLOURS = {
     "????": "yellow",
     "GATE MET": "green",
     "GATE NOT MET": "red",
+    "NOT DRIFTED": "green",
+    "DRIFTED": "red",
     "NOT DECIDED: ERRORS": "yellow",
     "INCONCLUSIVE": "yellow",
     "READY TO DEPLOY": "green",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flowai.cli.failure_view import failure_lines
 from flowai.cli.gate_view import gate_lines
-from flowai.evals.reports.tables import VERDICT_WORDS
+from flowai.evals.reports.tables import verdict_word
 from flowai.rendering import formatting
 from flowai.rendering.markdown import one_line
 
@@ -99,7 +99,7 @@ def change_line(changes: Changes) -> str:
 def verdict_lines(report: Report, place: str, width: int | None) -> Iterator[str]:
     """Yield the verdict, the unmet limits, and the path of the report."""
     unmet = [check for check in report.decision.checks if check.passed is not True]
-    parts = [VERDICT_WORDS[report.decision.verdict], *(_limit(check) for check in unmet[:MAX_LIMIT_COUNT]), place]
+    parts = [verdict_word(report), *(_limit(check) for check in unmet[:MAX_LIMIT_COUNT]), place]
     yield from formatting.joined_lines(parts, width, gap="  ", indent="  ")
 
 

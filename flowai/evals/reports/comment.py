@@ -60,7 +60,7 @@ def _units(text: str) -> int:
 def _head(report: Report) -> Iterator[str]:
     totals = report.totals
     target = _code(report.target) if report.target else "all suites"
-    verdict = tables.VERDICT_WORDS[report.decision.verdict]
+    verdict = tables.verdict_word(report)
     yield f"{comment_marker(report)}\n### flowai {report.kind} {target}: {verdict}"
     judged_count = totals.pass_count + totals.fail_count
     facts = [

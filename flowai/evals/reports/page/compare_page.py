@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from flowai.evals.reports.page.page_data import page_data
 from flowai.evals.reports.page.summary import failing_cases, page_title, summary
-from flowai.evals.reports.tables import VERDICT_WORDS
+from flowai.evals.reports.tables import verdict_word
 from flowai.rendering.html_page import page, tag
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def to_html(report: Report) -> str:
     style = (here / "compare.css").read_text(encoding="utf-8")
     script = "".join((here / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     return page(
-        f"{page_title(report)}: {VERDICT_WORDS[report.decision.verdict]}",
+        f"{page_title(report)}: {verdict_word(report)}",
         body,
         style=style,
         script=script,

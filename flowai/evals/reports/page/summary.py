@@ -45,7 +45,7 @@ def page_title(report: Report) -> str:
 def summary(report: Report, turns: Mapping[str, int]) -> Iterator[Markup]:
     """Yield the elements above the matrix; `turns` has the number of cells by turn."""
     verdict = report.decision.verdict
-    word = tag("strong", f"{_SIGNS[verdict]} {tables.VERDICT_WORDS[verdict]}")
+    word = tag("strong", f"{_SIGNS[verdict]} {tables.verdict_word(report)}")
     yield tag("h1", page_title(report))
     yield tag("p", word, " ", verdict_sentence(report, turns), kind=f"verdict {_COLOURS[verdict]}")
     for warning in report.warnings[:MAX_WARNING_COUNT]:
@@ -57,6 +57,10 @@ def summary(report: Report, turns: Mapping[str, int]) -> Iterator[Markup]:
     compared = _comparison(report)
     if compared:
         facts.insert(0, _folded("Comparison with the baseline", joined((compared, _gate_slices(report)))))
+    drift = tables.drift_rows(report)
+    if drift:
+        rows = [tuple(map(one_line, row)) for row in drift]
+        facts.insert(0, _folded("Comparison with the baseline", _table(tables.DRIFT_COLUMNS, rows)))
     slices = slice_rates(report.trials)
     if slices:
         rows = [
