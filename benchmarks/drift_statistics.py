@@ -89,7 +89,7 @@ def unchanged(rng: np.random.Generator, runs: int) -> Iterator[Row]:
 def changed(rng: np.random.Generator, runs: int) -> Iterator[Row]:
     """Shift the pass rate by 10 points."""
     some = max(runs // 20, 20)
-    for world, trials in ((MIXED, (3, 3)), (FIRM, (3, 3)), (ALIKE, (3, 3)), (HARD, (5, 5))):
+    for world, trials in ((MIXED, (3, 3)), (FIRM, (3, 3)), (ALIKE, (3, 3)), (HARD, (8, 8))):
         for harm in (SPREAD, BROKEN):
             found, share = decide(rng, some, world, trials, harm, SHIFT)
             name = f"-10 points, {world.name}, {_trials(trials)}, {harm[0]}: worse"
@@ -102,7 +102,7 @@ def changed(rng: np.random.Generator, runs: int) -> Iterator[Row]:
         "at least 95 %",
         _yes(found["better"] >= 0.95 * some),
     )
-    for world, trials in ((FIRM, (1, 1)), (MIXED, (1, 1)), (MIXED, (1, 3)), (ALIKE, (1, 3)), (HARD, (3, 3))):
+    for world, trials in ((FIRM, (1, 1)), (MIXED, (1, 1)), (MIXED, (1, 3)), (ALIKE, (1, 3)), (HARD, (3, 3)), (HARD, (5, 5))):
         found, _ = decide(rng, some, world, trials, SPREAD, SHIFT)
         yield (
             f"-10 points, {world.name}, {_trials(trials)}, spread over all cases: worse",
