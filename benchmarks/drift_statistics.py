@@ -102,7 +102,14 @@ def changed(rng: np.random.Generator, runs: int) -> Iterator[Row]:
         "at least 95 %",
         _yes(found["better"] >= 0.95 * some),
     )
-    for world, trials in ((FIRM, (1, 1)), (MIXED, (1, 1)), (MIXED, (1, 3)), (ALIKE, (1, 3)), (HARD, (3, 3)), (HARD, (5, 5))):
+    for world, trials in (
+        (FIRM, (1, 1)),
+        (MIXED, (1, 1)),
+        (MIXED, (1, 3)),
+        (ALIKE, (1, 3)),
+        (HARD, (3, 3)),
+        (HARD, (5, 5)),
+    ):
         found, _ = decide(rng, some, world, trials, SPREAD, SHIFT)
         yield (
             f"-10 points, {world.name}, {_trials(trials)}, spread over all cases: worse",

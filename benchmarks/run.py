@@ -87,7 +87,7 @@ PARTS = (
     (
         "Drift of a model",
         "drift_statistics",
-        "Targets: A/A drifted in at most 1 %, a shift of 10 points found in 95 %; see `docs/how-to/watch-for-drift.md`.",
+        "Targets: A/A drifted in at most 1 %, 10 points found in 95 %; see `docs/how-to/watch-for-drift.md`.",
     ),
     (
         "The verdict's statistics",

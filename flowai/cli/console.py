@@ -170,6 +170,7 @@ _COLOURS = {
     "ALERT": "red",
     "ROLLED BACK": "yellow",
     "RESOLVED": "green",
+    "RETIRING": "yellow",
     "PROMOTE": "green",
     "HOLD": "yellow",
     "ROLLBACK": "red",
