@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 HEADER = ("what", "seen", "target", "met")
 RUNS = 10_000
 CASES = 200
+NIGHTS = 30
 SHIFT = 0.10
 HARD = World("cases alike at 0.55", 0.55, 0.0)
 COMMAND_RUNS = 10
@@ -84,6 +85,22 @@ def unchanged(rng: np.random.Generator, runs: int) -> Iterator[Row]:
             f"{_percent(found['not_drifted'] / count)} not drifted, {_percent(found['undecided'] / count)} undecided"
         )
         yield f"{name}: decided, cases run", f"{decided}; {_percent(share)} of the cases", "", ""
+
+
+def nights(rng: np.random.Generator, runs: int) -> Iterator[Row]:
+    """Compare one baseline with thirty runs of the unchanged model."""
+    count = max(runs // 100, 5)
+    alarms = [0] * count
+    for number in range(count):
+        rates = ALIKE.draw(rng, CASES)
+        before = [values(passed, 3) for passed in rng.binomial(3, rates)]
+        for _ in range(NIGHTS):
+            after = rng.binomial(3, rates)
+            pairs = [PairedTrials(before=one, after=values(other, 3)) for one, other in zip(before, after, strict=True)]
+            alarms[number] += decide_group(pairs, margin=SHIFT).verdict == "drifted"
+    name = f"A/A, {ALIKE.name}, 3 + 3 trials, {NIGHTS} nights against one baseline"
+    yield f"{name}: a baseline with an alarm", _share(sum(map(bool, alarms)), count), "", ""
+    yield f"{name}: alarms per night", _percent(sum(alarms) / count / NIGHTS), "", ""
 
 
 def changed(rng: np.random.Generator, runs: int) -> Iterator[Row]:
@@ -161,7 +178,7 @@ def commands(runs: int) -> Iterator[Row]:
 
 def rows(runs: int = RUNS) -> Iterator[Row]:
     """Yield the table."""
-    for seed, part in enumerate((unchanged, changed)):
+    for seed, part in enumerate((unchanged, nights, changed)):
         for row in part(np.random.default_rng([20_251_130, 15, seed]), runs):
             sys.stderr.write(" | ".join(row) + "\n")
             yield row

@@ -89,6 +89,7 @@ PARTS = (
         "drift_statistics",
         "Targets: A/A drifted in at most 1 %, 10 points found in 95 %; see `docs/how-to/watch-for-drift.md`.",
     ),
+    ("End dates of models", "model_dates", "Target: at most 0.2 s, without LiteLLM and without network."),
     (
         "The verdict's statistics",
         "verdict_simulation",

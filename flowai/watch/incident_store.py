@@ -30,7 +30,7 @@ class IncidentState(msgspec.Struct, frozen=True, kw_only=True):
     resolved: tuple[Incident, ...] = ()
     """Resolved incidents, until their messages are queued."""
     notices: tuple[RetirementNotice, ...] = ()
-    """Models that were told of because they are retired soon."""
+    """Models that are retired soon."""
 
     def with_incident(self, incident: Incident) -> IncidentState:
         """Return the state with a new version of an open incident."""

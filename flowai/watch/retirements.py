@@ -1,4 +1,7 @@
-"""Tells once of each model that its provider retires soon, and again when it becomes an error; kept over restarts."""
+"""Notices of models that are retired soon: one for each model, and another one when it becomes an error.
+
+They are stored with the incidents, so that a restarted watch does not repeat them.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 class RetirementNotice(msgspec.Struct, frozen=True, kw_only=True):
-    """A model that was told of."""
+    """A notice of one model."""
 
     model: str
     """Name in the registry."""
@@ -36,11 +39,11 @@ class RetirementNotice(msgspec.Struct, frozen=True, kw_only=True):
     end_date: str
     """`2027-01-14`."""
     severity: Literal["warn", "fail"]
-    """By `policies.retirement`, when it was told of."""
+    """By `policies.retirement`, at the time of the notice."""
     text: str
     """Secrets redacted."""
     at: datetime
-    """When it was told of; RFC 3339, UTC."""
+    """RFC 3339, UTC."""
     is_queued: bool = False
     """Whether its message is queued and in the event log."""
     is_over: bool = False
@@ -61,7 +64,7 @@ class NoticeChanges(NamedTuple):
     """Notices after a check, and the new ones among them."""
 
     notices: tuple[RetirementNotice, ...]
-    told: tuple[RetirementNotice, ...]
+    new: tuple[RetirementNotice, ...]
 
 
 class RetirementCheck:
@@ -82,15 +85,15 @@ class RetirementCheck:
         known = [notice for notice in notices if not notice.is_over]
         over = [notice for notice in notices if notice.is_over]
         found = self._find(observed, now.date())
-        kept, told = [], []
+        kept, new = [], []
         for retirement in found:
             same = next((notice for notice in known if notice.is_of(retirement)), None)
             if same is None:
-                told.append(_notice(retirement, observed, now))
-            kept.append(same or told[-1])
+                new.append(_notice(retirement, observed, now))
+            kept.append(same or new[-1])
         models = {notice.model for notice in kept}
         over += [msgspec.structs.replace(one, is_over=True) for one in known if one.model not in models]
-        return NoticeChanges(notices=(*kept, *over), told=tuple(told))
+        return NoticeChanges(notices=(*kept, *over), new=tuple(new))
 
     def _find(self, observed: ObservedRelease, today: date) -> tuple[Retirement, ...]:
         """Return the models, found anew when registry, releases or day change."""
@@ -170,6 +173,6 @@ def _log(observed: ObservedRelease, notice: RetirementNotice) -> None:
     if has_file_for_day(observed.events, name, notice.at):
         return
     release = observed.releases[0] if observed.releases else None
-    event = AlertEvent(at=notice.at, cause="retired_model", message=notice.text, model=notice.model, release=release)
+    event = AlertEvent(at=notice.at, cause="retirement", message=notice.text, model=notice.model, release=release)
     with EventLog(observed.events, name, observed.redactor, lambda: notice.at) as log:
         log.append(event)

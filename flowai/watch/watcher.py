@@ -292,8 +292,8 @@ class Watcher:
         for incident in changed.resolved:
             self._record_event("resolved", wording.recovery_text(incident, now), incident.cause)
         incidents, resolved = (*changed.kept, *opened), (*state.resolved, *changed.resolved)
-        notices, told = self._retirements.update(state.notices, observed, now)
-        for notice in told:
+        notices, new = self._retirements.update(state.notices, observed, now)
+        for notice in new:
             self._record_event("retiring", notice.text, None)
         return replace(decision, state=IncidentState(incidents=incidents, resolved=resolved, notices=notices))
 

@@ -146,7 +146,13 @@ def test_a_baseline_is_written_in_a_fixed_order_and_compared_with(
         "model": "m",
         "pass_count": 1,
         "trial_count": 1,
+        "called_model": "openai/gpt-4o-mini",
+        "served_model": "scripted-1",
+        "prompt_hash": many.report("0001")["trials"][0]["prompt_hash"][:16],
+        "request_hash": many.report("0001")["trials"][0]["request_hash"],
+        "case_hash": line["case_hash"],
     }
+    assert len({json.loads(text)["case_hash"] for text in first.splitlines()}) == 60
     flowai("eval", "--write-baseline", "main", "--no-cache", "-j", "1")
     assert path.read_bytes() == first
     provider.answerer = failing("c07")

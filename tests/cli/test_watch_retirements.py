@@ -57,7 +57,7 @@ class Retiring(World):
             for event in read_events(self.project.root / ".flowai" / "events", on_unreadable=pytest.fail)
             if isinstance(event, AlertEvent)
         ]
-        return [event for event in found if event.cause == "retired_model"]
+        return [event for event in found if event.cause == "retirement"]
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ _VERDICTS: dict[DriftVerdict, GateVerdict] = {"drifted": "fail", "not_drifted": 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DriftRule:
-    """How a run is compared with its baseline."""
+    """Settings of the comparison of a run with its baseline."""
 
     name: str
     """Of the baseline."""

@@ -73,9 +73,9 @@ def unread_sentence(name: str, report: Report) -> str:
         f"{trial.failure.kind}: {trial.failure.message}" if trial.failure else "the answer could not be judged"
         for trial in unread
     )
-    most = f", most often {one_line(reasons.most_common(1)[0][0], MAX_REASON_CHARS)}" if reasons else ""
+    reason = f", most often {one_line(reasons.most_common(1)[0][0], MAX_REASON_CHARS)}" if reasons else ""
     total = count(report.totals.trial_count, "trial")
-    return f"{name} could not be read: {len(unread):,} of {total} have no result{most}"
+    return f"{name} could not be read: {len(unread):,} of {total} have no result{reason}"
 
 
 def _changes(result: DriftResult) -> list[str]:

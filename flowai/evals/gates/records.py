@@ -26,7 +26,7 @@ class CaseFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CaseIdentity:
-    """What was asked, of which model, and what answered; None for what is not known."""
+    """Request, model and answering system of a case; None for what is not known."""
 
     called_model: str | None = None
     """LiteLLM's name."""
