@@ -324,3 +324,13 @@ def test_a_few_unreliable_nights_are_no_alarm(
     assert {flowai("drift", "--margin", "0.2").code for _ in range(3)} <= {0, 5}
     provider.answerer = lambda _: WRONG if rng.random() < 0.6 else GOOD
     assert flowai("drift", "--margin", "0.2").code == 1
+
+
+def test_a_fingerprint_comes_through_litellm_too(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider
+) -> None:
+    registry = (project.root / "registry.yaml").read_text()
+    project.write("registry.yaml", registry.replace("openai/gpt-4o-mini,", "openai/gpt-4o-mini, transport: litellm,"))
+    provider.default = Reply(fingerprint="fp_2")
+    assert flowai("eval", "--no-cache", "--write-baseline", "nightly").code == 0
+    assert {line["fingerprint"] for line in baseline_lines(project)} == {"fp_2"}

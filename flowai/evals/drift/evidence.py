@@ -50,7 +50,8 @@ class GroupDecision(NamedTuple):
     case_count: int
     """Cases after which it was certain, else all."""
     smallest_shift: float | None
-    """Shift, 0 to 1, that would have been found: of an early stop the margin; None if it drifted."""
+    """Shift, 0 to 1, that would have been found; None if it drifted. At least the margin: below it, a run may end early
+    as "not drifted"."""
     needed_case_count: int | None
     """Cases that would probably decide; None if it is decided, or no number would."""
 
@@ -126,7 +127,7 @@ def decide_group(
         confidence=1 - 2 * level,
         p_value=early.p_value,
         case_count=len(pairs),
-        smallest_shift=_smallest_shift(differences, alpha) if pairs else None,
+        smallest_shift=max(_smallest_shift(differences, alpha), margin) if pairs else None,
         needed_case_count=_needed_count(differences, alpha, margin),
     )
     if not pairs or not is_complete:

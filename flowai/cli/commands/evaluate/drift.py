@@ -57,7 +57,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
     """Run a baseline again: did its models change?
 
     Runs the cases of evals/baselines/NAME.jsonl on the same prompts and models, never from the cache, and stops as soon
-    as the result is certain. A false "drifted" has a chance of at most 1 %.
+    as the result is certain. At most one in a hundred runs calls an unchanged model drifted.
 
     Exit status: 0 not drifted, 1 drifted, 3 no or a wrong baseline, 4 the models could not be read, 5 undecided.
     """

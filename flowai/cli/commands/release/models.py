@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EXAMPLES = examples("flowai models", "flowai models --live", "flowai models --env prod --json")
 MAX_NAME_CHARS = 34
 _COLUMNS = ("model", "called", "$ in / out per 1 M", "context", "ends", "next", "live", "features", "capabilities")
-_DROP_ORDER = (8, 3, 7, 2, 1)
+_DROP_ORDER = (8, 3, 7, 1, 2)
 """Columns that are left out on a narrow terminal, the least important first."""
 
 
