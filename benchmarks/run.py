@@ -85,6 +85,12 @@ PARTS = (
         "Targets at alpha 0.01: A/A worse in at most 1 %, -5 points found in 95 %; see `docs/explanation/gate.md`.",
     ),
     (
+        "Drift of a model",
+        "drift_statistics",
+        "Targets: A/A drifted in at most 1 %, 10 points found in 95 %; see `docs/how-to/watch-for-drift.md`.",
+    ),
+    ("End dates of models", "model_dates", "Target: at most 0.2 s, without LiteLLM and without network."),
+    (
         "The verdict's statistics",
         "verdict_simulation",
         "Targets: false rollbacks and false promotions at most 5 %; see `docs/explanation/verdicts.md`.",

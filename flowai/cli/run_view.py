@@ -103,7 +103,7 @@ def verdict_lines(report: Report, place: str, width: int | None) -> Iterator[str
     reasons = [_limit(check) for check in unmet[:MAX_LIMIT_COUNT]]
     if report.decision.verdict == "inconclusive" and not unmet:
         reasons.append(MISSING_RESULTS)
-    parts = [verdict_words(report.decision), *reasons, place]
+    parts = [verdict_words(report), *reasons, place]
     yield from formatting.joined_lines(parts, width, gap="  ", indent="  ")
 
 

@@ -44,12 +44,14 @@ AlertCause = Literal[
     "internal",
     "error_rate",
     "guardrail",
+    "retirement",
 ]
 """`auth`: a provider refuses the API key. `credit`: its account has no credit or quota left. `retired_model`: a
 provider no longer offers a model. `registry`: its new version is invalid and the last valid one serves. `state`: the
 shared state is unreachable. `budget`: a feature's daily budget is spent. `events`, `cache`: the event log or the cache
 cannot be written. `internal`: a background task of a process fails unexpectedly and is tried again. `error_rate`:
-`flowai watch` found too many failing calls. `guardrail`: it found a rollout's candidate to be worse by a guardrail."""
+`flowai watch` found too many failing calls. `guardrail`: it found a rollout's candidate to be worse by a guardrail.
+`retirement`: it found that a provider will soon retire a model."""
 
 ReleaseAction = Literal["publish", "promote", "complete", "rollback", "stop", "adopt"]
 """`publish` .. `rollback`: steps of a rollout. `stop`, `adopt`: ends of an experiment."""

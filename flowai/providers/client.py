@@ -93,6 +93,8 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     """From the request to the complete answer, >= 0."""
     ttft_ms: float | None
     """From the request to the first token of text or of a tool call, >= 0; None when it was not streamed."""
+    fingerprint: str | None = None
+    """The provider's id of its configuration (`system_fingerprint`); None when not reported."""
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,6 +42,22 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
         return input_tokens * self.input_cost_per_token + output_tokens * self.output_cost_per_token
 
 
+class ModelSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of a row by which models are compared; the decoder skips the others."""
+
+    provider: str = msgspec.field(default="", name="litellm_provider")
+    mode: str = ""
+    deprecation_date: str | None = None
+
+    @property
+    def end_date(self) -> date | None:
+        """Day from which the provider no longer promises to serve the model; None if the table has none."""
+        try:
+            return None if self.deprecation_date is None else date.fromisoformat(self.deprecation_date)
+        except ValueError:
+            return None
+
+
 class PriceTable:
     """LiteLLM's price table from its wheel; read at first use.
 
@@ -53,6 +70,7 @@ class PriceTable:
         self._rows: dict[str, msgspec.Raw] | None = None
         self._decoded: dict[str, dict[str, Any] | None] = {}
         self._names: set[str] | None = None
+        self._summaries: dict[str, ModelSummary] | None = None
         self._rules: list[re.Pattern[str]] | None = None
 
     def price(self, model: str) -> Price | None:
@@ -111,6 +129,17 @@ class PriceTable:
             raw = self._raw_row(model)
             self._decoded[model] = None if raw is None else msgspec.json.decode(raw, type=dict[str, Any])
         return self._decoded[model]
+
+    def summaries(self) -> dict[str, ModelSummary]:
+        """Return provider, mode and end date of every model; rows that lack them are left out."""
+        if self._summaries is None:
+            self._summaries = {}
+            for name in self.names():
+                try:
+                    self._summaries[name] = msgspec.json.decode((self._rows or {})[name], type=ModelSummary)
+                except msgspec.ValidationError:
+                    continue
+        return self._summaries
 
     def names(self) -> tuple[str, ...]:
         """List the models of the table, in its order."""

@@ -9,6 +9,7 @@ import msgspec
 
 from flowai.errors import Place, RegistryError
 from flowai.providers.model_facts import model_facts
+from flowai.providers.model_lists.families import guess_replacement
 from flowai.registry.bindings import binding, features_of, model_chain
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class Retirement(msgspec.Struct, frozen=True, kw_only=True):
     """Features whose fallback chain has the model, sorted."""
     severity: Literal["warn", "fail"]
     """By `policies.retirement`."""
+    replacement: str | None = None
+    """Newest living model of its family, LiteLLM's name; None if there is none."""
 
     @property
     def text(self) -> str:
@@ -39,6 +42,7 @@ class Retirement(msgspec.Struct, frozen=True, kw_only=True):
         return (
             f"model `{self.model}` ({self.litellm_model}) is retired on {self.end_date.isoformat()}, {when}; "
             f"used by {', '.join(self.features)}"
+            + (f"; newest of its family: {self.replacement}" if self.replacement else "")
         )
 
 
@@ -69,6 +73,7 @@ def retirements(
                 days_left=days_left,
                 features=tuple(sorted(features)),
                 severity="fail" if days_left <= policy.fail_days else "warn",
+                replacement=guess_replacement(name, prices, today=today),
             )
         )
     return tuple(sorted(found, key=lambda each: (each.end_date, each.model)))

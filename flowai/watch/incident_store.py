@@ -11,6 +11,7 @@ import msgspec
 from flowai.storage.files import take_lock, write_atomic, writing
 from flowai.storage.own_files import TRACKED_HINT, check_own_file, open_private_file
 from flowai.watch.incidents import Incident
+from flowai.watch.retirements import RetirementNotice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,6 +29,8 @@ class IncidentState(msgspec.Struct, frozen=True, kw_only=True):
     """Open incidents."""
     resolved: tuple[Incident, ...] = ()
     """Resolved incidents, until their messages are queued."""
+    notices: tuple[RetirementNotice, ...] = ()
+    """Models that are retired soon."""
 
     def with_incident(self, incident: Incident) -> IncidentState:
         """Return the state with a new version of an open incident."""

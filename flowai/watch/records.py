@@ -19,9 +19,9 @@ Status = Literal["ok", "no_calls", "worse", "alert"]
 """`no_calls`: no calls in the window, so the state is unknown. `worse`: a guardrail of the rollout is worse, but the
 comparison cannot be trusted or another watch acts on it. `alert`: an incident is open."""
 
-WatchEventKind = Literal["opened", "resolved", "rolled_back", "rollback_failed", "notified", "waiting"]
+WatchEventKind = Literal["opened", "resolved", "rolled_back", "rollback_failed", "notified", "waiting", "retiring"]
 """`opened`, `resolved`: an incident. `rolled_back`, `rollback_failed`: its release. `notified`: a message was
-delivered. `waiting`: its delivery failed and will be retried."""
+delivered. `waiting`: its delivery failed and will be retried. `retiring`: a model ends soon; no incident."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

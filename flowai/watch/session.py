@@ -6,7 +6,7 @@ If the registry becomes invalid or the shared state unreachable, the last good o
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -23,9 +23,11 @@ from flowai.state import Overlay
 from flowai.storage.files import read_fingerprints
 from flowai.watch.attribution import CandidateRelease
 from flowai.watch.error_rates import AlertRule
+from flowai.watch.event_counts import minute_of
 from flowai.watch.records import RolloutView
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from flowai.redaction import Redactor
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from flowai.state import Overlay
     from flowai.storage.files import FileFingerprint
     from flowai.watch.attribution import Attribution
+    from flowai.watch.incidents import Incident
     from flowai.watch.records import WatchOptions
     from flowai.workspace.workspace import CommandContext
 
@@ -48,6 +51,16 @@ class ActiveRollout:
     stage: int
     """Percentage."""
     baseline: str
+
+    def without_resolved(self, incidents: Sequence[Incident]) -> ActiveRollout:
+        """Return it without features that failed before the release reached 100 %: it did not cause that."""
+        suspect = self.suspect
+        if not suspect.is_full:
+            return self
+        failed_before = {
+            one.name for one in incidents if one.kind == "feature" and minute_of(one.opened_at) < suspect.since_minute
+        }
+        return replace(self, suspect=replace(suspect, changed=suspect.changed - failed_before))
 
     def view(self, attribution: Attribution) -> RolloutView:
         """Build the record of an attribution."""
@@ -76,6 +89,8 @@ class ObservedRelease:
     redactor: Redactor
     rollout: ActiveRollout | None = None
     """None without a rollout, and in the dogfood stage."""
+    releases: tuple[str, ...] = ()
+    """The serving release, and the candidate of the rollout."""
     warnings: tuple[str, ...] = ()
 
 
@@ -142,6 +157,7 @@ class WatchSession:
             rule=rule,
             redactor=read.source.redactor,
             rollout=rollout,
+            releases=self._releases(read),
             warnings=tuple(warnings),
         )
 
@@ -203,6 +219,18 @@ class WatchSession:
         return None
 
     # --- the rollout ---
+
+    def _releases(self, read: _RegistryRead) -> tuple[str, ...]:
+        """Return the releases whose models are in use; none if no release serves."""
+        registry, overlay = read.registry, self._overlay
+        bad = {*registry.bad, *(overlay.bad if overlay else ())}
+        live = overlay.release if overlay else None
+        try:
+            serving = resolve_release(registry, read.source.environ, live=live, bad=bad).name
+        except FlowaiError:
+            return ()
+        candidate = registry.rollout.candidate if registry.rollout is not None else None
+        return (serving,) if candidate is None or candidate in {serving, *bad} else (serving, candidate)
 
     def _active_rollout(self, read: _RegistryRead) -> ActiveRollout | None:
         """Return the active rollout.

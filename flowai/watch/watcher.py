@@ -35,12 +35,14 @@ from flowai.watch.records import (
     WatchTick,
     failed_tick,
 )
+from flowai.watch.retirements import NoticeQueue, RetirementCheck, after_queueing
 from flowai.watch.session import ActiveRollout, ObservedRelease, WatchSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from flowai.providers import PriceTable
     from flowai.watch.attribution import Attribution
     from flowai.watch.causes import IncidentCause
     from flowai.watch.error_rates import BurnWindows, CountKey
@@ -133,7 +135,7 @@ class _Decision:
 class Watcher:
     """A watch of an environment; each `tick` is a check."""
 
-    def __init__(self, context: CommandContext, options: WatchOptions) -> None:
+    def __init__(self, context: CommandContext, options: WatchOptions, *, prices: PriceTable | None = None) -> None:
         self._context = context
         self._options = options
         self._session = WatchSession(context, options)
@@ -142,7 +144,9 @@ class Watcher:
         self._environment = self._observed.source.environment
         self._counter = EventCounter(self._observed.events)
         self._guardrails = GuardrailMonitor(context)
-        self._queue = NotificationQueue(Outbox(project.outbox, now=context.now, clock_s=context.clock_s))
+        outbox = Outbox(project.outbox, now=context.now, clock_s=context.clock_s)
+        self._queue = NotificationQueue(outbox)
+        self._retirements, self._notices = RetirementCheck(prices), NoticeQueue(outbox)
         self._store = IncidentStore(project.watch / f"{self._environment or 'default'}.json", clock_s=context.clock_s)
         self._dry_run_state = IncidentState()
         self._events: list[WatchEvent] = []
@@ -235,7 +239,7 @@ class Watcher:
                 )
                 done = msgspec.structs.replace(incident, rollback_attempts=MAX_ROLLBACK_TRIES)
                 state = state.with_incident(done)
-        self._dry_run_state = IncidentState(incidents=state.incidents)
+        self._dry_run_state = IncidentState(incidents=state.incidents, notices=state.notices)
         return replace(decision, state=self._dry_run_state)
 
     def _act(self, observation: _Observation) -> _Decision:
@@ -256,11 +260,12 @@ class Watcher:
         decision = self._decide(observation, state)
         state = decision.state
         self._save(state)
-        problems = self._queue.queue(observation.observed, state, observation.now)
+        observed, now = observation.observed, observation.now
+        problems = (*self._queue.queue(observed, state, now), *self._notices.queue(observed, state.notices, now))
         for problem in problems:
             self._record_error(problem)
         if not problems:
-            state = msgspec.structs.replace(state, resolved=())
+            state = msgspec.structs.replace(state, resolved=(), notices=after_queueing(state.notices))
         for incident in state.incidents:
             if _is_due(incident, decision):
                 state = self._roll_back(incident, state, _reason(incident, decision))
@@ -270,7 +275,7 @@ class Watcher:
     def _decide(self, observation: _Observation, state: IncidentState) -> _Decision:
         """Find causes and update the incidents; record the changes."""
         observed, windows, now = observation.observed, observation.windows, observation.now
-        rollout = _drop_resolved(observed.rollout, state)
+        rollout = None if observed.rollout is None else observed.rollout.without_resolved(state.incidents)
         suspect = None if rollout is None else rollout.suspect
         attribution = None if suspect is None else attribute(suspect, self._counter.users, windows, observed.rule)
 
@@ -287,7 +292,10 @@ class Watcher:
         for incident in changed.resolved:
             self._record_event("resolved", wording.recovery_text(incident, now), incident.cause)
         incidents, resolved = (*changed.kept, *opened), (*state.resolved, *changed.resolved)
-        return replace(decision, state=IncidentState(incidents=incidents, resolved=resolved))
+        notices, new = self._retirements.update(state.notices, observed, now)
+        for notice in new:
+            self._record_event("retiring", notice.text, None)
+        return replace(decision, state=IncidentState(incidents=incidents, resolved=resolved, notices=notices))
 
     def _open(self, cause: IncidentCause, number: int, observation: _Observation, decision: _Decision) -> Incident:
         observed, now = observation.observed, observation.now
@@ -385,14 +393,3 @@ def _status(incidents: Sequence[Incident], judgement: RolloutJudgement | None, c
     if judgement is not None and judgement.worse:
         return "worse"
     return "ok" if call_count else "no_calls"
-
-
-def _drop_resolved(rollout: ActiveRollout | None, state: IncidentState) -> ActiveRollout | None:
-    """Remove features that already failed before the release reached 100 %: it did not cause that."""
-    if rollout is None or not rollout.suspect.is_full:
-        return rollout
-    suspect = rollout.suspect
-    failed_before = {
-        one.name for one in state.incidents if one.kind == "feature" and minute_of(one.opened_at) < suspect.since_minute
-    }
-    return replace(rollout, suspect=replace(suspect, changed=suspect.changed - failed_before))

@@ -82,6 +82,156 @@ def test_an_undecided_comparison_is_shown_as_that(flowai: Flowai, project: Sampl
     assert "limit at least -0.05, n = 20; needs about 405 more cases" in verdict
 
 
+def test_an_undecided_comparison_exits_5_and_says_what_it_needs(
+    flowai: Flowai, many: SampleProject, provider: ScriptedProvider
+) -> None:
+    flowai("eval", "--no-cache")
+    provider.answerer = failing("c00")
+    ran = flowai("eval", "--no-cache", "--baseline", "0001")
+    assert ran.code == 5
+    assert "more cases" in ran.out
+    assert many.report("0002")["comparison"][0]["needed_case_count"] > CASES
+
+
+def test_the_same_answers_meet_the_gate(flowai: Flowai, many: SampleProject) -> None:
+    flowai("eval")
+    ran = flowai("eval", "--baseline", "last")
+    assert ran.code == 0
+    assert "0 worse, 0 better, p 1, n = 60" in ran.out
+    assert many.report("0002")["decision"]["verdict"] == "pass"
+
+
+def test_too_few_cases_are_refused_before_any_call(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider
+) -> None:
+    flowai("eval")
+    count = len(provider.asked)
+    ran = flowai("eval", "--no-cache", "--baseline", "last")
+    assert ran.code == 2
+    assert "with 2 cases and alpha 0.05 it can never exclude a loss of more than 0.05" in ran.err
+    assert "it needs 52" in ran.err
+    assert len(provider.asked) == count
+    gate(project, "{pass_rate: 0.95, alpha: 0.05}")
+    ran = flowai("eval", "--no-cache")
+    assert ran.code == 3
+    assert "evals/echo.yaml:4" in ran.err
+    assert "it can never be met, even if every case passes; it needs 63" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "words"),
+    [
+        ("nothing", 2, "neither `last`, a run, a release, a prompt nor a file"),
+        ("last", 5, "no earlier run on this target is finished"),
+        ("0009", 5, "no run 0009 is finished"),
+        ("main.jsonl", 2, "there is no baseline `evals/baselines/main.jsonl`"),
+        ("../x.jsonl", 2, "outside the project"),
+        ("prompts/echo_v1", 2, "is the candidate itself"),
+        ("v1", 2, "is the candidate itself"),
+    ],
+)
+def test_a_wrong_baseline_is_an_error_before_any_call(
+    flowai: Flowai, many: SampleProject, provider: ScriptedProvider, name: str, code: int, words: str
+) -> None:
+    ran = flowai("eval", "--baseline", name)
+    assert ran.code == code
+    assert words in ran.err
+    assert provider.asked == []
+    assert not (many.root / "reports").exists()
+
+
+def test_a_baseline_is_written_in_a_fixed_order_and_compared_with(
+    flowai: Flowai, many: SampleProject, provider: ScriptedProvider
+) -> None:
+    ran = flowai("eval", "--write-baseline", "main")
+    assert "baseline written: 60 cases: 60 new, 0 gone, 0 better, 0 worse" in ran.out
+    path = many.root / "evals/baselines/main.jsonl"
+    first = path.read_bytes()
+    line = json.loads(first.splitlines()[0])
+    assert line == {
+        "suite": "evals/echo.yaml",
+        "case": "c00",
+        "prompt": "prompts/echo_v1",
+        "model": "m",
+        "pass_count": 1,
+        "trial_count": 1,
+        "called_model": "openai/gpt-4o-mini",
+        "served_model": "scripted-1",
+        "prompt_hash": many.report("0001")["trials"][0]["prompt_hash"][:16],
+        "request_hash": many.report("0001")["trials"][0]["request_hash"],
+        "case_hash": line["case_hash"],
+    }
+    assert len({json.loads(text)["case_hash"] for text in first.splitlines()}) == 60
+    flowai("eval", "--write-baseline", "main", "--no-cache", "-j", "1")
+    assert path.read_bytes() == first
+    provider.answerer = failing("c07")
+    ran = flowai("eval", "--no-cache", "--baseline", "main", "--write-baseline", "main")
+    assert "against evals/baselines/main.jsonl: 1 worse, 0 better" in ran.out
+    assert "60 cases: 0 new, 0 gone, 0 better, 1 worse" in ran.out
+    assert "worse   c07  1/1 -> 0/1  (prompts/echo_v1, m)" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "an empty baseline"),
+        ("{}\n", "main.jsonl:1"),
+        ("nonsense\n", "is not JSON"),
+        ('{"suite":"s","case":"a","prompt":"p","model":"m","pass_count":2,"trial_count":1}\n', "2 passed of 1 trials"),
+        ('{"suite":"s","case":"a","prompt":"p","model":"m","pass_count":1,"trial_count":1}\n' * 2, "is there twice"),
+    ],
+)
+def test_a_wrong_baseline_file_names_its_line(flowai: Flowai, many: SampleProject, content: str, words: str) -> None:
+    many.write("evals/baselines/main.jsonl", content)
+    ran = flowai("eval", "--baseline", "main")
+    assert ran.code == 3
+    assert words in ran.err
+
+
+def test_failing_cases_are_run_again_and_called_flaky(
+    flowai: Flowai, many: SampleProject, provider: ScriptedProvider
+) -> None:
+    gate(many, "{pass_rate: 1, passes: 2 of 3}")
+    provider.answerer = answers_of("wrong", name="c05")
+    ran = flowai("eval", "--no-cache")
+    assert ran.code == 0, ran.out
+    assert len(provider.asked) == CASES + 2
+    assert "flaky: c05 passed 2 of 3" in ran.out
+    provider.answerer = answers_of("wrong", "wrong", name="c05")
+    ran = flowai("eval", "--no-cache")
+    assert ran.code == 1
+    assert "flaky: c05 passed 1 of 3; flaky in 1 earlier run too" in ran.out
+    ledger = [json.loads(line) for line in (many.root / ".flowai/flakes.jsonl").read_text().splitlines()]
+    assert [(line["run_id"], line["case"], line["pass_count"]) for line in ledger] == [
+        ("0001", "c05", 2),
+        ("0002", "c05", 1),
+    ]
+
+
+def test_the_option_runs_failing_cases_again(flowai: Flowai, many: SampleProject, provider: ScriptedProvider) -> None:
+    provider.answerer = answers_of("wrong", name="c05")
+    ran = flowai("eval", "--no-cache", "--retry-failing", "4")
+    assert ran.code == 0
+    assert len(provider.asked) == CASES + 4
+    assert "flaky: c05 passed 4 of 5" in ran.out
+    assert many.report("0001")["flaky"][0]["trial_count"] == 5
+
+
+def test_the_run_stops_as_soon_as_the_result_is_certain(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider
+) -> None:
+    project.cases(*[case(f"c{number:03d}", want="nothing like it") for number in range(200)])
+    gate(project, "{pass_rate: 0.9, alpha: 0.05, stop_early: true}")
+    ran = flowai("eval", "--no-cache", "-j", "1")
+    assert ran.code == 1
+    assert "stopped because the result is certain" in ran.err
+    assert len(provider.asked) < 20
+    found = project.report("0001")["decision"]["checks"][0]
+    assert found["passed"] is False
+    assert found["case_count"] == len(provider.asked)
+    assert flowai("eval", "--no-cache", "--resume").code == 5, "the run is finished"
+
+
 @pytest.mark.usefixtures("many")
 def test_a_limit_of_calls_is_kept(flowai: Flowai, provider: ScriptedProvider) -> None:
     ran = flowai("eval", "--no-cache", "--max-calls", "7")

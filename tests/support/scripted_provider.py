@@ -16,6 +16,7 @@ import struct
 import sys
 import threading
 from collections import deque
+from functools import partial
 from typing import Self, cast
 
 from support.scripted_replies import Answerer, Asked, Fault, Reply, chunk, stream_pieces, whole_body
@@ -60,6 +61,11 @@ class _Connection(asyncio.Protocol):
             return
         raw, self._buffer = self._buffer[head_end + 4 : body_end], self._buffer[body_end:]
         method, path, _ = lines[0].split(" ", 2)
+        if method == "GET" and self._provider.on_get is not None:
+            reply = self._provider.on_get(Asked(path=path, headers=headers, body={}))
+            send = partial(self._send, reply.status, "application/json", reply.body or b"{}")
+            asyncio.get_running_loop().call_later(reply.delay_s, send)
+            return
         if method == "GET":
             self._send(200, "application/json", b'{"request_count": %d}' % self._provider.request_count)
             return
@@ -158,6 +164,7 @@ class ScriptedProvider:
         default: the reply when nothing is scripted.
         answerer: gives the reply instead of `default`, from the request.
         port: loopback port; 0 takes a free one.
+        on_get: gives the reply to a GET request, its status, delay and body; None answers with the request count.
         remember: whether to keep what was asked in `asked`; benchmarks switch it off.
     """
 
@@ -167,10 +174,12 @@ class ScriptedProvider:
         *,
         answerer: Answerer | None = None,
         port: int = 0,
+        on_get: Answerer | None = None,
         remember: bool = True,
     ) -> None:
         self.default = default or Reply()
         self.answerer = answerer
+        self.on_get = on_get
         self.asked: list[Asked] = []
         self.request_count = 0
         self.connection_count = 0

@@ -47,6 +47,7 @@ class Reply:
         text: what the model says.
         tool_calls: what it calls: (id, function, arguments) each; streamed in two pieces each.
         model: the name it gives itself.
+        fingerprint: the id it gives its configuration; None gives none.
         status: HTTP status; from 400 on the body is an error object.
         delay_s: seconds before the first byte.
         first_token_delay_s: seconds between the headers of a stream, which come with its role, and its first token.
@@ -64,6 +65,7 @@ class Reply:
     text: str = "hello world"
     tool_calls: tuple[tuple[str, str, str], ...] = ()
     model: str = "scripted-1"
+    fingerprint: str | None = None
     status: int = 200
     delay_s: float = 0.0
     first_token_delay_s: float = 0.0
@@ -98,6 +100,8 @@ def chunk(reply: Reply, delta: dict[str, Any], finish: str | None = None) -> byt
     """Give one frame of a stream."""
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
     head = {"id": "c-1", "object": "chat.completion.chunk", "created": 1, "model": reply.model}
+    if reply.fingerprint is not None:
+        head["system_fingerprint"] = reply.fingerprint
     return _frame({**head, "choices": [choice]})
 
 
@@ -194,6 +198,8 @@ def whole_body(reply: Reply, asked: Asked) -> bytes:
     choice = {"index": 0, "message": message, "finish_reason": reply.finish_reason}
     answer: dict[str, Any] = {"id": "c-1", "object": "chat.completion", "created": 1, "model": reply.model}
     answer["choices"] = [choice]
+    if reply.fingerprint is not None:
+        answer["system_fingerprint"] = reply.fingerprint
     usage_fields = _usage(reply)
     if usage_fields:
         answer["usage"] = usage_fields

@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from flowai.errors import Place, ProjectError, UsageError
-from flowai.evals.gates.records import Baseline, CaseResult
+from flowai.evals.gates.records import Baseline, CaseIdentity, CaseResult
 from flowai.rendering.formatting import count
 from flowai.storage.files import write_atomic
 from flowai.storage.jsonl import read_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    from flowai.evals.gates.records import CaseKey
 
 DIRECTORY = "baselines"
 _MAX_SHOWN = 20
+_HASH_DIGITS = 16
 
 
 class BaselineLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -31,6 +34,18 @@ class BaselineLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     trial_count: int
     metrics: dict[str, float] = {}
     """Mean score by metric."""
+    called_model: str | None = None
+    """LiteLLM's name of the model; None, as for the next fields, in a file of an older flowai."""
+    served_model: str | None = None
+    """The name that the provider reported."""
+    fingerprint: str | None = None
+    """The provider's id of its configuration; None if it reported none."""
+    prompt_hash: str | None = None
+    """First 16 digits."""
+    request_hash: str | None = None
+    """Of model, messages and parameters; None if they are not known before the call."""
+    case_hash: str | None = None
+    """Of variables and assertions."""
 
     def __post_init__(self) -> None:
         """Check the counts."""
@@ -73,8 +88,17 @@ def read_baseline(path: Path, *, name: str) -> Baseline:
     return Baseline(name=name, results=tuple(_result(line) for line in lines.records))
 
 
-def write_baseline(path: Path, results: Iterable[CaseResult], *, name: str) -> BaselineChange:
-    """Replace a baseline's file by the first trials of a run; return what changed. Equal results give equal bytes."""
+def write_baseline(
+    path: Path, results: Iterable[CaseResult], *, name: str, case_hashes: Mapping[CaseKey, str] | None = None
+) -> BaselineChange:
+    """Replace a baseline's file by the first trials of a run; return what changed. Equal results give equal bytes.
+
+    Args:
+        path: the file.
+        results: results by case.
+        name: the file in messages.
+        case_hashes: hashes of the variables and assertions of the cases.
+    """
     lines = sorted(
         (
             BaselineLine(
@@ -85,6 +109,12 @@ def write_baseline(path: Path, results: Iterable[CaseResult], *, name: str) -> B
                 pass_count=round(sum(result.first)),
                 trial_count=len(result.first),
                 metrics={name: round(score, 6) for name, score in result.metrics.items()},
+                called_model=result.identity.called_model,
+                served_model=result.identity.served_model,
+                fingerprint=result.identity.fingerprint,
+                prompt_hash=(result.identity.prompt_hash or "")[:_HASH_DIGITS] or None,
+                request_hash=result.identity.request_hash,
+                case_hash=(case_hashes or {}).get((result.suite, result.case)),
             )
             for result in results
             if result.first
@@ -136,4 +166,12 @@ def _result(line: BaselineLine) -> CaseResult:
         model=line.model,
         first=(1.0,) * line.pass_count + (0.0,) * (line.trial_count - line.pass_count),
         metrics=line.metrics,
+        identity=CaseIdentity(
+            called_model=line.called_model,
+            served_model=line.served_model,
+            fingerprint=line.fingerprint,
+            prompt_hash=line.prompt_hash,
+            request_hash=line.request_hash,
+            case_hash=line.case_hash,
+        ),
     )

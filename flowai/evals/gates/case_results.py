@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
-from flowai.evals.gates.records import CaseResult
+from flowai.evals.gates.records import CaseIdentity, CaseResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -41,6 +41,7 @@ def case_results(trials: Iterable[Trial], repeats: Mapping[str, int] | None = No
                 first=tuple(trial.value for trial in group if trial.repeat < planned),
                 again=tuple(trial.value for trial in group if trial.repeat >= planned),
                 metrics=_metrics(group),
+                identity=group[0].identity,
             )
         )
     return results
@@ -52,13 +53,21 @@ class _JudgedTrial(NamedTuple):
     repeat: int
     value: float
     scores: tuple[tuple[str, float], ...]
+    identity: CaseIdentity
 
 
 def _judged(trial: Trial) -> _JudgedTrial:
     scores = [
         (check.metric, check.score) for check in trial.checks if check.metric is not None and check.passed is not None
     ]
-    return _JudgedTrial(trial.repeat, float(trial.outcome == "pass"), tuple(scores))
+    identity = CaseIdentity(
+        called_model=trial.called_model,
+        served_model=trial.served_model,
+        fingerprint=trial.fingerprint,
+        prompt_hash=trial.prompt_hash or None,
+        request_hash=trial.request_hash,
+    )
+    return _JudgedTrial(trial.repeat, float(trial.outcome == "pass"), tuple(scores), identity)
 
 
 def case_passed(result: CaseResult, gate: Gate) -> bool:

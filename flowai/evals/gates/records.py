@@ -25,6 +25,26 @@ class CaseFacts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CaseIdentity:
+    """Request, model and answering system of a case; None for what is not known."""
+
+    called_model: str | None = None
+    """LiteLLM's name."""
+    served_model: str | None = None
+    """The name that the provider reported."""
+    fingerprint: str | None = None
+    """The provider's id of its configuration."""
+    prompt_hash: str | None = None
+    request_hash: str | None = None
+    """Of model, messages and parameters."""
+    case_hash: str | None = None
+    """Of variables and assertions."""
+
+
+NO_IDENTITY = CaseIdentity()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CaseResult:
     """Judged trials of one case on one prompt and model."""
 
@@ -38,6 +58,8 @@ class CaseResult:
     """The same of trials that were run because the case failed."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Mean score by metric over all its trials."""
+    identity: CaseIdentity = NO_IDENTITY
+    """Of its first judged trial."""
 
     @property
     def group(self) -> GroupKey:

@@ -61,7 +61,7 @@ def _units(text: str) -> int:
 def _head(report: Report) -> Iterator[str]:
     totals = report.totals
     target = _code(report.target) if report.target else "all suites"
-    verdict = tables.verdict_words(report.decision)
+    verdict = tables.verdict_words(report)
     yield f"{comment_marker(report)}\n### flowai {report.kind} {target}: {verdict}"
     judged_count = totals.pass_count + totals.fail_count
     facts = [

@@ -21,7 +21,7 @@ _MAX_SHOWN_TRIALS = 1_000
 
 def to_markdown(report: Report) -> str:
     """Render the report as GitHub-flavoured Markdown."""
-    verdict = tables.verdict_words(report.decision)
+    verdict = tables.verdict_words(report)
     title = f"# {report.kind} {inline_code(report.target) if report.target else 'all suites'}: {verdict}"
     changes = [*([report.changes] if report.changes else []), *report.against_baseline]
     figures = table(("figure", "value"), tables.figure_rows(report))
@@ -29,6 +29,7 @@ def to_markdown(report: Report) -> str:
         title,
         escape_markdown(report.decision.sentence, _MAX_SENTENCE_CHARS),
         figures,
+        _section("Drift", tables.DRIFT_COLUMNS, tables.drift_rows(report)),
         _section("Gate", tables.GATE_COLUMNS, tables.gate_rows(report)),
         _section("Prompts and models", tables.GROUP_COLUMNS, tables.group_rows(report)),
         *map(_changes, changes),

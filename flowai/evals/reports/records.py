@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from flowai.evals.reports.drift_records import DriftResult
 from flowai.evals.reports.gate_records import FlakyCase, PairedComparison, SelfComparison, SliceResult
 
 SCHEMA_VERSION = 1
@@ -113,6 +114,14 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the gate requires the case to pass."""
     metrics: dict[str, float] = {}
     """Named scores of the suite's hooks."""
+    called_model: str | None = None
+    """LiteLLM's name of the model that was called; None for a program and without an answer."""
+    served_model: str | None = None
+    """The name that the provider reported; may carry a date."""
+    fingerprint: str | None = None
+    """The provider's id of its configuration (`system_fingerprint`); None when not reported."""
+    request_hash: str | None = None
+    """Hash of what was asked: model, messages, parameters; None for a program and if it depends on other cases."""
 
     @property
     def input_text(self) -> str:
@@ -318,7 +327,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     schema_version: int = SCHEMA_VERSION
     """Version of this format."""
-    kind: Literal["eval", "smoke"]
+    kind: Literal["eval", "smoke", "drift"]
     """Command that wrote it."""
     run_id: str
     target: str
@@ -351,6 +360,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Cases that the gate leaves out, by suite and id."""
     self_comparison: SelfComparison | None = None
     """Result of `--aa`; None without it."""
+    drift: tuple[DriftResult, ...] = ()
+    """Results of `flowai drift`, one per prompt and model; empty for every other command."""
     changes: Changes | None
     """Since the last finished run on this target; None if there is none."""
     against_baseline: tuple[Changes, ...] = ()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from flowai.rendering.formatting import count, dollars, duration, format_number, rate
 
 if TYPE_CHECKING:
-    from flowai.evals.reports.records import Changes, GateCheck, GateDecision, PromptVersion, Report, Totals
+    from flowai.evals.reports.records import Changes, GateCheck, PromptVersion, Report, Totals
 
 TableRow = tuple[str, ...]
 
@@ -17,18 +17,28 @@ _VERDICT_WORDS = {
     "error": "NOT DECIDED: ERRORS",
     "inconclusive": "INCONCLUSIVE",
 }
+DRIFT_WORDS = {
+    "pass": "NOT DRIFTED",
+    "fail": "DRIFTED",
+    "error": "NOT READ: ERRORS",
+    "inconclusive": "UNDECIDED",
+}
 OUTCOME_WORDS = {"pass": "ok", "fail": "FAIL", "error": "ERROR", "unscored": "????"}
 
 GATE_COLUMNS: TableRow = ("suite", "metric", "observed", "limit", "")
 GROUP_COLUMNS: TableRow = ("suite", "prompt", "model", "passed", "errors", "p50", "p95", "TTFT p95", "cost")
+DRIFT_COLUMNS: TableRow = (
+    "prompt", "model", "baseline", "n", "before", "now", "points", "interval", "p", "found from", "",
+)  # fmt: skip
 _LIMIT_LABELS = {True: "met", False: "NOT met"}
 
 
-def verdict_words(decision: GateDecision) -> str:
-    """Return the verdict for people; a decision without checks is of cases without assertions."""
-    if decision.verdict == "pass" and not decision.checks:
-        return "NOTHING CHECKED"
-    return _VERDICT_WORDS[decision.verdict]
+def verdict_words(report: Report) -> str:
+    """Return the verdict in the words of the command; of an evaluation without checks: no case has an assertion."""
+    decision = report.decision
+    if report.kind == "drift":
+        return DRIFT_WORDS[decision.verdict]
+    return "NOTHING CHECKED" if decision.verdict == "pass" and not decision.checks else _VERDICT_WORDS[decision.verdict]
 
 
 def figure_rows(report: Report) -> list[tuple[str, str]]:
@@ -64,6 +74,26 @@ def gate_rows(report: Report) -> list[TableRow]:
             _limit_label(check),
         )
         for check in report.decision.checks
+    ]
+
+
+def drift_rows(report: Report) -> list[TableRow]:
+    """Return the comparison of each prompt and model with the baseline of a drift run; columns: `DRIFT_COLUMNS`."""
+    return [
+        (
+            item.prompt,
+            item.model,
+            item.baseline,
+            f"{item.case_count:,}",
+            rate(item.before),
+            rate(item.after),
+            "-" if item.difference is None else f"{100 * item.difference:+.1f}",
+            f"{100 * item.low:+.1f} to {100 * item.high:+.1f}",
+            format_number(item.p_value),
+            "-" if item.smallest_shift is None else f"{100 * item.smallest_shift:.1f} points",
+            item.direction or item.verdict.replace("_", " "),
+        )
+        for item in report.drift
     ]
 
 

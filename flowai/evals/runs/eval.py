@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
@@ -30,11 +30,13 @@ from flowai.rendering.report_files import write_result
 from flowai.workspace.workspace import open_workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from flowai.evals.execution.derived_metrics import RunMetricCode
+    from flowai.evals.execution.limits import StopReason, StopRule
     from flowai.evals.gates.baseline_file import BaselineChange
-    from flowai.evals.reports import Report
+    from flowai.evals.reports import Report, Trial
+    from flowai.evals.reports.aggregate import Derive
     from flowai.evals.runs.answers.recorded_answers import RecordedAnswers
     from flowai.evals.runs.eval_run import EvalRun
     from flowai.evals.runs.plan import RunPlan, TrialPlan
@@ -61,7 +63,11 @@ def run_eval(context: CommandContext, options: EvalOptions, observer: Observer) 
     started_s = context.clock_s()
     context = context.for_suite(options.target)
     check_options(options)
-    task = _open_task(context, options, observer)
+    return run_task(_open_task(context, options, observer), options, observer, started_s=started_s)
+
+
+def run_task(task: EvalTask, options: EvalOptions, observer: Observer, *, started_s: float) -> EvalResult:
+    """Run the trials of a task, write the reports, decide; see `run_eval`."""
     workspace, session, gate = task.workspace, task.session, task.gate
     prepared = PreparedPlan(gate.plan, task.preparer)
     run = start_or_resume(workspace, options, prepared.digest, observer, gate.stop_rules)
@@ -70,7 +76,7 @@ def run_eval(context: CommandContext, options: EvalOptions, observer: Observer) 
         again = None if run.stopped else gate.trials_again(run.trials.values())
         if again is not None:
             calls_wall_s += session.run(PreparedPlan(again, task.preparer), run)
-        run.finish(context.clock_s() - started_s)
+        run.finish(workspace.context.clock_s() - started_s)
     plan = gate.plan if again is None else EditedPlan(gate.plan, (*gate.plan, *again))
     report = _build_report(task, plan, run, options, calls_wall_s)
     report = gate.judge(report, run.trials, run.stopped, task.metrics, is_partial=task.is_partial)
@@ -113,20 +119,54 @@ def watched_files(context: CommandContext) -> list[Path]:
     return sorted([project.registry, *files])
 
 
+class TaskGate(Protocol):
+    """Decides on the trials of a run."""
+
+    plan: RunPlan
+    """The trials to run."""
+
+    @property
+    def stop_rules(self) -> tuple[StopRule, ...]:
+        """The rules by which the run may stop before its end."""
+        ...
+
+    def trials_again(self, trials: Iterable[Trial]) -> RunPlan | None:
+        """Return the trials to run again; None if there are none."""
+        ...
+
+    def judge(
+        self,
+        report: Report,
+        run_trials: Mapping[str, Trial],
+        stopped: StopReason | None,
+        derive: Derive = ...,
+        *,
+        is_partial: bool = False,
+    ) -> Report:
+        """Return the report with the decision."""
+        ...
+
+    def write_new_baseline(self, report: Report) -> BaselineChange | None:
+        """Write a baseline from the results, if one was asked for."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Task:
+class EvalTask:
     """Everything that an evaluation needs before its first trial."""
 
     workspace: Workspace
     session: EvalSession
-    gate: RunGate
+    gate: TaskGate
     preparer: Preparer
     metrics: RunMetrics
+    kind: Literal["eval", "drift"] = "eval"
+    """Command that runs it."""
     is_partial: bool = False
     """Whether cases have no recorded answer."""
 
 
-def _open_task(context: CommandContext, options: EvalOptions, observer: Observer) -> _Task:
+def _open_task(context: CommandContext, options: EvalOptions, observer: Observer) -> EvalTask:
     workspace = open_workspace(context, models=options.models)
     if options.from_outputs is not None or options.rescore is not None:
         answers = _recorded_answers(workspace, options)
@@ -135,7 +175,7 @@ def _open_task(context: CommandContext, options: EvalOptions, observer: Observer
             raise InconclusiveError(f"no recorded answer belongs to a case: {'; '.join(recorded.warnings)}")
         session = EvalSession(workspace, options, observer)
         session.steps.warnings.extend(recorded.warnings)
-        return _Task(
+        return EvalTask(
             workspace=workspace,
             session=session,
             gate=_gate(workspace, recorded, options),
@@ -145,7 +185,7 @@ def _open_task(context: CommandContext, options: EvalOptions, observer: Observer
         )
     workspace, plan = _plan(workspace, options)
     session = EvalSession(workspace, options, observer)
-    return _Task(
+    return EvalTask(
         workspace=workspace,
         session=session,
         gate=_gate(workspace, plan, options),
@@ -168,13 +208,15 @@ def _gate(workspace: Workspace, plan: RunPlan, options: EvalOptions) -> RunGate:
 
 
 def _recorded_answers(workspace: Workspace, options: EvalOptions) -> RecordedAnswers:
-    loading = _load_context(workspace, options)
+    loading = load_context(workspace, options)
     if options.from_outputs is not None:
         return open_outputs(workspace, options.from_outputs, options.target, loading)
     return open_run(workspace, str(options.rescore), options.target, loading)
 
 
-def _load_context(workspace: Workspace, options: EvalOptions) -> LoadContext:
+def load_context(workspace: Workspace, options: EvalOptions) -> LoadContext:
+    """Return how suites are loaded: their variables, and whether they may use code and the network."""
+
     def run_code(code: CodeRef, arguments: Sequence[Any]) -> list[Any]:
         from flowai.evals.code.sources import make_tests  # not needed for tests that are written
 
@@ -196,7 +238,7 @@ def _plan(workspace: Workspace, options: EvalOptions) -> tuple[Workspace, TrialP
         workspace.library,
         release=workspace.release,
         models=options.models,
-        loading=_load_context(workspace, options),
+        loading=load_context(workspace, options),
     )
     suite_targets = resolver.resolve(options.target)
     workspace = with_suite_secrets(workspace.with_models(endpoint_models(suite_targets)), suite_targets)
@@ -219,7 +261,7 @@ def _failing_cases(workspace: Workspace, options: EvalOptions) -> frozenset[str]
     return frozenset(case_key(trial.suite, trial.case) for trial in failing)
 
 
-def _build_report(task: _Task, plan: RunPlan, run: EvalRun, options: EvalOptions, calls_wall_s: float) -> Report:
+def _build_report(task: EvalTask, plan: RunPlan, run: EvalRun, options: EvalOptions, calls_wall_s: float) -> Report:
     workspace = task.workspace
     trials = trials_of(plan, run.trials)
     comparison = compare_with_earlier(workspace, plan, run, trials, options)
@@ -231,7 +273,7 @@ def _build_report(task: _Task, plan: RunPlan, run: EvalRun, options: EvalOptions
     if run.cache_error is not None:
         warnings.append(f"answers were not cached: {run.cache_error}")
     facts = RunFacts(
-        kind="eval",
+        kind=task.kind,
         run_id=run.run_id,
         target=options.target or "",
         started_at=run.started_at,

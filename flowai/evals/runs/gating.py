@@ -25,6 +25,7 @@ from flowai.evals.gates.slices import unmatched_names
 from flowai.evals.gates.stopping import CertainResult, early_order, trials_again
 from flowai.evals.reports import Gate
 from flowai.evals.reports.aggregate import no_metrics
+from flowai.evals.runs.answers.identities import case_hash
 from flowai.evals.runs.baselines import BaselineSource, earlier_results, resolve_baseline
 from flowai.evals.runs.plan import EditedPlan
 from flowai.evals.suites.gate_settings import MAX_TRIALS
@@ -224,7 +225,8 @@ class RunGate:
                 f"the baseline was not written: {len(set(missing))} cases have no result, the first is `{missing[0]}`",
                 hint="`--retry-errors` runs what had an error",
             )
-        return write_baseline(path, results, name=self._workspace.project.show(path))
+        hashes = {(trial.suite.path, trial.case.id): case_hash(trial.case) for trial in self.plan if not trial.repeat}
+        return write_baseline(path, results, name=self._workspace.project.show(path), case_hashes=hashes)
 
     @property
     def _baseline_groups(self) -> frozenset[GroupKey]:

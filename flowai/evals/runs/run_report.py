@@ -44,7 +44,7 @@ def prompt_versions(prompts_lock: Path, digests: Mapping[str, str]) -> tuple[tup
 class RunFacts:
     """Facts about a run that its trials do not contain."""
 
-    kind: Literal["eval", "smoke"]
+    kind: Literal["eval", "smoke", "drift"]
     run_id: str
     target: str
     started_at: str

@@ -9,6 +9,7 @@ import msgspec
 
 from flowai.errors import CallError, ContentFilteredError, ContextTooLongError
 from flowai.evals.reports import Failure, Trial
+from flowai.evals.runs.answers.identities import request_hash
 from flowai.evals.runs.answers.trial_inputs import trial_inputs
 from flowai.providers.finish_reasons import finish_kind
 from flowai.storage.strict_json import json_problem
@@ -100,6 +101,7 @@ def build_trial(
     metrics: dict[str, float] | None = None,
 ) -> Trial:
     """Build the trial of an answer and its score."""
+    is_model = prepared.planned.target.endpoint_model is not None
     return msgspec.structs.replace(
         _unanswered(prepared, callbacks, source=source, call_id=call_id),
         outcome=score.outcome,
@@ -114,6 +116,10 @@ def build_trial(
         latency_ms=completion.latency_ms,
         ttft_ms=completion.ttft_ms,
         metrics=metrics or {},
+        called_model=completion.model if is_model else None,
+        served_model=completion.served_model if is_model else None,
+        fingerprint=completion.fingerprint,
+        request_hash=request_hash(prepared),
     )
 
 

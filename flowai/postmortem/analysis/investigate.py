@@ -292,7 +292,8 @@ def _moments(context: _InvestigationContext) -> tuple[TimelineEvent, ...]:
         f"""
         SELECT at_us, kind, coalesce(cause, action, '?'),
             coalesce(message, concat_ws(' ', "release", 'serving', serving))
-        FROM lines WHERE kind IN ('alert', 'release') AND at_us BETWEEN $since AND $until
+        FROM lines WHERE kind IN ('alert', 'release') AND cause IS DISTINCT FROM 'retirement'
+            AND at_us BETWEEN $since AND $until
         ORDER BY at_us, kind, 3, 4 LIMIT {MAX_MOMENTS}
         """,  # noqa: S608 - a number of ours
         {"since": context.question.incident.since_us, "until": context.question.after.until_us},

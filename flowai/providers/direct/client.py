@@ -205,6 +205,7 @@ class OpenAIClient:
             cost_usd=self._cost_usd(endpoint, usage),
             latency_ms=call.limits.elapsed_s() * 1000,
             ttft_ms=call.ttft_ms,
+            fingerprint=answer.fingerprint,
         )
 
     def _embeddings(self, request: EmbedRequest, body: bytes) -> Embeddings:

@@ -224,6 +224,7 @@ def _completion(endpoint: Endpoint, answer: Any, latency_ms: float) -> Completio
         cost_usd=cost_usd(answer, endpoint, input_tokens),
         latency_ms=latency_ms,
         ttft_ms=None,
+        fingerprint=getattr(answer, "system_fingerprint", None) or None,
     )
 
 
@@ -244,4 +245,5 @@ def _completion_from_stream(endpoint: Endpoint, library: LiteLLMAdapter, call: S
         cost_usd=None if input_tokens is None else library.stream_cost_usd(endpoint, answer.usage),
         latency_ms=call.limits.elapsed_s() * 1000,
         ttft_ms=call.ttft_ms,
+        fingerprint=answer.fingerprint,
     )

@@ -33,6 +33,7 @@ class StreamAccumulator:
         self.tool_calls = ToolCalls()
         self._finish_reason: str | None = None
         self.served_model: str | None = None
+        self.fingerprint: str | None = None
         self.usage: Any = None
         self.character_count = 0
         """Characters of the answer so far, reasoning and arguments of tools included."""
@@ -53,6 +54,7 @@ class StreamAccumulator:
         """
         self.usage = getattr(chunk, "usage", None) or self.usage
         self.served_model = chunk.model or self.served_model
+        self.fingerprint = getattr(chunk, "system_fingerprint", None) or self.fingerprint
         if not chunk.choices:
             return None
         choice = chunk.choices[0]

@@ -93,6 +93,7 @@ class _Choice(msgspec.Struct):
 
 class _Chunk(msgspec.Struct):
     model: Any = None
+    system_fingerprint: Any = None
     choices: list[_Choice] | None = None
     usage: Any = None
     error: Any = None
@@ -115,6 +116,7 @@ class ChatStreamParser:
         self.finish_reason: str | None = None
         """In OpenAI's words; an unknown one as the provider spells it."""
         self.served_model: str | None = None
+        self.fingerprint: str | None = None
         self.character_count = 0
         """Characters of the answer so far, reasoning and arguments of tools included."""
         self.malformed_count = 0
@@ -299,6 +301,8 @@ class ChatStreamParser:
             raise _error_in_chunk(data)
         if isinstance(chunk.model, str) and chunk.model:
             self.served_model = chunk.model
+        if isinstance(chunk.system_fingerprint, str) and chunk.system_fingerprint:
+            self.fingerprint = chunk.system_fingerprint
         self._usage = _token_counts(chunk.usage) or self._usage
         for choice in chunk.choices or ():
             if choice.index in (0, None):

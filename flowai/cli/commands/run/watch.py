@@ -20,6 +20,7 @@ _EVENT_WORDS = {
     "rollback_failed": "FAILED",
     "notified": "done",
     "waiting": "PENDING",
+    "retiring": "RETIRING",
 }
 _STATUS_WORDS = {"ok": "ok", "no_calls": "no calls", "worse": "worse", "alert": "alert"}
 
@@ -44,9 +45,9 @@ def command(
     """Alert when too many calls fail; roll back a worse candidate.
 
     Checks the event log until Ctrl-C or SIGTERM. The registry defines the rules: `policies.alert` for failed calls,
-    `policies.watch` for guardrails of a rollout. Exit status of --once and --for: 0 healthy, 1 an incident is open, a
-    guardrail is worse or a release was rolled back, 4 an action or a read failed, 5 there were no calls. SIGTERM: 0.
-    Ctrl-C: 130.
+    `policies.watch` for guardrails of a rollout, `policies.retirement` for models that end soon, which are told once.
+    Exit status of --once and --for: 0 healthy, 1 an incident is open, a guardrail is worse or a release was rolled
+    back, 4 an action or a read failed, 5 there were no calls. SIGTERM: 0. Ctrl-C: 130.
     """
     from flowai.cli import console
     from flowai.timestamps import parse_option_s

@@ -31,7 +31,7 @@ def to_html(report: Report) -> str:
     style = (here / "compare.css").read_text(encoding="utf-8")
     script = "".join((here / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     return page(
-        f"{page_title(report)}: {verdict_words(report.decision)}",
+        f"{page_title(report)}: {verdict_words(report)}",
         body,
         style=style,
         script=script,

@@ -45,7 +45,7 @@ def page_title(report: Report) -> str:
 def summary(report: Report, turns: Mapping[str, int]) -> Iterator[Markup]:
     """Yield the elements above the matrix; `turns` has the number of cells by turn."""
     verdict = report.decision.verdict
-    word = tag("strong", f"{_SIGNS[verdict]} {tables.verdict_words(report.decision)}")
+    word = tag("strong", f"{_SIGNS[verdict]} {tables.verdict_words(report)}")
     yield tag("h1", page_title(report))
     yield tag("p", word, " ", verdict_text(report, turns), kind=f"verdict {_COLOURS[verdict]}")
     for warning in report.warnings[:MAX_WARNING_COUNT]:

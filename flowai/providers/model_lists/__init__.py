@@ -1,0 +1,1 @@
+"""Models that providers list, and the models that may follow a retired one."""

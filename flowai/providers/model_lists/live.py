@@ -1,0 +1,139 @@
+"""Asks providers for their lists of models, all at once; one that is dead does not stop the others."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import msgspec
+
+from flowai.providers.model_lists.addresses import ListAddress, list_address
+from flowai.providers.model_lists.answers import ListedName, read_model, read_page
+from flowai.providers.model_lists.records import LiveModel
+from flowai.providers.wire import WireRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from flowai.providers.client import Endpoint
+    from flowai.providers.http.connections import Connections
+
+TIMEOUT_S = 5.0
+"""Of all requests to one provider together."""
+MAX_BODY_BYTES = 16 * 1024 * 1024
+MAX_PAGES = 10
+_OK = 200
+_UNAUTHORIZED = frozenset({401, 403})
+
+
+class _ListError(Exception):
+    """A list that cannot be read; its text is the reason."""
+
+
+def ask_providers(
+    endpoints: Mapping[str, Endpoint], redact: Callable[[str], str], *, timeout_s: float = TIMEOUT_S
+) -> dict[str, LiveModel]:
+    """Return the providers' word on each model; providers are asked at the same time, each once.
+
+    Args:
+        endpoints: by the model's name, with keys.
+        redact: removes secrets from reasons.
+        timeout_s: limit for one provider.
+    """
+    return asyncio.run(_ask_all(endpoints, redact, timeout_s))
+
+
+async def _ask_all(
+    endpoints: Mapping[str, Endpoint], redact: Callable[[str], str], timeout_s: float
+) -> dict[str, LiveModel]:
+    from flowai.providers.http.connections import Connections  # late: it imports aiohttp
+
+    found: dict[str, LiveModel] = {}
+    waiting: dict[tuple[str, tuple[tuple[str, str], ...]], dict[str, ListAddress]] = {}
+    for name, endpoint in endpoints.items():
+        address = list_address(endpoint)
+        if isinstance(address, str):
+            found[name] = LiveModel(status="not_asked", reason=address)
+        else:
+            waiting.setdefault((address.url, address.headers), {})[name] = address
+    connections = Connections()
+    try:
+        answers = await asyncio.gather(*(_ask(connections, models, timeout_s) for models in waiting.values()))
+    finally:
+        await connections.aclose()
+    for answer in answers:
+        found |= {
+            name: msgspec.structs.replace(live, reason=live.reason and redact(live.reason))
+            for name, live in answer.items()
+        }
+    return {name: found[name] for name in endpoints}
+
+
+async def _ask(connections: Connections, models: Mapping[str, ListAddress], timeout_s: float) -> dict[str, LiveModel]:
+    """Ask one provider for its list, and for each model that the list does not have."""
+    from flowai.providers.http.connections import CONNECTION_ERRORS, RedirectError
+
+    host = next(iter(models.values())).url
+    try:
+        async with asyncio.timeout(timeout_s):
+            listed = await _list(connections, next(iter(models.values())))
+            return {name: await _model(connections, address, listed) for name, address in models.items()}
+    except _ListError as error:
+        reason = f"{host}: {error}"
+    except TimeoutError:
+        reason = f"{host}: no answer within {timeout_s:g} s"
+    except RedirectError as error:
+        reason = f"{host}: {error.what}"
+    except (*CONNECTION_ERRORS, ValueError) as error:
+        reason = f"{host}: {type(error).__name__}: {error}"
+    return {name: LiveModel(status="failed", reason=reason) for name in models}
+
+
+async def _list(connections: Connections, address: ListAddress) -> dict[str, ListedName]:
+    models: dict[str, ListedName] = {}
+    query = address.query
+    for _ in range(MAX_PAGES):
+        status, body = await _get(connections, address.url + query, address)
+        if status in _UNAUTHORIZED:
+            raise _ListError(f"the key is refused ({status})" if address.headers else f"a key is needed ({status})")
+        if status != _OK:
+            raise _ListError(f"no list of models (HTTP {status})")
+        page = read_page(body)
+        if page is None:
+            raise _ListError("the answer is no list of models")
+        models |= page.models
+        if page.last_id is None:
+            break
+        query = f"{address.query}&after_id={quote(page.last_id, safe='')}"
+    return models
+
+
+async def _model(connections: Connections, address: ListAddress, listed: Mapping[str, ListedName]) -> LiveModel:
+    """Return the word on one model; the list may lack aliases that the provider serves."""
+    found = listed.get(address.model)
+    if found is None and "/" not in address.model:
+        status, body = await _get(connections, f"{address.url}/{quote(address.model, safe='')}", address)
+        found = read_model(body) if status == _OK else None
+    if found is None:
+        return LiveModel(status="not_listed")
+    return LiveModel(
+        status="listed",
+        end_date=found.end_date,
+        replacement=found.replacement,
+        is_deprecated=found.is_deprecated,
+    )
+
+
+async def _get(connections: Connections, url: str, address: ListAddress) -> tuple[int, bytes]:
+    headers = (("accept", "application/json"), *address.headers)
+    response = await connections.send(WireRequest(url=url, headers=headers, body=b"", method="GET"))
+    try:
+        body = bytearray()
+        async for part in response.content.iter_any():
+            body += part
+            if len(body) > MAX_BODY_BYTES:
+                raise _ListError(f"the list is longer than {MAX_BODY_BYTES // 1024 // 1024} MiB")
+        return response.status, bytes(body)
+    finally:
+        response.close()
