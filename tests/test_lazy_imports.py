@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from support.sample_project import SUITE, case, make_project
 from support.scripted_provider import ScriptedProvider
 
-if TYPE_CHECKING:
-    from pathlib import Path
+ROOT = Path(__file__).parents[1]
 
 HEAVY = {
     "litellm",
@@ -39,7 +38,7 @@ def loaded(arguments: list[str], root: Path) -> set[str]:
         f"code = run({arguments!r})\n"
         "print('\\nLOADED', code, *sorted({name.partition('.')[0] for name in sys.modules}))\n"
     )
-    environ = {"PATH": "/usr/bin:/bin", "SCRIPTED_KEY": "scripted-key-0123456789"}
+    environ = {"PATH": "/usr/bin:/bin", "SCRIPTED_KEY": "scripted-key-0123456789", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=root, env=environ, capture_output=True, text=True, check=True
     )

@@ -10,7 +10,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import Place, PromptError
-from flowai.evals.code.sources import call_prompt_function
 from flowai.evals.prompt_sources.records import RenderedSuitePrompt
 from flowai.evals.templates import (
     MalformedTemplateError,
@@ -64,6 +63,8 @@ async def render_prompt(  # noqa: PLR0913 - parts of one rendering
         return render_prompt_now(prompt, variables, env=env, prefix=prefix, suffix=suffix, renders=renders)
     if code is None or prompt.code is None:
         raise _error(prompt, "the prompt is a function", hint="run it without --no-code")
+    from flowai.evals.code.sources import call_prompt_function  # not needed for prompts that are written
+
     result = await call_prompt_function(code, prompt, variables, provider)
     config = dict(prompt.config)
     if isinstance(result, dict) and "prompt" in result:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import Place, SuiteError
-from flowai.evals.code.sources import call_variable_function
 from flowai.evals.templates import resolve_references
 
 if TYPE_CHECKING:
@@ -51,6 +50,8 @@ async def resolve_variables(
     for name, reference in case.dynamic_vars.items():
         if code is None:
             raise case_error(case, f"variable `{name}` is computed by code", hint="run it without --no-code")
+        from flowai.evals.code.sources import call_variable_function  # not needed for variables that are written
+
         found[name] = await call_variable_function(code, reference, name, template, found)
     return resolve_variables_now(found, renders=renders)
 
