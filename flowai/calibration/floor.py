@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 if TYPE_CHECKING:
     from datetime import datetime
 
     from flowai.calibration.records import Calibration, JudgeCounts
 
+MAX_UNSCORED_RATE = 0.2
+"""Share of answers without a readable verdict above which a judge decides nothing."""
 _SECONDS_PER_DAY = 86_400
 
 
@@ -45,7 +49,11 @@ def floor_problem(calibration: Calibration | None, *, min_youden: float, max_age
     if age_s > max_age_s:
         days, allowed = age_s / _SECONDS_PER_DAY, max_age_s / _SECONDS_PER_DAY
         return f"its calibration is {days:,.0f} days old, {allowed:,.0f} allowed"
-    index = youden_index(calibration.counts)
+    counts, unscored = calibration.counts, calibration.unscored_count
+    labelled = sum(msgspec.structs.astuple(counts)) + unscored
+    if labelled and unscored > MAX_UNSCORED_RATE * labelled:
+        return f"it gave no readable verdict on {unscored:,} of {labelled:,} answers"
+    index = youden_index(counts)
     if index is None:
         return "its labels are all of one class"
     if index < min_youden:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _MAX_REASON_CHARS = 300
 
-RUBRIC_OF = {"llm_rubric": "rubric", "closed_qa": "criterion"}
+RUBRIC_OF = {"llm_rubric": "rubric", "closed_qa": "criterion", "fact_check": "rubric"}
 """The package's prompts that a judge's own prompt replaces, and the variable that is its `rubric`."""
 
 Grade = Callable[["Grading", "Answer"], Awaitable[CheckResult]]
@@ -68,7 +68,7 @@ class Grading:
         """
         template = self._own_template(answer, rubric_key)
         judge = self.judge(answer)
-        if judge is not None and template is None and judge.judges_rubrics and name in RUBRIC_OF:
+        if judge is not None and template is None and uses_own_prompt(judge, name):
             given = _rubric_values(answer, name, values)
             return (await self.models.ask_judge(JudgeRequest(values=given, juror=self.juror))).text
         schema: Mapping[str, Any] | None = None
@@ -184,6 +184,13 @@ def graded_check(assertion: Assertion, services: CheckServices, grade: Grade) ->
         return await jury.judge(lambda juror: grade_once(juror, answer), turn=_turn(answer))
 
     return AsyncCheck(check)
+
+
+def uses_own_prompt(judge: JudgeFeature, name: str) -> bool:
+    """Return whether a judge's own prompt replaces one of the package's; a fact check needs its variable `context`."""
+    if name not in RUBRIC_OF or not judge.judges_rubrics:
+        return False
+    return name != "fact_check" or "context" in judge.prompt.variables
 
 
 def _turn(answer: Answer) -> str:

@@ -1,0 +1,24 @@
+"""`flowai judge`: the group of the judges' commands."""
+
+from __future__ import annotations
+
+import typer
+
+from flowai.cli.help_format import HelpCommand, HelpGroup, examples
+from flowai.cli.judge_commands import check
+
+app = typer.Typer(
+    cls=HelpGroup,
+    help="Label answers, measure judges, judge logged answers.",
+    epilog=examples(
+        "flowai judge check evals/answers.yaml",
+    ),
+    no_args_is_help=True,
+)
+for _name, _module in (("check", check),):
+    app.command(_name, cls=HelpCommand, epilog=_module.EXAMPLES)(_module.command)
+
+
+@app.callback()
+def group() -> None:
+    """Keep the group's help."""
