@@ -165,7 +165,7 @@ def test_a_judge_that_contradicts_itself_is_seen(
     flowai: Flowai, project: SampleProject, provider: ScriptedProvider
 ) -> None:
     set_up(project, provider, labelled())
-    rng = random.Random(7)
+    rng = random.Random(7)  # noqa: S311 - a coin
     provider.answerer = lambda _: Reply(text=json.dumps({"pass": rng.random() < 0.5}))
     _, judge = check(flowai, "-j", "1")
     same = judge["consistency"]["same"]

@@ -17,6 +17,7 @@ from flowai.evals.assertions.graded import (
     uses_own_prompt,
 )
 from flowai.evals.execution.endpoints import endpoint_as_written
+from flowai.evals.judge_runs.fact_rules import RULES_VERSION
 from flowai.evals.judges.default_grader import chosen_grader, default_grader
 from flowai.evals.judges.feature_judge import judge_feature
 from flowai.evals.suites.records import iterate_assertions
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from flowai.workspace.workspace import Workspace
 
 HASH_DIGITS = 16
+_FACT_CHECK = f"{FACT_CHECK_RUBRIC} Rules: {RULES_VERSION}"
 PROMPTS_OF = {
     "llm-rubric": ("llm_rubric",),
     "factuality": ("factuality",),
@@ -125,7 +127,7 @@ def fact_check_judge(workspace: Workspace, suite: Suite | None = None) -> JudgeI
                 prompts=[judge.prompt.hash if own else prompt.hash],
                 models=_feature_models(workspace, judge),
                 combine=judge.combine,
-                rubric=FACT_CHECK_RUBRIC,
+                rubric=_FACT_CHECK,
             ),
         )
     chosen = chosen_grader(grader, default_grader(workspace.registry, workspace.release, workspace.environ))
@@ -133,7 +135,7 @@ def fact_check_judge(workspace: Workspace, suite: Suite | None = None) -> JudgeI
         name=FACT_CHECK_NAME,
         judge=chosen.name,
         judge_hash=judge_hash(
-            prompts=[prompt.hash], models=[_grader_model(workspace, chosen)], combine=None, rubric=FACT_CHECK_RUBRIC
+            prompts=[prompt.hash], models=[_grader_model(workspace, chosen)], combine=None, rubric=_FACT_CHECK
         ),
     )
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 import typer
 
 from flowai.cli.help_format import HelpCommand, HelpGroup, examples
-from flowai.cli.judge_commands import check
+from flowai.cli.judge_commands import check, sample
 
 app = typer.Typer(
     cls=HelpGroup,
     help="Label answers, measure judges, judge logged answers.",
     epilog=examples(
         "flowai judge check evals/answers.yaml",
+        "flowai judge sample --since 24h --n 200",
     ),
     no_args_is_help=True,
 )
-for _name, _module in (("check", check),):
+for _name, _module in (
+    ("check", check),
+    ("sample", sample),
+):
     app.command(_name, cls=HelpCommand, epilog=_module.EXAMPLES)(_module.command)
-
-
-@app.callback()
-def group() -> None:
-    """Keep the group's help."""
