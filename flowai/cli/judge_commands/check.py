@@ -11,7 +11,7 @@ from flowai.cli.help_format import examples
 from flowai.cli.options import Env, JsonOption
 
 if TYPE_CHECKING:
-    from flowai.evals.judge_runs.identity import JudgeIdentity
+    from flowai.evals.judge_identity import JudgeIdentity
     from flowai.evals.judge_runs.records import LabelCounts
 
 EXAMPLES = examples(

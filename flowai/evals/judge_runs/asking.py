@@ -11,7 +11,6 @@ from flowai.errors import BudgetError, CallError, PromptError
 from flowai.evals.assertions.catalog import compile_check
 from flowai.evals.assertions.graded import fact_check
 from flowai.evals.execution.services import RunServices
-from flowai.evals.judge_runs.fact_rules import shown_unsupported, unsupported
 from flowai.providers import create_client
 
 if TYPE_CHECKING:
@@ -88,18 +87,10 @@ class JudgeSession:
         return ask
 
     def asks_fact_check(self) -> Callable[[Answer], Awaitable[Verdict]]:
-        """Return a function that asks whether the variable `context` supports an answer.
-
-        An answer with a number, date or name that the context lacks is flagged without a call.
-        """
+        """Return a function that asks whether the variable `context` supports an answer."""
         check = fact_check(self.checks)
 
         async def ask(answer: Answer) -> Verdict:
-            found = unsupported(answer.text, context_text(answer.variables.get("context")))
-            if found:
-                return Verdict(
-                    passed=False, score=0.0, reason=shown_unsupported(found), call_count=0, cost_usd=0.0, failure=None
-                )
             tally = _Tally()
             _tally.set(tally)
             result = await check.apply(answer)
@@ -111,11 +102,6 @@ class JudgeSession:
         """Close the judge and its client; may be called twice."""
         await self._services.aclose()
         await self._client.aclose()
-
-
-def context_text(context: object) -> str:
-    """Return the text of a variable `context`: a text, or a list of texts."""
-    return "\n\n".join(map(str, context)) if isinstance(context, list) else str(context or "")
 
 
 async def in_parallel(work: Sequence[Callable[[], Awaitable[None]]], concurrency: int) -> None:

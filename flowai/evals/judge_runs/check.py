@@ -19,9 +19,9 @@ from flowai.calibration import (
 )
 from flowai.errors import CallError, ExitCode, InconclusiveError, InfrastructureError, UsageError, expected_one_of
 from flowai.evals.assertions.graded import FACT_CHECK_NAME, GraderReplyError, Grading, select_best
+from flowai.evals.judge_identity import fact_check_judge, graded_assertions, property_name, suite_judges
 from flowai.evals.judge_runs.answers import labelled_answers
 from flowai.evals.judge_runs.asking import JudgeSession, in_parallel
-from flowai.evals.judge_runs.identity import fact_check_judge, graded_assertions, property_name, suite_judges
 from flowai.evals.judge_runs.labels import label_agreement, labels_file, read_labels
 from flowai.evals.judge_runs.measures import (
     Judged,
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flowai.evals.assertions.records import Answer
+    from flowai.evals.judge_identity import JudgeIdentity
     from flowai.evals.judge_runs.answers import LabelledAnswer
     from flowai.evals.judge_runs.asking import Verdict
-    from flowai.evals.judge_runs.identity import JudgeIdentity
     from flowai.evals.judge_runs.records import JudgeStatus, LabelCounts
     from flowai.evals.suites.records import Suite
     from flowai.workspace.workspace import CommandContext, Workspace

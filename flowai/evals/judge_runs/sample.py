@@ -14,11 +14,11 @@ from flowai.analytics.call_list import range_until_now
 from flowai.errors import ExitCode, InconclusiveError, UsageError
 from flowai.evals.assertions import Answer
 from flowai.evals.assertions.graded import FACT_CHECK_RUBRIC
+from flowai.evals.assertions.graded.fact_rules import unsupported
 from flowai.evals.execution.endpoints import endpoint_as_written
 from flowai.evals.execution.limits import StopReason
+from flowai.evals.judge_identity import fact_check_judge
 from flowai.evals.judge_runs.asking import JudgeSession, in_parallel
-from flowai.evals.judge_runs.fact_rules import unsupported
-from flowai.evals.judge_runs.identity import fact_check_judge
 from flowai.evals.judge_runs.logged_answers import read_sample
 from flowai.evals.judge_runs.measures import share
 from flowai.evals.judge_runs.records import RateWithInterval, UnscoredReason
@@ -35,8 +35,8 @@ from flowai.workspace.workspace import open_workspace
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from flowai.evals.judge_identity import JudgeIdentity
     from flowai.evals.judge_runs.asking import Verdict
-    from flowai.evals.judge_runs.identity import JudgeIdentity
     from flowai.evals.judge_runs.logged_answers import LoggedAnswer, LoggedSample, Stratum
     from flowai.providers import Endpoint
     from flowai.workspace.workspace import CommandContext, Workspace

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flowai.evals.assertions.graded.fact_rules import shown_unsupported, unsupported
 from flowai.evals.assertions.graded.grading import graded_check, short
 from flowai.evals.assertions.graded.replies import rubric_verdict
 from flowai.evals.assertions.records import CheckResult
@@ -24,16 +25,19 @@ FACT_CHECK_RUBRIC = (
 
 
 def fact_check(services: CheckServices) -> AsyncCheck:
-    """Pass if a judge finds every statement of the answer in its variable `context`."""
+    """Pass if a judge finds every statement of the answer in its variable `context`.
+
+    An answer with a number, date or name that the context lacks is flagged without a call.
+    """
     assertion = Assertion(type="llm-rubric", value=FACT_CHECK_RUBRIC, metric=FACT_CHECK_NAME)
 
     async def grade(grading: Grading, answer: Answer) -> CheckResult:
-        context = await grading.context(answer)
-        values = {
-            "rubric": FACT_CHECK_RUBRIC,
-            "context": context if isinstance(context, str) else "\n\n".join(context),
-            "output": answer.text,
-        }
+        given = await grading.context(answer)
+        context = given if isinstance(given, str) else "\n\n".join(given)
+        found = unsupported(answer.text, context)
+        if found:
+            return CheckResult(passed=False, detail=f": {shown_unsupported(found)}", score=0.0)
+        values = {"rubric": FACT_CHECK_RUBRIC, "context": context, "output": answer.text}
         passed, score, reason = rubric_verdict(await grading.ask(answer, FACT_CHECK_PROMPT, values), None)
         return CheckResult(passed=passed, detail=f": {short(reason) or 'unsupported'}", score=score)
 

@@ -16,8 +16,8 @@ from flowai.evals.assertions.graded import (
     JudgePrompts,
     uses_own_prompt,
 )
+from flowai.evals.assertions.graded.fact_rules import RULES_VERSION
 from flowai.evals.execution.endpoints import endpoint_as_written
-from flowai.evals.judge_runs.fact_rules import RULES_VERSION
 from flowai.evals.judges.default_grader import chosen_grader, default_grader
 from flowai.evals.judges.feature_judge import judge_feature
 from flowai.evals.suites.records import iterate_assertions

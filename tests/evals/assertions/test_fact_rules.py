@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowai.evals.judge_runs.fact_rules import unsupported
+from flowai.evals.assertions.graded.fact_rules import unsupported
 
 TEXT = (
     "Acme Ltd sold 1,234,500 bicycles in 2023, 12.4 % more than the year before. Maria Lopez, who leads the company, "
