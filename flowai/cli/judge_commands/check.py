@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 EXAMPLES = examples(
     "flowai judge check evals/answers.yaml",
     "flowai judge check evals/facts.yaml --name hallucination -o judge.md",
+    "flowai judge check summarization --since 30d",
     "flowai judge check evals/summary.yaml --run last --labels labels-0412.jsonl",
 )
 
 
 def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
-    suite: Annotated[str, typer.Argument(metavar="SUITE", help="Suite whose graded assertions judge.")],
+    suite: Annotated[
+        str,
+        typer.Argument(metavar="SUITE", help="Suite whose graded assertions judge, or feature with labelled calls."),
+    ],
     name: Annotated[
         str | None,
         typer.Option(
@@ -33,6 +37,9 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         str | None,
         typer.Option("--run", metavar="RUN", help="Judge the labelled answers of this run; default the suite's own."),
     ] = None,
+    since: Annotated[
+        str, typer.Option("--since", metavar="TIME", help="Start of a feature's time range: `90d`, `2026-05-02`.")
+    ] = "90d",
     labels: Annotated[
         list[Path] | None,
         typer.Option("--labels", metavar="FILE", help="Also use the labels of this .jsonl file. Repeatable."),
@@ -64,9 +71,10 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
 ) -> None:
     """Measure how often a judge is right, on labelled answers.
 
-    Labels are `metadata.label: pass` or `fail` of cases with `providerOutput`, or those of `flowai judge label`. No
-    cache is used. The calibration is written to evals/judges/NAME.json. Exit status: 0 above the floor
-    (`policies.judging`), 1 below it, 4 if the judge is down, 5 with too few labels.
+    Labels are `metadata.label: pass` or `fail` of cases with `providerOutput`, or those of `flowai judge label`. A
+    feature's calls are judged by the fact check. No cache is used. The calibration is written to
+    evals/judges/NAME.json. Exit status: 0 above the floor (`policies.judging`), 1 below it, 4 if the judge is down, 5
+    with too few labels.
     """
     from flowai.cli import console
     from flowai.evals.judge_runs.check import CheckOptions, check_judges, exit_code
@@ -79,6 +87,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         suite=suite,
         name=name,
         labels=tuple(labels or ()),
+        since=since,
         run=run,
         repeats=repeats,
         max_pairs=pairs,

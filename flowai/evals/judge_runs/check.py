@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from flowai.analytics.call_list import range_until_now
 from flowai.calibration import (
     Calibration,
     floor_problem,
@@ -22,6 +23,7 @@ from flowai.evals.assertions.graded import FACT_CHECK_NAME, GraderReplyError, Gr
 from flowai.evals.judge_identity import fact_check_judge, graded_assertions, property_name, suite_judges
 from flowai.evals.judge_runs.answers import labelled_answers
 from flowai.evals.judge_runs.asking import JudgeSession, in_parallel
+from flowai.evals.judge_runs.labelled_calls import labelled_calls
 from flowai.evals.judge_runs.labels import label_agreement, labels_file, read_labels
 from flowai.evals.judge_runs.measures import (
     Judged,
@@ -72,11 +74,13 @@ class CheckOptions:
     """Options of `flowai judge check`."""
 
     suite: str
-    """Path of the suite, as typed."""
+    """Path of the suite, as typed, or a feature: its labelled calls, by the fact check."""
     name: str | None = None
     """Only this judged property; `hallucination` for the fact check."""
     labels: tuple[Path, ...] = ()
     """Further files of labels."""
+    since: str = "90d"
+    """Start of a feature's calls, as typed."""
     run: str | None = None
     """Run whose answers are labelled; None for answers recorded in the suite."""
     repeats: int = DEFAULT_REPEATS
@@ -115,8 +119,11 @@ def check_judges(
     """
     workspace = open_workspace(context)
     project = workspace.project
-    suite = load_suite(project.root / options.suite, project, LoadContext(environ=workspace.environ))
     labels = read_labels((labels_file(project.root), *options.labels), root=project.root)
+    if options.suite in workspace.registry.features and not (project.root / options.suite).is_file():
+        suite = labelled_calls(workspace, options.suite, range_until_now(context, options.since), labels)
+    else:
+        suite = load_suite(project.root / options.suite, project, LoadContext(environ=workspace.environ))
     trials = () if options.run is None else load_report(project, options.run).trials
     answers, counts = labelled_answers(suite, trials, labels)
     if not answers:

@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from flowai.errors import Place, ProjectError
 from flowai.statistics import cohen_kappa
@@ -51,10 +52,10 @@ def labels_file(root: Path) -> Path:
     return root / "evals" / "judges" / "labels.jsonl"
 
 
-def read_labels(paths: Iterable[Path], *, root: Path) -> tuple[AnswerLabel, ...]:
+def read_labels(paths: Iterable[Path], *, root: Path, names_reviewers: bool = True) -> tuple[AnswerLabel, ...]:
     """Read files of labels, in order; a missing file has none.
 
-    Labels without a reviewer count as those of a reviewer named like the file.
+    Labels without a reviewer count as those of a reviewer named like the file, if `names_reviewers`.
 
     Raises:
         ProjectError: a line is not a label.
@@ -65,14 +66,9 @@ def read_labels(paths: Iterable[Path], *, root: Path) -> tuple[AnswerLabel, ...]
         lines = read_lines(path, AnswerLabel, name=name)
         if lines.damaged:
             raise ProjectError("not a JSON object", place=Place(file=name, line=lines.damaged[0]))
-        labels.extend(label if label.reviewer else _reviewed_by(label, path.stem) for label in lines.records)
+        default = path.stem if names_reviewers else ""
+        labels.extend(label if label.reviewer else replace(label, reviewer=default) for label in lines.records)
     return tuple(labels)
-
-
-def _reviewed_by(label: AnswerLabel, reviewer: str) -> AnswerLabel:
-    from msgspec.structs import replace
-
-    return replace(label, reviewer=reviewer)
 
 
 def active_labels(labels: Iterable[AnswerLabel]) -> dict[str, dict[str, AnswerLabel]]:
