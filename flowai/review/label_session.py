@@ -160,12 +160,12 @@ def _answers_of_run(project: Project, run: str) -> list[AnswerToLabel]:
 
 def _answers_of_labels(project: Project, path: Path) -> list[AnswerToLabel]:
     if not path.is_file():
-        raise UsageError(f"no file `{project.show(path)}`", hint="the compare page saves one: `labels-RUN.jsonl`")
+        raise UsageError(f"no file `{project.show(path)}`", hint="the compare page of a run saves one")
     labels = read_labels((path,), root=project.root)
     runs = dict.fromkeys(label.run_id for label in labels if label.run_id is not None)
-    wanted = {label.output_hash for label in labels}
-    found = [answer for run in runs for answer in _answers_of_run(project, run) if answer.output_hash in wanted]
-    missing = len(wanted - {answer.output_hash for answer in found})
+    labelled = {label.output_hash for label in labels}
+    found = [answer for run in runs for answer in _answers_of_run(project, run) if answer.output_hash in labelled]
+    missing = len(labelled - {answer.output_hash for answer in found})
     if missing and not found:
         raise InconclusiveError(
             f"none of the {missing:,} labelled answers is in a run of this project",

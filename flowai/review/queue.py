@@ -86,7 +86,7 @@ class ReviewItem(Struct, frozen=True, kw_only=True):
 
 
 class PageQueue(Protocol):
-    """What the review page shows and stores."""
+    """Queue of the review page: pairs or answers."""
 
     def overview(self) -> Overview:
         """Return the list of the queue."""

@@ -77,13 +77,13 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     with too few labels.
     """
     from flowai.cli import console
-    from flowai.evals.judge_runs.check import CheckOptions, check_judges, exit_code
+    from flowai.evals.judge_runs.check import JudgeCheckOptions, check_judges, exit_code
     from flowai.evals.judge_runs.check_report import WRITERS, screen_lines
     from flowai.rendering.report_files import check_endings, write_reports
 
     outputs = list(output or ())
     check_endings(outputs, WRITERS)
-    options = CheckOptions(
+    options = JudgeCheckOptions(
         suite=suite,
         name=name,
         labels=tuple(labels or ()),

@@ -38,7 +38,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     feature: OnlyFeature = None,
     max_cost: Annotated[
         float | None,
-        typer.Option("--max-cost", metavar="USD", min=0, help="Stop before the judge costs more than this."),
+        typer.Option("--max-cost", metavar="USD", help="Stop before the judge costs more than this."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show counts and estimated cost; call nothing.")] = False,
     concurrency: Annotated[

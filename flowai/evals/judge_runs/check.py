@@ -70,7 +70,7 @@ PAIR_CRITERION = "The answer is correct, and nothing in it is unsupported."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CheckOptions:
+class JudgeCheckOptions:
     """Options of `flowai judge check`."""
 
     suite: str
@@ -100,7 +100,7 @@ class _Measured:
 
 def check_judges(
     context: CommandContext,
-    options: CheckOptions,
+    options: JudgeCheckOptions,
     *,
     on_begin: Callable[[JudgeIdentity, LabelCounts, int], None] = lambda *_: None,
 ) -> JudgeCheckReport:
@@ -108,7 +108,7 @@ def check_judges(
 
     Args:
         context: the project.
-        options: see `CheckOptions`.
+        options: see `JudgeCheckOptions`.
         on_begin: called before a judge is asked, with its labels and the number of answers to ask about, repeats and
             pairs included.
 
@@ -220,7 +220,7 @@ async def _measure(
     answers: Sequence[LabelledAnswer],
     repeated: frozenset[int],
     pairs: Sequence[tuple[LabelledAnswer, LabelledAnswer]],
-    options: CheckOptions,
+    options: JudgeCheckOptions,
 ) -> _Measured:
     session = JudgeSession(workspace, suite, replay=options.replay, record=options.record)
     measured = _Measured()
@@ -276,7 +276,7 @@ async def _choice(grading: Grading, answers: Sequence[Answer]) -> int | None:
 
 
 def _result(
-    workspace: Workspace, identity: JudgeIdentity, labels: LabelCounts, measured: _Measured, options: CheckOptions
+    workspace: Workspace, identity: JudgeIdentity, labels: LabelCounts, measured: _Measured, options: JudgeCheckOptions
 ) -> JudgeCheck:
     judged = measured.judged
     counts = count_verdicts(judged)
