@@ -113,6 +113,5 @@ def _announce(identity: JudgeIdentity, labels: LabelCounts, verdict_count: int) 
     from flowai.cli import console
 
     console.print_progress_line(
-        f"{identity.name}: asking {identity.judge} for {verdict_count:,} verdicts on "
-        f"{labels.pass_count + labels.fail_count:,} labelled answers"
+        f"{identity.name}: {labels.pass_count + labels.fail_count:,} labelled answers, {verdict_count:,} verdicts"
     )

@@ -89,10 +89,8 @@ def _forecast(result: SampleResult) -> None:
         else (f"about {formatting.dollars(result.estimated_cost_usd)}")
     )
     free = result.waiting_count - result.call_count
-    console.print_progress_line(
-        f"{result.waiting_count:,} answers to judge by {result.judge}: {free:,} flagged by rules, "
-        f"{result.call_count:,} need the judge; cost {cost}"
-    )
+    console.print_progress_line(f"{result.waiting_count:,} answers to judge, {free:,} of them flagged by rules")
+    console.print_progress_line(f"{result.call_count:,} need {result.judge}; cost {cost}")
     for warning in result.warnings:
         console.print_progress_line(f"warning: {warning}")
 

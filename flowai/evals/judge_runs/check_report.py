@@ -30,14 +30,15 @@ def screen_lines(report: JudgeCheckReport, width: int | None) -> Iterator[str]:
             f"{check.name}   judge: {check.judge}   hash: {check.judge_hash}", width, indent="  "
         )
         yield from formatting.aligned(list(_rows(check)), "<<")
-        for reason in check.unscored_reasons:
-            yield from formatting.wrapped(f"unscored {reason.count:,}: {reason.reason}", width)
+        for unscored in check.unscored_reasons:
+            yield from formatting.wrapped(f"unscored {unscored.count:,}: {unscored.reason}", width)
         for one in check.misjudged[:MAX_SHOWN_MISJUDGED]:
-            yield from formatting.wrapped(f"{one.case}: label {one.label}, verdict {one.verdict}: {one.reason}", width)
+            reason = f": {one.reason}" if one.reason else ""
+            yield from formatting.wrapped(f"{one.case}: label {one.label}, verdict {one.verdict}{reason}", width)
         if len(check.misjudged) > MAX_SHOWN_MISJUDGED:
             yield f"... {len(check.misjudged) - MAX_SHOWN_MISJUDGED} more of the judge's errors: --json lists them"
-        reason_text = f"  {check.status_reason}" if check.status_reason else ""
-        yield from formatting.wrapped(f"{STATUS_WORDS[check.status]}{reason_text}", width)
+        status_reason = f"  {check.status_reason}" if check.status_reason else ""
+        yield from formatting.wrapped(f"{STATUS_WORDS[check.status]}{status_reason}", width)
         if check.calibration is not None:
             yield f"{check.calibration} holds the calibration; commit it"
         yield ""
@@ -104,7 +105,8 @@ def _rows(check: JudgeCheck) -> Iterator[tuple[str, str]]:
     yield f"same verdict {check.consistency.asked_count} times", _share(same)
     yield from _position_rows(check)
     length = check.length
-    yield "verdict by length", f"{_number(length.verdict)}; of the labels {_number(length.label)}"
+    yield "verdict by length", _number(length.verdict)
+    yield "label by length", _number(length.label)
     failed = f", {check.failed_call_count:,} of them by failed calls" if check.failed_call_count else ""
     yield "unscored", f"{check.unscored_count:,}{failed}"
     calls = "-" if check.calls_per_answer is None else f"{check.calls_per_answer:.2f}"

@@ -299,7 +299,8 @@ class _SampleRun:
         warnings = []
         if unlogged:
             names = ", ".join(sorted({f"`{feature}`" for feature, _ in sample.unlogged_counts}))
-            warnings.append(f"the content of {unlogged:,} calls was not logged: {names}; {LOG_CONTENT_HINT}")
+            warnings.append(f"the content of {unlogged:,} calls was not logged: {names}")
+            warnings.append(LOG_CONTENT_HINT)
         redact = self._workspace.redactor.text
         stopped = self._stopped
         return SampleResult(
