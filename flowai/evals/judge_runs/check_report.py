@@ -117,7 +117,7 @@ def _rows(check: JudgeCheck) -> Iterator[tuple[str, str]]:
 def _position_rows(check: JudgeCheck) -> Iterator[tuple[str, str]]:
     position = check.position
     if position is None:
-        yield "position", "- (no sound and faulty answer to the same request)"
+        yield "position", "- (no pair of a sound and a faulty answer was asked about)"
         return
     unread = f", {position.unread_count:,} pairs unreadable" if position.unread_count else ""
     yield "same choice in both orders", f"{_share(position.same_choice)}{unread}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import math
 from dataclasses import dataclass
@@ -40,6 +39,8 @@ class Jury:
         """
         if self.combine == "cyclic":
             return await self._judge_in_turn(grade, turn)
+        import asyncio  # late: a fully cached run needs no event loop
+
         results = await asyncio.gather(*(grade(model) for model in self.models))
         readable = [result for result in results if result.passed is not None]
         by_model = zip(self.models, results, strict=True)
