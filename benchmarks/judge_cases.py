@@ -12,12 +12,16 @@ import json
 import os
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowai.evals.judge_runs.check import JudgeCheckOptions, check_judges
 from flowai.evals.judge_runs.check_report import screen_lines
 from flowai.workspace.workspace import CommandContext
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FOLDER_VARIABLE = "FLOWAI_JUDGE_CASES"
 REGISTRY = """\
@@ -57,7 +61,7 @@ def autoevals_cases(path: Path) -> tuple[list[dict[str, Any]], int]:
     return cases, len(read) - len(cases)
 
 
-def halueval_cases(path: Path, max_count: int) -> tuple[list[dict[str, Any]], int]:
+def halueval_cases(path: Path, *, max_count: int) -> tuple[list[dict[str, Any]], int]:
     """Return a case for each of the first answers of people's questions, labelled as hallucinated or not."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     cases = [
@@ -84,9 +88,9 @@ def main() -> int:
     if not folder:
         print(f"skipped: set {FOLDER_VARIABLE} to a folder with the public cases")
         return 0
-    readers = {
+    readers: dict[str, Callable[[Path], tuple[list[dict[str, Any]], int]]] = {
         "coqa-factuality.json": autoevals_cases,
-        "general_data.json": lambda path: halueval_cases(path, arguments.max_count),
+        "general_data.json": partial(halueval_cases, max_count=arguments.max_count),
     }
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
