@@ -1,7 +1,7 @@
 """Measures a judge on public labelled answers by `flowai judge check`'s own code: by default the embedded 135M model.
 
 FLOWAI_JUDGE_CASES names a folder with the data, which is not part of this project: `coqa-factuality.json`
-(braintrustdata/autoevals, evals/datasets, MIT licence) and `general_data.json` (RUCAIBox/HaluEval, data, MIT licence).
+(braintrustdata/autoevals, evals/datasets) and `general_data.json` (RUCAIBox/HaluEval, data).
 A file that is absent is skipped, and said.
 """
 
