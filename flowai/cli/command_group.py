@@ -22,7 +22,7 @@ COMMAND_GROUPS = {
     "Evaluate": ("eval", "smoke", "drift", "runs", "import"),
     "Release": ("models", "release", "simulate", "canary-report", "rollback", "experiment"),
     "Run": ("serve", "ask", "calls", "providers", "watch", "metrics"),
-    "Learn": ("postmortem", "finetune"),
+    "Learn": ("judge", "postmortem", "finetune"),
     "Project": ("events", "cache"),
 }
 

@@ -177,6 +177,10 @@ _COLOURS = {
     "WINNER": "green",
     "WORSE": "red",
     "NO WINNER YET": "yellow",
+    "ABOVE THE FLOOR": "green",
+    "BELOW THE FLOOR": "red",
+    "TOO FEW LABELS": "yellow",
+    "JUDGE DOWN": "red",
     "INVALID": "yellow",
 }
 """First words of result lines and their colours; the word alone is enough to understand the line."""

@@ -92,6 +92,8 @@ def plan_call(
         if experiment is not None:
             arm = assign_arm(experiment=experiment, arms=snapshot.registry.experiments[experiment].arms, unit=unit.name)
         resolved = snapshot.resolve_feature(request.feature, release, experiment=experiment, arm=arm)
+        if request.juror is not None:
+            resolved = snapshot.resolve_juror(resolved, request.juror)
     if not toggles.fallback:
         resolved = replace(resolved, candidates=resolved.candidates[:1])
     _check_reachable(resolved)

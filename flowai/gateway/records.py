@@ -49,6 +49,9 @@ class CompletionRequest:
     """The caller's request headers; only the flag's is read."""
     use_cache: bool = True
     """False to call a model in any case; the answer is not stored either."""
+    juror: str | None = None
+    """Model of the feature's `jury` that answers instead of the release's, without fallbacks; None for the
+    release's."""
 
 
 class CompletionOptions(TypedDict, total=False):
@@ -63,6 +66,7 @@ class CompletionOptions(TypedDict, total=False):
     session: str | None
     headers: Mapping[str, str] | None
     use_cache: bool
+    juror: str | None
 
 
 def completion_request(

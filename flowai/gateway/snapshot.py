@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from flowai.errors import MissingKeyError, PromptError, RegistryError
+from flowai.errors import MissingKeyError, PromptError, RegistryError, UsageError, expected_one_of
 from flowai.gateway.routing.attempts import ModelCandidate
 from flowai.prompts import PromptLibrary, PromptLock
 from flowai.redaction import Redactor
@@ -128,6 +128,14 @@ class Snapshot:
                 bound = arm_binding(self.registry, bound, experiment, arm)
             resolved = self._features[key] = self._resolve_binding(bound)
         return resolved
+
+    def resolve_juror(self, resolved: ResolvedFeature, juror: str) -> ResolvedFeature:
+        """Return a feature with a model of its jury as the only candidate; raises UsageError if it is none of them."""
+        jurors = () if resolved.feature.jury is None else resolved.feature.jury.models
+        if juror not in jurors:
+            hint = expected_one_of(jurors, found=juror) if jurors else "set `jury` of the feature"
+            raise UsageError(f"the jury of `{resolved.name}` has no `{juror}`", hint=hint)
+        return replace(resolved, candidates=(self._candidate(juror),), disclaimer=None)
 
     def resolve_model(self, model: str) -> ResolvedFeature:
         """Return everything that calls of a model without a feature use: no fallback, no cache."""

@@ -99,3 +99,5 @@ def _chain_models(registry: Registry, release: str, feature: str) -> Iterator[st
         yield from chain.models
         if chain.degrade is not None:
             yield chain.degrade
+    jury = registry.feature(feature).jury
+    yield from () if jury is None else jury.models

@@ -148,6 +148,16 @@ class Retry(RegistryRecord, frozen=True, kw_only=True):
         return parse_duration_s(self.max_wait)
 
 
+class JuryPolicy(RegistryRecord, frozen=True, kw_only=True):
+    """Models that judge an answer in place of the release's model. One that fails or cannot be read is left out."""
+
+    models: tuple[str, ...]
+    """Names of models, two or more."""
+    combine: Literal["majority", "mean", "cyclic"] = "majority"
+    """`majority`: the verdict of more than half of them. `mean`: their mean score, against the threshold or 0.5.
+    `cyclic`: each answer is judged by one of them, in rotation."""
+
+
 class Feature(RegistryRecord, frozen=True, kw_only=True):
     """A product capability that calls a model."""
 
@@ -169,6 +179,8 @@ class Feature(RegistryRecord, frozen=True, kw_only=True):
     """If a provider's content policy rejects a request: `fail` raises the error, `next` tries the next model."""
     log_content: Literal["none", "redacted"] = "none"
     """`redacted` stores requests and answers in the event log, without secrets; `none` stores neither."""
+    jury: JuryPolicy | None = None
+    """Only of features that judge: several models in place of the release's. Calls of other origins ignore it."""
 
 
 class BindingEntry(RegistryRecord, frozen=True, kw_only=True):

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from flowai.registry.overlay import LayeredSource
-    from flowai.registry.records import BindingEntry, ModelEntry, RegistryFile
+    from flowai.registry.records import BindingEntry, JuryPolicy, ModelEntry, RegistryFile
 
 FULL_PERCENT = 100
+MIN_JURORS = 2
 
 
 def validate(registry: RegistryFile, sources: LayeredSource) -> None:
@@ -116,6 +117,21 @@ class _Validator:
                     raise self._error(f"`{model}` is listed twice", "features", name, "fallback", index)
             if feature.degrade is not None:
                 self._expect_models(feature.degrade.to, "features", name, "degrade", "to")
+            if feature.jury is not None:
+                self._check_jury(feature.jury, "features", name, "jury")
+
+    def _check_jury(self, jury: JuryPolicy, *keys: str) -> None:
+        for index, model in enumerate(jury.models):
+            self._expect("model", model, self._registry.models, *keys, "models", index)
+            if model in jury.models[:index]:
+                raise self._error(f"`{model}` is listed twice", *keys, "models", index)
+        if len(jury.models) < MIN_JURORS:
+            what = f"found {len(jury.models)} models, expected at least {MIN_JURORS}"
+            raise self._error(what, *keys, "models", hint="the release's `model` judges alone without a jury")
+        if jury.combine == "majority" and len(jury.models) % 2 == 0:
+            hint = "add or remove a model, or write `combine: mean`"
+            what = f"found {len(jury.models)} models, expected an odd number: an even jury may be split"
+            raise self._error(what, *keys, "models", hint=hint)
 
     def check_releases(self) -> None:
         for name, release in self._registry.releases.items():

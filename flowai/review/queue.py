@@ -5,7 +5,7 @@ A reviewer does not see the decisions of others until they disagree, so that opi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -41,6 +41,8 @@ class Overview(Struct, frozen=True, kw_only=True):
     rows: tuple[QueueRow, ...]
     decided_count: int
     """Pairs that need no further decision of this reviewer."""
+    kind: Literal["pairs", "labels"] = "pairs"
+    """`labels`: answers that get a label, `accept` for pass and `reject` for fail; nothing is edited."""
 
 
 class ReviewerDecision(Struct, frozen=True, kw_only=True):
@@ -81,6 +83,26 @@ class ReviewItem(Struct, frozen=True, kw_only=True):
     """Decisions of other reviewers; empty unless the pair is disputed."""
     labels: tuple[Label, ...]
     row: QueueRow
+
+
+class PageQueue(Protocol):
+    """Queue of the review page: pairs or answers."""
+
+    def overview(self) -> Overview:
+        """Return the list of the queue."""
+        ...
+
+    def item(self, position: int) -> ReviewItem:
+        """Return one item with its decisions."""
+        ...
+
+    def decide(self, position: int, action: ReviewAction, *, text: str | None = None, note: str = "") -> object:
+        """Store the reviewer's decision."""
+        ...
+
+    def undo(self) -> int | None:
+        """Undo the reviewer's last decision; return its position, None without one."""
+        ...
 
 
 class ReviewQueue:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from flowai.finetune.decisions.decision_log import DecisionLog
     from flowai.finetune.decisions.labels import Label
+    from flowai.review.queue import PageQueue
     from flowai.review.web.server import Addresses
     from flowai.workspace.workspace import CommandContext, Workspace
 
@@ -122,7 +123,7 @@ def run_review(
             )
         )
 
-    asyncio.run(_serve(queue, options.port, opened, on_bug))
+    asyncio.run(serve_until_signal(queue, options.port, opened, on_bug))
     return _result(feature, log)
 
 
@@ -132,9 +133,10 @@ def _open_log(context: CommandContext, feature: str | None) -> tuple[Workspace, 
     return workspace, name, open_decision_log(workspace.project, name)
 
 
-async def _serve(
-    queue: ReviewQueue, port: int, on_open: Callable[[Addresses], None], on_bug: Callable[[BaseException], None]
+async def serve_until_signal(
+    queue: PageQueue, port: int, on_open: Callable[[Addresses], None], on_bug: Callable[[BaseException], None]
 ) -> None:
+    """Serve the review page until SIGINT or SIGTERM."""
     from flowai.review.web.server import serve_review_page
 
     ended = asyncio.Event()

@@ -94,7 +94,7 @@ class _ReviewScreen:
         from flowai.cli import console
 
         self.say = console.print_progress_line if json else console.print_line
-        self._opens_browser = opens_browser and sys.stdout.isatty() and _has_screen()
+        self._opens_browser = opens_browser and can_open_browser()
 
     def opened(self, opened: ReviewOpened) -> None:
         from flowai.cli import console
@@ -117,9 +117,10 @@ class _ReviewScreen:
         console.print_traceback(error)
 
 
-def _has_screen() -> bool:
-    """Return whether a browser can open a window: a text browser would take over the terminal."""
-    return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+def can_open_browser() -> bool:
+    """Return whether a person watches and a browser can open a window: a text browser would take over the terminal."""
+    has_screen = sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    return has_screen and sys.stdout.isatty()
 
 
 def _show(reviewed: ReviewResult) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from flowai.evals.suites.records import CodeRef, SuiteProvider
+    from flowai.prompts import Prompt
     from flowai.providers import Completion
     from flowai.providers.client import ChatMessage, Embeddings
 
@@ -48,8 +49,58 @@ class CodeRunner(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JudgeFeature:
+    """The registry's judge, as the release binds it."""
+
+    name: str
+    """The feature."""
+    prompt: Prompt
+    judges_rubrics: bool
+    """Whether its prompt has the variables `rubric` and `output`; otherwise the package's prompts are used."""
+    model: str
+    """Name in the registry."""
+    params: Mapping[str, Any]
+    """Sampling parameters of the prompt and the release."""
+    jury: tuple[str, ...] = ()
+    """Names of the models that judge instead of `model`; empty without a jury."""
+    combine: Literal["majority", "mean", "cyclic"] | None = None
+    """None without a jury."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JudgeRequest:
+    """Request to the registry's judge."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """Variables of its own prompt."""
+    messages: tuple[ChatMessage, ...] | None = None
+    """The package's prompt, rendered, in place of its own."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Sampling parameters of the package's prompt."""
+    schema: Mapping[str, Any] | None = None
+    """JSON Schema of the reply; only with messages."""
+    juror: str | None = None
+    """Model of its jury; None for its own."""
+
+
 class ModelCaller(Protocol):
     """Calls the models of graded and semantic checks."""
+
+    @property
+    def judge(self) -> JudgeFeature | None:
+        """The registry's judge, which grades where neither assertion nor case nor suite name a grader."""
+        ...
+
+    async def ask_judge(self, request: JudgeRequest) -> Completion:
+        """Return the reply of the registry's judge.
+
+        Raises:
+            CallError: it failed.
+            BudgetError: its budget is spent.
+            PromptError: the answer lacks a variable of its prompt.
+        """
+        ...
 
     async def complete(
         self,

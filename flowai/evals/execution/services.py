@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from flowai.errors import CallError
-    from flowai.evals.assertions.services import CodeRunner, ModelCaller
+    from flowai.evals.assertions.services import CodeRunner, JudgeFeature, JudgeRequest, ModelCaller
     from flowai.evals.code.runner import SubprocessCodeRunner
     from flowai.evals.judges.grader_client import GraderCache, GraderClient
     from flowai.evals.suites.records import Case, CodeRef, Suite
@@ -69,7 +70,7 @@ class RunServices:
         if suite.path not in self._checks:
             self._checks[suite.path] = CheckServices(
                 code=_Code(lambda: self.runner(suite, with_keys=False)) if self._runs_code else None,
-                models=_Models(lambda: self._graders(suite)),
+                models=_Models(lambda: self._graders(suite), lambda: self.judge_of(suite)),
                 webhooks=_Webhooks(self._client),
                 templates=_Templates(suite, self.environment_of(suite)),
             )
@@ -82,7 +83,26 @@ class RunServices:
             SuiteError: an assertion has none.
             MissingKeyError: a grader has no key.
         """
-        check_graders(case, lambda grader: self._resolve(chosen_grader(grader, self._default_grader(suite))))
+
+        def check(grader: SuiteProvider | None) -> None:
+            judge = self.judge_of(suite) if grader is None else None
+            if judge is None:
+                self._resolve(chosen_grader(grader, self._default_grader(suite)))
+            elif self._needs_keys:
+                for model in judge.jury or (judge.model,):
+                    self._workspace.resolve_endpoint(model)
+
+        check_graders(case, check)
+
+    def judge_of(self, suite: Suite) -> JudgeFeature | None:
+        """Return the registry's judge; None if the suite names a grader, or the release binds no judge."""
+        return self._judge if suite.grader is None else None
+
+    @cached_property
+    def _judge(self) -> JudgeFeature | None:
+        from flowai.evals.judges.feature_judge import judge_feature
+
+        return judge_feature(self._workspace)
 
     def _default_grader(self, suite: Suite) -> SuiteProvider | None:
         workspace = self._workspace
@@ -134,18 +154,29 @@ class RunServices:
             await models.aclose()
 
     def _graders(self, suite: Suite) -> GraderClient:
+        from flowai.evals.judges.feature_judge import FeatureJudge
         from flowai.evals.judges.grader_client import GraderClient, GraderSettings
         from flowai.providers.direct.moderation_client import ModerationClient
 
         if suite.path not in self._models:
             workspace = self._workspace
             environ = workspace.environ
+            judge = self.judge_of(suite)
             settings = GraderSettings(
                 resolve=self._resolve,
                 on_call=self._on_grader_call,
                 default_grader=self._default_grader(suite),
                 default_embedder=default_embedder(environ),
                 default_moderator=default_moderator(environ),
+                judge=None
+                if judge is None
+                else FeatureJudge(
+                    workspace,
+                    judge,
+                    self._client,
+                    replays=not self._needs_keys,
+                    uses_cache=lambda: self.grader_cache is not None,
+                ),
                 cache=self.grader_cache,
             )
             moderation = ModerationClient(redactor=workspace.redactor)
@@ -166,8 +197,16 @@ class _Code:
 class _Models:
     """Graders that are opened at their first call."""
 
-    def __init__(self, models: Callable[[], ModelCaller]) -> None:
+    def __init__(self, models: Callable[[], ModelCaller], judge: Callable[[], JudgeFeature | None]) -> None:
         self._models = models
+        self._judge = judge
+
+    @property
+    def judge(self) -> JudgeFeature | None:
+        return self._judge()
+
+    async def ask_judge(self, request: JudgeRequest) -> Completion:
+        return await self._models().ask_judge(request)
 
     async def complete(
         self,

@@ -9,7 +9,7 @@ import msgspec
 
 from flowai.cache.exact import cache_key
 from flowai.errors import CallError, InvalidRequestError, SuiteError
-from flowai.evals.judges.default_grader import chosen_grader
+from flowai.evals.judges.default_grader import NO_GRADER_HINT, chosen_grader
 from flowai.evals.targets.records import TargetRequest
 from flowai.evals.targets.system_prompt import with_system_prompt
 from flowai.providers.client import EmbedRequest
@@ -17,6 +17,8 @@ from flowai.providers.client import EmbedRequest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from flowai.evals.assertions.services import JudgeFeature, JudgeRequest
+    from flowai.evals.judges.feature_judge import FeatureJudge
     from flowai.evals.suites.records import SuiteProvider
     from flowai.providers import Client, Completion, Endpoint
     from flowai.providers.client import ChatMessage, Embeddings
@@ -47,6 +49,8 @@ class GraderSettings:
     on_call: Callable[[Endpoint, Completion | CallError], None] = lambda _endpoint, _result: None
     """Called after each call of a grader that no cache answered."""
     default_grader: SuiteProvider | None = None
+    judge: FeatureJudge | None = None
+    """The registry's judge in place of a default grader."""
     default_embedder: SuiteProvider | None = None
     default_moderator: SuiteProvider | None = None
     cache: GraderCache | None = None
@@ -67,6 +71,17 @@ class GraderClient:
         self._settings = settings
         self._endpoints: dict[str, Endpoint] = {}
         self._without_schema: set[str] = set()
+
+    @property
+    def judge(self) -> JudgeFeature | None:
+        """The registry's judge; see `ModelCaller.judge`."""
+        return None if self._settings.judge is None else self._settings.judge.feature
+
+    async def ask_judge(self, request: JudgeRequest) -> Completion:
+        """Return the reply of the registry's judge; see `ModelCaller.ask_judge`."""
+        if self._settings.judge is None:
+            raise SuiteError("needs a model that grades", hint=NO_GRADER_HINT)
+        return await self._settings.judge.ask(request)
 
     async def complete(
         self,
@@ -115,8 +130,10 @@ class GraderClient:
         return await self._moderation.flagged(self._endpoint(chosen), text)
 
     async def aclose(self) -> None:
-        """Close the connections to moderation models; may be called twice."""
+        """Close the connections to moderation models and to the registry's judge; may be called twice."""
         await self._moderation.aclose()
+        if self._settings.judge is not None:
+            await self._settings.judge.aclose()
 
     def _endpoint(self, grader: SuiteProvider) -> Endpoint:
         if grader.name not in self._endpoints:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from flowai.review.queue import ReviewQueue
+    from flowai.review.queue import PageQueue
     from flowai.review.web.login import LoginToken
 
 _HEADERS = {
@@ -64,7 +64,7 @@ class ReviewApp:
     """ASGI application for one review queue; `on_bug` gets every unexpected exception, the page an internal error."""
 
     def __init__(
-        self, queue: ReviewQueue, login_token: LoginToken, *, on_bug: Callable[[BaseException], None] = lambda _: None
+        self, queue: PageQueue, login_token: LoginToken, *, on_bug: Callable[[BaseException], None] = lambda _: None
     ) -> None:
         self._queue = queue
         self._login_token = login_token
@@ -125,7 +125,9 @@ class ReviewApp:
             await send_whole(outlet, 303, redirect, b"")
             return True
         if not self._login_token.has_cookie(headers, port):
-            raise error_response(401, "open the address that `flowai finetune review` printed", code="no_token")
+            raise error_response(
+                401, "open the address that `flowai finetune review` or `flowai judge label` printed", code="no_token"
+            )
         return False
 
     async def _file(self, request: Request, outlet: ResponseWriter) -> None:

@@ -5,7 +5,8 @@
 
 const MAX_SHOWN_CHARACTERS = 20000; // longer texts get a button
 const INVISIBLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]|[\u{e0000}-\u{e007f}]/gu;
-const ACTIONS = { accept: "accepted", edit: "edited", reject: "rejected", skip: "skipped" };
+const DONE = { accept: "accepted", edit: "edited", reject: "rejected", skip: "skipped" };
+const LABELLED = { accept: "labelled pass", reject: "labelled fail", skip: "skipped" };
 const OPINIONS = {
   accepted: "The user accepted the answer. If you accept the pair, a model learns this answer.",
   edited: "The user edited the answer. If you accept the pair, a model learns the edit.",
@@ -15,6 +16,9 @@ const OPINIONS = {
 const $ = (id) => document.getElementById(id);
 
 let queue = null; // the overview
+const hasLabels = () => queue !== null && queue.kind === "labels"; // answers get a label; nothing is edited
+const doneWord = (action) => (hasLabels() ? LABELLED : DONE)[action];
+const noun = () => (hasLabels() ? "Answer" : "Pair");
 let item = null; // the shown pair
 let busy = false; // an action is running
 
@@ -100,13 +104,17 @@ function showNotes() {
     appendText(note, text);
     notes.push(note);
   };
-  if (item.row.disputed) add("warn", "Reviewers disagree. The pair is not exported until one decision has more reviewers than any other.");
+  if (item.row.disputed) {
+    add("warn", hasLabels()
+      ? "Reviewers disagree. The answer is left out until one label has more reviewers than the other."
+      : "Reviewers disagree. The pair is not exported until one decision has more reviewers than any other.");
+  }
   if (item.quarantine_reason) add("warn", `Waits for review (${item.quarantine_reason}): ${item.detail}`);
-  add("", OPINIONS[item.opinion] || item.opinion);
+  if (item.opinion) add("", OPINIONS[item.opinion] || item.opinion);
   for (const label of item.labels) add("", labelText(label));
   if (item.own_decision) {
     const note = item.own_decision.note ? `: ${item.own_decision.note}` : "";
-    add("done", `You ${ACTIONS[item.own_decision.action]} it${note}`);
+    add("done", `You ${doneWord(item.own_decision.action)} it${note}`);
   }
   $("notes").replaceChildren(...notes);
 }
@@ -120,7 +128,7 @@ function fill(id, draw) {
 function showDecisions(node, decisions) {
   for (const decision of decisions) {
     const box = createElement("div", "message");
-    appendText(box, `${decision.reviewer} ${ACTIONS[decision.action]} it${decision.note ? ": " + decision.note : ""}`);
+    appendText(box, `${decision.reviewer} ${doneWord(decision.action)} it${decision.note ? ": " + decision.note : ""}`);
     if (decision.changes.length) {
       const changed = createElement("div");
       appendChanges(changed, decision.changes);
@@ -132,7 +140,7 @@ function showDecisions(node, decisions) {
 
 function show() {
   const count = queue.rows.length;
-  $("position").textContent = `Pair ${item.position + 1} of ${count}`;
+  $("position").textContent = `${noun()} ${item.position + 1} of ${count}`;
   const facts = [item.id, item.at, item.model, item.prompt, item.release].filter(Boolean);
   fill("facts", (node) => appendText(node, facts.join(" · ")));
   showNotes();
@@ -181,7 +189,7 @@ async function request(path, body) {
     response = await fetch(path, options);
     text = await response.text(); // fails if the server stops during its response
   } catch {
-    throw new Error("the server has stopped; start `flowai finetune review` again. Every decision that the page counts is on disk.");
+    throw new Error("the server has stopped; start the command again. Every decision that the page counts is on disk.");
   }
   if (response.ok) return JSON.parse(text);
   let problem = {};
@@ -232,8 +240,8 @@ const decide = (action, text) => runAlone(async () => {
   queue = await request(`/api/pairs/${position}/decisions`, body);
   const next = nextOpen(position);
   await openPair(next < 0 ? position : next);
-  if (next >= 0) showStatus(`Pair ${position + 1} ${ACTIONS[action]}.`);
-  else showStatus(`Pair ${position + 1} ${ACTIONS[action]}. No other pair is open: press Ctrl-C in the terminal.`);
+  const done = `${noun()} ${position + 1} ${doneWord(action)}.`;
+  showStatus(next >= 0 ? done : `${done} No other ${noun().toLowerCase()} is open: press Ctrl-C in the terminal.`);
 });
 
 const undo = () => runAlone(async () => {
@@ -244,13 +252,13 @@ const undo = () => runAlone(async () => {
     return;
   }
   await openPair(result.position);
-  showStatus(`Pair ${result.position + 1}: your last decision is undone.`);
+  showStatus(`${noun()} ${result.position + 1}: your last decision is undone.`);
 });
 
 const move = (step) => runAlone(async () => {
   const position = item.position + step;
   if (position < 0 || position >= queue.rows.length) {
-    showStatus(step < 0 ? "This is the first pair." : "This is the last pair.");
+    showStatus(step < 0 ? `This is the first ${noun().toLowerCase()}.` : `This is the last ${noun().toLowerCase()}.`);
     return;
   }
   await openPair(position);
@@ -258,7 +266,7 @@ const move = (step) => runAlone(async () => {
 });
 
 function openEditor() {
-  if (busy) return;
+  if (busy || hasLabels()) return;
   $("editor").hidden = false;
   $("draft").value = item.draft;
   $("draft").focus({ preventScroll: true });
@@ -323,8 +331,22 @@ function onKey(event) {
   }
 }
 
+// Words and keys of a page that labels answers: p and f work besides a and r.
+function showLabelWords() {
+  document.querySelector("header h1").firstChild.textContent = "Label ";
+  document.querySelector('footer [data-key="e"]').hidden = true;
+  const words = { a: ["p", " Pass"], r: ["f", " Fail"] };
+  for (const [key, [shown, word]] of Object.entries(words)) {
+    document.querySelector(`footer [data-key="${key}"]`).replaceChildren(createElement("kbd", "", shown), word);
+    KEYS[shown] = KEYS[key];
+  }
+  for (const line of document.querySelectorAll("#help [data-pairs]")) line.hidden = true;
+  for (const line of document.querySelectorAll("#help [data-labels]")) line.hidden = false;
+}
+
 async function start() {
   queue = await request("/api/queue");
+  if (hasLabels()) showLabelWords();
   if (!queue.rows.length) {
     showProgress();
     return;

@@ -13,7 +13,7 @@ from flowai.server.http.listener import LOOPBACK, quiet_server
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from flowai.review.queue import ReviewQueue
+    from flowai.review.queue import PageQueue
 
 _MAX_CONNECTIONS = 64
 
@@ -30,7 +30,7 @@ class Addresses:
 
 @asynccontextmanager
 async def serve_review_page(
-    queue: ReviewQueue,
+    queue: PageQueue,
     *,
     port: int,
     random_bytes: Callable[[int], bytes],

@@ -1,8 +1,27 @@
 """Assertions that a model grades."""
 
 from flowai.evals.assertions.graded.builders import GRADED_BUILDERS, check_graders
-from flowai.evals.assertions.graded.grading import Grading
+from flowai.evals.assertions.graded.fact_check import (
+    FACT_CHECK_NAME,
+    FACT_CHECK_PROMPT,
+    FACT_CHECK_RUBRIC,
+    fact_check,
+)
+from flowai.evals.assertions.graded.grading import Grading, uses_own_prompt
+from flowai.evals.assertions.graded.judge_prompts import JudgePrompts
 from flowai.evals.assertions.graded.replies import GraderReplyError
 from flowai.evals.assertions.graded.selection import select_best
 
-__all__ = ["GRADED_BUILDERS", "GraderReplyError", "Grading", "check_graders", "select_best"]
+__all__ = [
+    "FACT_CHECK_NAME",
+    "FACT_CHECK_PROMPT",
+    "FACT_CHECK_RUBRIC",
+    "GRADED_BUILDERS",
+    "GraderReplyError",
+    "Grading",
+    "JudgePrompts",
+    "check_graders",
+    "fact_check",
+    "select_best",
+    "uses_own_prompt",
+]

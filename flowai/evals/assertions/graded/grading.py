@@ -5,24 +5,28 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from flowai.errors import CallError
+from flowai.errors import BudgetError, CallError, PromptError
 from flowai.evals.assertions.graded.judge_prompts import JudgePrompts
+from flowai.evals.assertions.graded.jury import Jury
 from flowai.evals.assertions.graded.replies import GraderReplyError
 from flowai.evals.assertions.records import AsyncCheck, CheckResult, suite_error
-from flowai.evals.assertions.services import CodeError
+from flowai.evals.assertions.services import CodeError, JudgeRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from flowai.evals.assertions.records import Answer
-    from flowai.evals.assertions.services import CheckServices, ModelCaller
+    from flowai.evals.assertions.services import CheckServices, JudgeFeature, ModelCaller
     from flowai.evals.suites.records import Assertion, SuiteProvider
     from flowai.providers.client import ChatMessage
 
 _MAX_REASON_CHARS = 300
+
+RUBRIC_OF = {"llm_rubric": "rubric", "closed_qa": "criterion", "fact_check": "rubric"}
+"""The package's prompts that a judge's own prompt replaces, and the variable that is its `rubric`."""
 
 Grade = Callable[["Grading", "Answer"], Awaitable[CheckResult]]
 """Grade an answer; a GraderReplyError, CallError or CodeError leaves it unjudged."""
@@ -36,6 +40,12 @@ class Grading:
     models: ModelCaller
     services: CheckServices
     prompts: JudgePrompts = field(default_factory=JudgePrompts)
+    juror: str | None = None
+    """Model of the judge's jury that is asked; None for its own model, or another grader."""
+
+    def judge(self, answer: Answer) -> JudgeFeature | None:
+        """Return the registry's judge if it grades this answer; None if assertion, case or suite name a grader."""
+        return self.models.judge if self._grader(answer) is None else None
 
     async def ask(
         self,
@@ -57,14 +67,23 @@ class Grading:
             rubric_key: key or index of the prompt in `rubricPrompt` of types that have several.
         """
         template = self._own_template(answer, rubric_key)
-        grader = self._grader(answer)
+        judge = self.judge(answer)
+        if judge is not None and template is None and uses_own_prompt(judge, name):
+            given = _rubric_values(answer, name, values)
+            return (await self.models.ask_judge(JudgeRequest(values=given, juror=self.juror))).text
+        schema: Mapping[str, Any] | None = None
+        params: Mapping[str, Any] = {}
         if template is None:
             prompt = self.prompts.load(name)
             messages: Sequence[ChatMessage] = self.prompts.messages(name, values)
-            completion = await self.models.complete(grader, messages, params=prompt.config, schema=prompt.output_schema)
+            params, schema = prompt.config, prompt.output_schema
         else:
             messages = self._render(template, {**(values if own_values is None else own_values), **answer.variables})
-            completion = await self.models.complete(grader, messages, params={})
+        if judge is None:
+            completion = await self.models.complete(self._grader(answer), messages, params=params, schema=schema)
+        else:
+            request = JudgeRequest(messages=tuple(messages), params=params, schema=schema, juror=self.juror)
+            completion = await self.models.ask_judge(request)
         return completion.text
 
     async def similarity(self, answer: Answer, query: str, others: Sequence[str]) -> list[float]:
@@ -149,15 +168,42 @@ def graded_check(assertion: Assertion, services: CheckServices, grade: Grade) ->
         raise suite_error(assertion, "needs a model that grades", hint="`flowai eval` calls one")
     grading = Grading(assertion=assertion, models=services.models, services=services)
 
-    async def check(answer: Answer) -> CheckResult:
+    async def grade_once(juror: str | None, answer: Answer) -> CheckResult:
         try:
-            return await grade(grading, answer)
+            return await grade(grading if juror is None else replace(grading, juror=juror), answer)
         except GraderReplyError as error:
             return CheckResult(passed=None, detail=f" could not be judged: {error}")
-        except (CallError, CodeError) as error:
+        except (CallError, CodeError, BudgetError, PromptError) as error:
             return CheckResult(passed=None, detail=f" could not be judged: {short(str(error))}")
 
+    async def check(answer: Answer) -> CheckResult:
+        judge = grading.judge(answer)
+        if judge is None or judge.combine is None or assertion.type == "moderation":
+            return await grade_once(None, answer)
+        jury = Jury(judge.jury, judge.combine, threshold=assertion.threshold)
+        return await jury.judge(lambda juror: grade_once(juror, answer), turn=_turn(answer))
+
     return AsyncCheck(check)
+
+
+def uses_own_prompt(judge: JudgeFeature, name: str) -> bool:
+    """Return whether a judge's own prompt replaces one of the package's; a fact check needs its variable `context`."""
+    if name not in RUBRIC_OF or not judge.judges_rubrics:
+        return False
+    return name != "fact_check" or "context" in judge.prompt.variables
+
+
+def _turn(answer: Answer) -> str:
+    """Return a text that decides whose turn it is: all answers to a case have the same juror, so that they compare."""
+    return answer.case.id if answer.case is not None else f"{answer.prompt}\n{answer.text}"
+
+
+def _rubric_values(answer: Answer, name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the variables of a judge's prompt: the case's, and under their fixed names rubric, answer and request."""
+    given = {**answer.variables, "input": answer.prompt, "output": answer.text, "rubric": values[RUBRIC_OF[name]]}
+    context = given.get("context", "")
+    given["context"] = "\n\n".join(map(str, context)) if isinstance(context, list) else context
+    return given
 
 
 def short(text: str) -> str:

@@ -1,0 +1,1 @@
+"""The commands of `flowai judge`, one module each."""

@@ -1,0 +1,1 @@
+"""Runs of judges outside suites: their measured error, and their verdicts on logged answers."""
