@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ENDLESS_COMMANDS = frozenset({"ask", "serve", "watch"})
 """Commands that end when the reader of their output is gone; the others finish their work."""
-DECIDING_COMMANDS = frozenset({"canary-report", "eval", "experiment", "release", "rollback", "smoke"})
+DECIDING_COMMANDS = frozenset({"canary-report", "eval", "experiment", "release", "rollback", "smoke", "upgrade"})
 """Commands whose exit status is a decision or tells of a change: it is the same when their output is lost."""
 
 DEBUG_FLAG = "--debug"  # removed before parsing: allowed at every position

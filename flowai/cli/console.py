@@ -174,6 +174,8 @@ _COLOURS = {
     "WINNER": "green",
     "WORSE": "red",
     "NO WINNER YET": "yellow",
+    "EQUAL OR BETTER": "green",
+    "UNDECIDED": "yellow",
     "INVALID": "yellow",
 }
 """First words of result lines and their colours; the word alone is enough to understand the line."""

@@ -148,13 +148,15 @@ def _gate(workspace: Workspace, plan: RunPlan, options: EvalOptions) -> RunGate:
 
 
 def _recorded_answers(workspace: Workspace, options: EvalOptions) -> RecordedAnswers:
-    loading = _load_context(workspace, options)
+    loading = load_context(workspace, options)
     if options.from_outputs is not None:
         return open_outputs(workspace, options.from_outputs, options.target, loading)
     return open_run(workspace, str(options.rescore), options.target, loading)
 
 
-def _load_context(workspace: Workspace, options: EvalOptions) -> LoadContext:
+def load_context(workspace: Workspace, options: EvalOptions) -> LoadContext:
+    """Return what suites may use while they are read: variables, the network, code that makes tests."""
+
     def run_code(code: CodeRef, arguments: Sequence[Any]) -> list[Any]:
         from flowai.evals.code.sources import make_tests  # not needed for tests that are written
 
@@ -175,7 +177,7 @@ def _plan(workspace: Workspace, options: EvalOptions) -> tuple[Workspace, TrialP
         workspace.library,
         release=workspace.release,
         models=options.models,
-        loading=_load_context(workspace, options),
+        loading=load_context(workspace, options),
     )
     suite_targets = resolver.resolve(options.target)
     workspace = with_suite_secrets(workspace.with_models(endpoint_models(suite_targets)), suite_targets)
