@@ -11,6 +11,7 @@ from flowai.upgrades import texts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from flowai.upgrades.publishing import Publication
     from flowai.upgrades.records import FeatureReport, UpgradeForecast, UpgradeModel, UpgradeReport
 
 MAX_WORST_COUNT = 3
@@ -45,9 +46,23 @@ def report_lines(report: UpgradeReport, *, place: str, again: str, width: int | 
     if other is not None:
         yield from formatting.wrapped(other, width)
     cost = "cost unknown" if report.cost_usd is None else formatting.dollars(report.cost_usd)
-    yield from formatting.wrapped(f"{formatting.count(report.call_count, 'call')}, {cost}; {place}", width)
+    kept = f" ({report.kept_call_count:,} kept from earlier)" if report.kept_call_count else ""
+    yield from formatting.wrapped(f"{formatting.count(report.call_count, 'call')}{kept}, {cost}; {place}", width)
     yield from formatting.wrapped(texts.verdict_line(report), width)
     yield from formatting.wrapped(_next_line(report, again), width)
+
+
+def publication_lines(publication: Publication) -> Iterator[str]:
+    """Yield what was written and published."""
+    report, published = publication.report, publication.published
+    for warning in published.warnings if published is not None else ():
+        yield f"warning: {warning}"
+    if publication.refused is not None:
+        yield f"NOT PUBLISHED  {publication.refused}; the registry is unchanged"
+    elif report.registry_changes == "published" and published is not None:
+        yield f"done     {published.registry_file}  {report.candidate} is being rolled out: stage {published.stage}"
+    elif report.registry_changes == "written":
+        yield f"done     {report.candidate} is written; it serves nobody before `flowai release publish`"
 
 
 def forecast_lines(forecast: UpgradeForecast, width: int | None) -> Iterator[str]:
@@ -110,4 +125,6 @@ def _next_line(report: UpgradeReport, again: str) -> str:
     if fine:
         chosen = " ".join(f"--feature {name}" for name in fine)
         return f"The others alone: {again} {chosen} --publish"
+    if report.verdict == "undecided":
+        return "Nothing was changed. More cases would decide, or a larger --margin."
     return "Nothing was changed."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flowai.errors import InfrastructureError, UsageError
@@ -12,17 +12,19 @@ from flowai.upgrades.pairs import PairCollector
 from flowai.upgrades.records import FeatureReport
 from flowai.upgrades.speed import speed_findings, speed_of
 from flowai.upgrades.suite_runs import FeaturePair, PairRun, RunLimits, find_suites, plan_pairs
-from flowai.upgrades.verdict import DEFAULT_MARGIN, RunningVerdict, overall
+from flowai.upgrades.verdict import DEFAULT_MARGIN, RunningVerdict, deciding_evidence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from flowai.evals.gates.records import CaseKey, CaseResult
     from flowai.evals.reports import Trial
     from flowai.evals.runs.plan import PlannedTrial, SuiteTarget
+    from flowai.evals.runs.prepared import Preparer, TrialPreparer
     from flowai.evals.runs.trials import Observer
+    from flowai.evals.suites.records import Suite
     from flowai.upgrades.options import UpgradeOptions
-    from flowai.upgrades.records import Evidence, ParameterChange, WorseSlice
+    from flowai.upgrades.records import Evidence, ParameterChange, Verdict, WorseSlice
     from flowai.upgrades.spending import Spending
     from flowai.upgrades.suite_runs import TrialRun
     from flowai.workspace.workspace import Workspace
@@ -52,6 +54,11 @@ class SuiteTask:
         return counts
 
     @property
+    def suites(self) -> tuple[Suite, ...]:
+        """Return the suites, each once."""
+        return tuple({trial.suite.path: trial.suite for trial in self.plan}.values())
+
+    @property
     def source(self) -> str:
         """Return the suites' names."""
         return ", ".join(dict.fromkeys(trial.suite.path for trial in self.plan))
@@ -65,7 +72,8 @@ class Findings:
     slices: tuple[WorseSlice, ...] = ()
     trials: tuple[Trial, ...] = ()
     notes: tuple[str, ...] = ()
-    plan: tuple[PlannedTrial, ...] = field(default=())
+    blocker: str | None = None
+    """Why the new model cannot serve the feature; None if it can."""
 
 
 def plan_suites(workspace: Workspace, pair: FeaturePair, options: UpgradeOptions) -> SuiteTask:
@@ -126,6 +134,8 @@ def make_run(
     options: UpgradeOptions,
     spending: Spending,
     observer: Observer,
+    *,
+    preparer: Callable[[TrialPreparer], Preparer] | None = None,
 ) -> PairRun:
     """Prepare a plan; the limit of cost is what is left."""
     limits = RunLimits(
@@ -134,11 +144,12 @@ def make_run(
         replay=options.replay,
         runs_code=options.runs_code,
     )
-    return PairRun(workspace, name, plan, limits, observer)
+    return PairRun(workspace, name, plan, limits, observer, preparer=preparer)
 
 
 def run_plan(run: PairRun, rule: PairCollector | None, spending: Spending) -> TrialRun:
     """Run a plan and add what it cost, with the answers that it had already."""
+    spending.kept_count += sum(trial.cache == "miss" for trial in (run.finished() or {}).values())
     done = run.run(rule)
     spending.add(trial.cost_usd for trial in done.finished() if trial.cache == "miss")
     if done.stopped is not None and done.stopped.kind == "unreachable":
@@ -164,23 +175,29 @@ def feature_report(
     old = {trial.key: trial for trial in trials if trial.model == pair.old.model}
     new = {trial.key: trial for trial in trials if trial.model == pair.new.model}
     judged = [item for item in evidence if item.judged]
-    verdict = overall(item.verdict for item in judged)
+    deciding = deciding_evidence(judged)
+    verdict: Verdict = deciding.verdict if deciding is not None else "undecided"
     gated = [item for item in slices if item.is_gated]
     lost = _lost_share(old.values(), new.values())
     notes = [note for stage in stages for note in stage.notes]
-    if gated:
+    blocker = next((stage.blocker for stage in stages if stage.blocker is not None), None)
+    if blocker is not None:
+        verdict, reason = "worse", blocker
+    elif gated:
         verdict, reason = "worse", f"slice `{gated[0].name}` of {gated[0].suite} is worse"
     elif lost > MAX_LOST_SHARE and verdict != "worse":
         verdict, reason = "undecided", f"{lost:.0%} more calls of `{pair.new.model}` had no answer or no judgement"
     else:
-        reason = _reason(judged, verdict, notes)
-    needed = [item.needed_count - item.pair_count for item in judged if item.needed_count is not None]
+        reason = _reason(deciding, notes)
+    needed = None
+    if verdict == "undecided" and deciding is not None and deciding.needed_count is not None:
+        needed = deciding.needed_count - deciding.pair_count
     return FeatureReport(
         feature=pair.feature,
         prompt=pair.new.prompt,
         verdict=verdict,
         reason=reason,
-        needed_count=max(needed, default=None) if verdict == "undecided" else None,
+        needed_count=needed,
         parameters=parameters,
         evidence=evidence,
         slices=slices,
@@ -210,12 +227,9 @@ def _lost_share(old: Iterable[Trial], new: Iterable[Trial]) -> float:
     return share(list(new)) - share(list(old))
 
 
-def _reason(judged: Sequence[Evidence], verdict: str, notes: Sequence[str]) -> str:
-    if not judged:
-        return notes[0] if notes else "nothing was compared"
-    item = next((item for item in judged if item.verdict == verdict), judged[0])
-    if item.difference is None:
-        return notes[-1] if notes else "no answer of both models could be judged"
+def _reason(item: Evidence | None, notes: Sequence[str]) -> str:
+    if item is None or item.difference is None:
+        return notes[0] if notes else "no answer of both models could be judged"
     found = f"{100 * item.difference:+.1f} [{100 * item.low:+.1f}, {100 * item.high:+.1f}] points of {item.source}"
     return f"{found}, n = {item.pair_count:,}"
 

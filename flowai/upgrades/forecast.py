@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.evals.runs.trials import Forecast, ForecastBuilder
+from flowai.evals.runs.trials import ASSUMED_OUTPUT_TOKENS, Forecast, ForecastBuilder
+from flowai.providers import PriceTable
+from flowai.providers.endpoint_price import price_of
 from flowai.upgrades.candidate import registry_diff
 from flowai.upgrades.feature_upgrade import make_run, plan_suites
+from flowai.upgrades.logged_run import LoggedPreparer
+from flowai.upgrades.logged_stage import LoggedStage, open_logged_stage
 from flowai.upgrades.records import FeatureForecast, UpgradeForecast
 from flowai.upgrades.spending import Spending
 
 if TYPE_CHECKING:
     from flowai.evals.reports import Trial
+    from flowai.evals.runs.records import PreparedTrial
     from flowai.upgrades.options import UpgradeOptions
     from flowai.upgrades.setup import UpgradeSetup
+    from flowai.upgrades.suite_runs import FeaturePair
+    from flowai.workspace.workspace import Workspace
 
 
 class _Silent:
@@ -43,23 +50,26 @@ def forecast_upgrade(setup: UpgradeSetup, options: UpgradeOptions) -> UpgradeFor
         task = plan_suites(workspace, setup.pair(workspace, candidate, feature), options)
         builder = ForecastBuilder()
         if task.plan:
-            run = make_run(
-                task.workspace, f"{feature}-suites", task.plan, options, Spending(max_usd=None), _Silent()
-            )
-            done = run.finished() or {}
-            done_count += len(done)
-            for prepared in run.prepared.waiting(done.__contains__):
-                builder.add(prepared)
+            run = make_run(task.workspace, f"{feature}-suites", task.plan, options, Spending(max_usd=None), _Silent())
+            done_count += len(run.waiting_for(builder.add))
+        pair = setup.pair(workspace, candidate, feature)
+        logged = open_logged_stage(workspace, pair, task.suites, setup.new, options)
+        suite_call_count = builder.build(trial_count=len(task.plan), cached_count=0).call_count
+        done_count += _add_logged(builder, workspace, pair, logged, options)
         found = builder.build(trial_count=len(task.plan), cached_count=0)
+        judge_usd = _judge_usd(workspace, logged)
+        notes = [*logged.notes, *([logged.blocker] if logged.blocker is not None else [])]
+        if not task.plan:
+            notes.append(f"no suite uses `{pair.old.prompt}`")
         features.append(
             FeatureForecast(
                 feature=feature,
                 case_count=len(task.case_counts),
-                suite_call_count=found.call_count,
-                logged_call_count=0,
-                judge_call_count=0,
-                cost_usd=found.cost_usd,
-                note=None if task.plan else f"no suite uses `{setup.pair(workspace, candidate, feature).old.prompt}`",
+                suite_call_count=suite_call_count,
+                logged_call_count=found.call_count - suite_call_count,
+                judge_call_count=logged.judge_call_count,
+                cost_usd=None if found.cost_usd is None or judge_usd is None else found.cost_usd + judge_usd,
+                note="; ".join(notes) or None,
             )
         )
     probe_count = 0 if options.replay is not None else len(set(map(repr, setup.params.values()))) + 1
@@ -78,3 +88,38 @@ def forecast_upgrade(setup: UpgradeSetup, options: UpgradeOptions) -> UpgradeFor
         registry_diff=registry_diff(setup.workspace, candidate),
         warnings=setup.warnings,
     )
+
+
+def _add_logged(
+    builder: ForecastBuilder, workspace: Workspace, pair: FeaturePair, logged: LoggedStage, options: UpgradeOptions
+) -> int:
+    """Count the calls for logged requests; return the answers that are kept."""
+    if not logged.sample.requests:
+        return 0
+    run = make_run(
+        workspace,
+        f"{pair.feature}-log",
+        logged.task.plan,
+        options,
+        Spending(max_usd=None),
+        _Silent(),
+        preparer=lambda own: LoggedPreparer(workspace, pair, logged.task, own),
+    )
+
+    def add(prepared: PreparedTrial) -> None:
+        if prepared.recorded is None:
+            builder.add(prepared)
+
+    return len(run.waiting_for(add))
+
+
+def _judge_usd(workspace: Workspace, logged: LoggedStage) -> float | None:
+    """Estimate the cost of the judge's calls; None if its price is not known."""
+    if logged.judge is None:
+        return 0.0
+    price = price_of(workspace.with_models((logged.judge,)).endpoint(logged.judge), PriceTable())
+    if price is None:
+        return None
+    tokens = sum(request.input_tokens for request in logged.sample.requests) * 2
+    answers = logged.judge_call_count * ASSUMED_OUTPUT_TOKENS
+    return price.cost_usd(tokens + 2 * answers, answers)

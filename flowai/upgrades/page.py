@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 MAX_CHARS = 2_000
 MAX_DIFF_CHARS = 20_000
 NOTE = (
-    "A difference is new minus old, over the same cases. Better: a gain is shown. Equal: a loss of more than the margin is"
-    " excluded. Worse: a loss is shown. Undecided: neither. A smaller loss than the margin may be called equal."
+    "A difference is new minus old, over the same cases. Better: a gain is shown. Equal: a loss of more than the margin"
+    " is excluded. Worse: a loss is shown. Undecided: neither. A loss below the margin may be called equal."
 )
 _STYLE = """
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: .75rem; }

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from flowai.evals.gates.case_results import case_results
 from flowai.evals.gates.stopping import early_order
 from flowai.statistics.paired_trials import PairedTrials
-from flowai.upgrades.verdict import RunningVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from flowai.evals.gates.records import CaseKey, CaseResult
     from flowai.evals.reports import Trial
+    from flowai.upgrades.verdict import RunningVerdict
 
 
 class CaseOutcome(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date  # noqa: TC003 - msgspec reads annotations when records are built
+from datetime import date
 from typing import Literal
 
 import msgspec
@@ -205,6 +205,9 @@ class UpgradeReport(msgspec.Struct, frozen=True, kw_only=True):
     alpha: float
     """Chance of a false "worse", and of a false "equal", per feature."""
     call_count: int
+    """Calls of models, those of earlier, interrupted commands included."""
+    kept_call_count: int = 0
+    """Calls of earlier commands whose answers were kept."""
     cost_usd: float | None
     warnings: tuple[str, ...] = ()
 

@@ -93,8 +93,9 @@ def open_upgrade(context: CommandContext, options: UpgradeOptions) -> UpgradeSet
     with open_source(context.directory, named=None, env=options.env, environ=context.environ) as source:
         source.require_registry()
         context = replace(context, env=source.environment)
-    workspace = open_workspace(context)
+    workspace = open_workspace(context, models=(options.judge,) if options.judge is not None else ())
     change = resolve_change(workspace, options.old, options.new, options.features)
+    _check_log(workspace, change, options)
     registry, prices = with_new_model(workspace.registry, change), PriceTable()
     old = describe_model(registry, change.old, prices)
     new = describe_model(registry, change.new, prices, is_new_entry=change.new_entry is not None)
@@ -159,6 +160,20 @@ def _params_of(workspace: Workspace, change: ModelChange, feature: str) -> dict[
     if limit is not None and "max_completion_tokens" not in params:
         params.setdefault("max_tokens", limit)
     return params
+
+
+def _check_log(workspace: Workspace, change: ModelChange, options: UpgradeOptions) -> None:
+    """Check that some feature logs content, and that the judge has a key."""
+    if not options.from_log:
+        return
+    contents = {workspace.registry.feature(feature).log_content for feature in change.features}
+    if contents == {"none"}:
+        raise UsageError(
+            f"--from-log: none of {', '.join(f'`{name}`' for name in change.features)} logs requests",
+            hint="set `log_content: redacted` of a feature, and wait for calls",
+        )
+    if options.judge is not None:
+        workspace.resolve_endpoint(options.judge)
 
 
 def _check_alive(new: UpgradeModel, context: CommandContext, options: UpgradeOptions) -> None:

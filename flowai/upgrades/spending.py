@@ -16,6 +16,8 @@ class Spending:
     max_usd: float | None
     """None for no limit."""
     call_count: int = 0
+    kept_count: int = 0
+    """Calls of earlier commands, whose answers were kept."""
     cost_usd: float = 0.0
     unpriced_count: int = 0
     """Calls whose cost is not known."""
@@ -35,5 +37,6 @@ class Spending:
     def join(self, other: Spending) -> None:
         """Add the calls of a part."""
         self.call_count += other.call_count
+        self.kept_count += other.kept_count
         self.cost_usd += other.cost_usd
         self.unpriced_count += other.unpriced_count

@@ -21,13 +21,14 @@ from flowai.storage.files import writing
 from flowai.storage.own_files import make_private_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from flowai.evals.execution.limits import StopReason, StopRule
     from flowai.evals.reports import Trial
     from flowai.evals.runs.plan import PlannedTrial
-    from flowai.evals.runs.prepared import Preparer
+    from flowai.evals.runs.prepared import Preparer, TrialPreparer
+    from flowai.evals.runs.records import PreparedTrial
     from flowai.evals.runs.run_log import LoggedTrials
     from flowai.evals.runs.trials import Observer
     from flowai.registry import Binding
@@ -148,7 +149,7 @@ class PairRun:
         plan: the trials in their order.
         limits: limits of the calls.
         observer: receives the progress.
-        preparer: prepares the trials; None for the session's own.
+        preparer: returns what prepares the trials, from the session's own preparer; None for that one.
     """
 
     def __init__(
@@ -159,19 +160,23 @@ class PairRun:
         limits: RunLimits,
         observer: Observer,
         *,
-        preparer: Preparer | None = None,
+        preparer: Callable[[TrialPreparer], Preparer] | None = None,
     ) -> None:
         self._workspace = workspace
         self._observer = observer
         self._session = EvalSession(workspace, limits.eval_options(), observer)
         self._plan = tuple(plan)
-        self._prepared = PreparedPlan(_PairPlan(self._plan), preparer or self._session.preparer)
+        own = self._session.preparer
+        self._prepared = PreparedPlan(_PairPlan(self._plan), own if preparer is None else preparer(own))
         self.directory = workspace.project.upgrades / f"{name}-{self._prepared.digest[:DIGEST_CHARS]}"
 
-    @property
-    def prepared(self) -> PreparedPlan:
-        """The prepared trials."""
-        return self._prepared
+    def waiting_for(self, count: Callable[[PreparedTrial], None]) -> Sequence[str]:
+        """Pass each trial that is not finished to `count`; return the keys of those that are."""
+        done = self.finished()
+        keys = () if done is None else tuple(done)
+        for prepared in self._prepared.waiting(frozenset(keys).__contains__):
+            count(prepared)
+        return keys
 
     def finished(self) -> LoggedTrials | None:
         """Return the answers of an earlier, interrupted run; None without one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flowai.rendering.formatting import MISSING_TEXT, count, dollars, duration, format_number
+from flowai.upgrades.verdict import deciding_evidence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,9 +75,9 @@ def model_facts_rows(old: UpgradeModel, new: UpgradeModel) -> Iterator[tuple[str
 
 def feature_rows(report: UpgradeReport) -> list[tuple[str, ...]]:
     """Return one row per feature."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for item in report.features:
-        main = _main_evidence(item)
+        main = deciding_evidence([found for found in item.evidence if found.judged])
         rows.append(
             (
                 item.feature,
@@ -147,7 +148,8 @@ def slice_lines(item: FeatureReport) -> Iterator[str]:
     for found in item.slices:
         points = MISSING_TEXT if found.difference is None else f"{100 * found.difference:+.1f} pt"
         gated = ", named by the gate" if found.is_gated else ""
-        yield f"{found.name}: {points} of {count(found.case_count, 'case')} of {found.suite}, p {found.p_value:.2g}{gated}"
+        cases = count(found.case_count, "case")
+        yield f"{found.name}: {points} of {cases} of {found.suite}, p {found.p_value:.2g}{gated}"
 
 
 def parameter_text(change: ParameterChange) -> str:
@@ -181,11 +183,6 @@ def other_use_line(report: UpgradeReport) -> str | None:
     if not report.other_uses:
         return None
     return f"{', '.join(report.other_uses)} still name {report.old.name}; no release changes them: edit them by hand"
-
-
-def _main_evidence(item: FeatureReport) -> Evidence | None:
-    judged = [found for found in item.evidence if found.judged] or list(item.evidence)
-    return next((found for found in judged if found.verdict == item.verdict), judged[0] if judged else None)
 
 
 def _both(item: FeatureReport, show: Callable[[Speed], str]) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flowai.rendering.report_files import write_result
 from flowai.upgrades.candidate import other_uses, registry_diff
-from flowai.upgrades.feature_upgrade import feature_report, plan_suites, run_suites
+from flowai.upgrades.feature_upgrade import Findings, feature_report, plan_suites, run_suites
+from flowai.upgrades.logged_stage import open_logged_stage, run_logged
 from flowai.upgrades.page import WRITERS
+from flowai.upgrades.publishing import Publication, apply_upgrade
 from flowai.upgrades.records import FeatureReport, UpgradeReport
 from flowai.upgrades.setup import probe_parameters
 from flowai.upgrades.spending import Spending
@@ -35,15 +37,14 @@ STANDARD_NAMES = ("report.json", "report.md", "report.html")
 class UpgradeResult:
     """Result of `flowai upgrade`."""
 
-    report: UpgradeReport
-    candidate: Candidate
+    publication: Publication
     directory: Path
     unwritten: tuple[str, ...] = ()
     """A line per report file that cannot be written."""
 
 
 def run_upgrade(setup: UpgradeSetup, options: UpgradeOptions, progress: Progress) -> UpgradeResult:
-    """Try the new model in every feature and write the report; nothing else in the project changes.
+    """Try the new model in every feature, write the report, and publish the release if the options say so.
 
     Args:
         setup: the upgrade.
@@ -65,13 +66,13 @@ def run_upgrade(setup: UpgradeSetup, options: UpgradeOptions, progress: Progress
     ]
     report = _build_report(setup, options, candidate, features, spending, started_at)
     directory = workspace.project.reports / "upgrade" / f"{setup.change.old}-{setup.change.new}"
-    return write_upgrade(UpgradeResult(report=report, candidate=candidate, directory=directory), options)
-
-
-def write_upgrade(result: UpgradeResult, options: UpgradeOptions) -> UpgradeResult:
-    """Write the report's files."""
-    files = [*(result.directory / name for name in STANDARD_NAMES), *options.outputs]
-    return replace(result, unwritten=write_result(result.report, files, WRITERS))
+    files = [*(directory / name for name in STANDARD_NAMES), *options.outputs]
+    unwritten = write_result(report, files, WRITERS)  # what was paid for is written before the registry changes
+    with progress("publish" if options.publishes else "") as observer:
+        publication = apply_upgrade(setup, options, report, candidate, observer)
+    if publication.report != report:
+        unwritten = write_result(publication.report, files, WRITERS)
+    return UpgradeResult(publication=publication, directory=directory, unwritten=unwritten)
 
 
 def _try_feature(  # noqa: PLR0913, PLR0917 - one step of `run_upgrade`
@@ -87,9 +88,20 @@ def _try_feature(  # noqa: PLR0913, PLR0917 - one step of `run_upgrade`
     pair = setup.pair(workspace, candidate, feature)
     own = Spending(max_usd=spending.left_usd)
     task = plan_suites(workspace, pair, options)
+    logged = open_logged_stage(workspace, pair, task.suites, setup.new, options)
     stages = []
-    with progress(f"{feature}: suites") as observer:
-        stages.append(run_suites(task, options, own, observer, alpha=options.alpha))
+    if logged.blocker is not None:  # nothing is paid for a feature that the new model cannot serve
+        stages.append(Findings(blocker=logged.blocker))
+    else:
+        judged_count = 1 + (bool(logged.sample.requests) and logged.task.has_checks)
+        alpha = options.alpha / judged_count
+        with progress(f"{feature}: suites") as observer:
+            stages.append(run_suites(task, options, own, observer, alpha=alpha))
+        if options.from_log:
+            with progress(f"{feature}: logged requests") as observer:
+                stages.append(
+                    run_logged(logged, workspace, pair, options, own, observer, margin=task.margin, alpha=alpha)
+                )
     spending.join(own)
     return feature_report(pair, stages, parameters, own)
 
@@ -120,6 +132,7 @@ def _build_report(
         rollback_command=f"flowai rollback{env} --reason TEXT",
         alpha=options.alpha,
         call_count=spending.call_count,
+        kept_call_count=spending.kept_count,
         cost_usd=None if spending.unpriced_count else spending.cost_usd,
         warnings=setup.warnings,
     )

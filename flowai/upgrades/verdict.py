@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from flowai.statistics.paired_trials import PairedTrials
-    from flowai.upgrades.records import Verdict
+    from flowai.upgrades.records import Evidence, Verdict
 
 DEFAULT_ALPHA = 0.05
 DEFAULT_MARGIN = 0.05
@@ -141,3 +141,12 @@ def overall(verdicts: Iterable[Verdict]) -> Verdict:
     found = set(verdicts)
     order: tuple[Verdict, ...] = ("worse", "undecided", "better", "equal")
     return next((verdict for verdict in order if verdict in found), "undecided")
+
+
+def deciding_evidence(judged: Sequence[Evidence]) -> Evidence | None:
+    """Return the evidence that decides: one that says worse, else the first; suites come before logged requests.
+
+    Too few logged requests never undo what the suites show; None if nothing was compared.
+    """
+    worse = next((item for item in judged if item.verdict == "worse"), None)
+    return worse or next((item for item in judged if item.pair_count), None)

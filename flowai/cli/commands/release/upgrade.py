@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from flowai.evals.runs.trials import Observer
     from flowai.upgrades.options import UpgradeOptions
+    from flowai.upgrades.publishing import Publication
 
 EXAMPLES = examples(
     "flowai upgrade gpt-4o-mini openai/gpt-5.4-mini --dry-run",
@@ -142,7 +143,6 @@ def _forecast(options: UpgradeOptions, *, json: bool) -> int:
 
 def _run(options: UpgradeOptions, *, json: bool) -> int:
     from flowai.cli import console, upgrade_view
-    from flowai.errors import ExitCode
     from flowai.rendering.report_files import to_json
     from flowai.upgrades.setup import open_upgrade
     from flowai.upgrades.upgrade import run_upgrade
@@ -151,7 +151,7 @@ def _run(options: UpgradeOptions, *, json: bool) -> int:
     for warning in setup.warnings:
         console.print_progress_line(f"warning: {warning}")
     result = run_upgrade(setup, options, _progress)
-    report = result.report
+    publication, report = result.publication, result.publication.report
     for line in result.unwritten:
         console.print_progress_line(f"warning: {line}")
     if json:
@@ -161,8 +161,19 @@ def _run(options: UpgradeOptions, *, json: bool) -> int:
         again = f"flowai upgrade {options.old} {options.new}"
         for line in upgrade_view.report_lines(report, place=place, again=again, width=console.terminal_width()):
             console.print_styled(line)
+        for line in upgrade_view.publication_lines(publication):
+            console.print_styled(line)
+    return _exit_code(publication)
+
+
+def _exit_code(publication: Publication) -> int:
+    from flowai.errors import ExitCode
+
+    published = publication.published
+    if published is not None and published.stage is None:
+        return ExitCode.GATE_NOT_MET if published.smoke == "fail" else ExitCode.INFRASTRUCTURE
     codes = {"worse": ExitCode.GATE_NOT_MET, "undecided": ExitCode.INCONCLUSIVE}
-    return codes.get(report.verdict, ExitCode.DONE)
+    return codes.get(publication.report.verdict, ExitCode.DONE)
 
 
 @contextmanager
@@ -171,6 +182,7 @@ def _progress(stage: str) -> Iterator[Observer]:
     from flowai.cli import console
     from flowai.cli.progress import RunProgress
 
-    console.print_progress_line(stage)
+    if stage:
+        console.print_progress_line(stage)
     with RunProgress() as progress:
         yield progress
