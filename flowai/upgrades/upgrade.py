@@ -57,6 +57,7 @@ def run_upgrade(setup: UpgradeSetup, options: UpgradeOptions, progress: Progress
     """
     started_at = setup.workspace.context.timestamp()
     spending = Spending(max_usd=options.max_cost_usd)
+    _check_suites(setup, options)
     parameters = probe_parameters(setup, options, spending)
     candidate = setup.candidate(options, parameters)
     workspace = setup.with_candidate(candidate)
@@ -73,6 +74,14 @@ def run_upgrade(setup: UpgradeSetup, options: UpgradeOptions, progress: Progress
     if publication.report != report:
         unwritten = write_result(publication.report, files, WRITERS)
     return UpgradeResult(publication=publication, directory=directory, unwritten=unwritten)
+
+
+def _check_suites(setup: UpgradeSetup, options: UpgradeOptions) -> None:
+    """Plan every feature once, so that mistakes in suites and baselines are reported before any call."""
+    candidate = setup.candidate(options, setup.known)
+    workspace = setup.with_candidate(candidate)
+    for feature in setup.change.features:
+        plan_suites(workspace, setup.pair(workspace, candidate, feature), options)
 
 
 def _try_feature(  # noqa: PLR0913, PLR0917 - one step of `run_upgrade`

@@ -44,12 +44,12 @@ class RunningVerdict:
 
     Args:
         margin: the accepted loss.
-        alpha: chance of a false verdict of each kind.
+        alpha: chance of a false verdict of each kind, of which `EARLY_SHARE` is for stopping early.
     """
 
     def __init__(self, margin: float, alpha: float) -> None:
         self._margin = margin
-        self._limit = -math.log(alpha)
+        self._limit = -math.log(alpha * EARLY_SHARE)
         self._not_worse = MeanEvidence(-margin, low=-1)
         self._worse = MeanEvidence(0.0, low=-1)
         self._better = MeanEvidence(0.0, low=-1)
@@ -94,7 +94,7 @@ def judge_pairs(
     """
     differences = [pair.difference for pair in pairs]
     early_alpha, last_alpha = alpha * EARLY_SHARE, alpha * (1 - EARLY_SHARE)
-    running = RunningVerdict(margin, early_alpha)
+    running = RunningVerdict(margin, alpha)
     for count, difference in enumerate(differences, start=1):
         verdict = running.add(difference)
         if verdict is not None:
