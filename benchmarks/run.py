@@ -85,6 +85,11 @@ PARTS = (
         "Targets at alpha 0.01: A/A worse in at most 1 %, -5 points found in 95 %; see `docs/explanation/gate.md`.",
     ),
     (
+        "An upgrade of a model",
+        "upgrade_verdicts",
+        "Targets: right in at least 95 / 90 / 100 %, for at most 60 % of the calls of a fixed-n test.",
+    ),
+    (
         "The verdict's statistics",
         "verdict_simulation",
         "Targets: false rollbacks and false promotions at most 5 %; see `docs/explanation/verdicts.md`.",

@@ -119,7 +119,12 @@ def rows() -> Iterator[Row]:
             met(share >= planted.target),
         )
         calls = mean / CASES
-        yield (f"{planted.name}: calls, of a fixed-n test's with {CASES:,} cases", f"{calls:.0%}", "at most 60 %", met(calls <= 0.6))
+        yield (
+            f"{planted.name}: calls, of a fixed-n test's with {CASES:,} cases",
+            f"{calls:.0%}",
+            "at most 60 %",
+            met(calls <= 0.6),
+        )
     mean = float(np.mean(means))
     yield (
         f"mean of the four: calls, of the smallest fixed-n test's that reaches these rates ({fixed:,} cases)",
@@ -171,7 +176,10 @@ def upgrade(planted: Planted, feature_count: int, *, is_dear: bool) -> dict[str,
         if is_dear:
             registry = root / "registry.yaml"
             lines = registry.read_text(encoding="utf-8").splitlines()
-            dear = [line.replace("{input: 1, output: 2}", "{input: 2, output: 4}") if "new-1" in line else line for line in lines]
+            dear = [
+                line.replace("{input: 1, output: 2}", "{input: 2, output: 4}") if "new-1" in line else line
+                for line in lines
+            ]
             registry.write_text("\n".join(dear) + "\n", encoding="utf-8")
         os.environ["SCRIPTED_KEY"] = "sk-bench"
         os.chdir(root)
@@ -185,7 +193,7 @@ def upgrade(planted: Planted, feature_count: int, *, is_dear: bool) -> dict[str,
     return report
 
 
-def met(is_met: bool) -> str:
+def met(is_met: object) -> str:
     """Return the word of the table."""
     return "yes" if is_met else "NO"
 

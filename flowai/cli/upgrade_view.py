@@ -9,7 +9,7 @@ from flowai.rendering.markdown import one_line
 from flowai.upgrades import texts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from flowai.upgrades.publishing import Publication
     from flowai.upgrades.records import FeatureReport, UpgradeForecast, UpgradeModel, UpgradeReport
@@ -120,11 +120,14 @@ def _next_line(report: UpgradeReport, again: str) -> str:
     if report.registry_changes == "written":
         return f"Then: {report.publish_command}"
     if report.verdict in {"better", "equal"}:
-        return f"Then: {again} --publish  (or --write to only edit the registry)"
+        return f"Then: {again}{_chosen(item.feature for item in report.features)} --publish"
     fine = [item.feature for item in report.features if item.verdict in {"better", "equal"}]
     if fine:
-        chosen = " ".join(f"--feature {name}" for name in fine)
-        return f"The others alone: {again} {chosen} --publish"
+        return f"The others alone: {again}{_chosen(fine)} --publish"
     if report.verdict == "undecided":
         return "Nothing was changed. More cases would decide, or a larger --margin."
     return "Nothing was changed."
+
+
+def _chosen(features: Iterable[str]) -> str:
+    return "".join(f" --feature {name}" for name in features)

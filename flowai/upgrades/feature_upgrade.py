@@ -214,7 +214,7 @@ def _by_request(trials: Mapping[str, Trial], model: str) -> dict[str, Trial]:
     return {
         f"{trial.suite}::{trial.case}::{trial.repeat}": trial
         for trial in trials.values()
-        if trial.model == model and trial.cache == "miss" and trial.output is not None
+        if trial.model == model and trial.output is not None and trial.latency_ms
     }
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from flowai.workspace.workspace import Workspace
 
 
-class _Silent:
+class SilentObserver:
     """An observer that shows nothing."""
 
     def forecast(self, forecast: Forecast) -> None:
@@ -50,7 +50,9 @@ def forecast_upgrade(setup: UpgradeSetup, options: UpgradeOptions) -> UpgradeFor
         task = plan_suites(workspace, setup.pair(workspace, candidate, feature), options)
         builder = ForecastBuilder()
         if task.plan:
-            run = make_run(task.workspace, f"{feature}-suites", task.plan, options, Spending(max_usd=None), _Silent())
+            run = make_run(
+                task.workspace, f"{feature}-suites", task.plan, options, Spending(max_usd=None), SilentObserver()
+            )
             done_count += len(run.waiting_for(builder.add))
         pair = setup.pair(workspace, candidate, feature)
         logged = open_logged_stage(workspace, pair, task.suites, setup.new, options)
@@ -102,7 +104,7 @@ def _add_logged(
         logged.task.plan,
         options,
         Spending(max_usd=None),
-        _Silent(),
+        SilentObserver(),
         preparer=lambda own: LoggedPreparer(workspace, pair, logged.task, own),
     )
 

@@ -30,7 +30,7 @@ _MEASURES: tuple[tuple[str, Callable[[Trial], float | None]], ...] = (
 
 def speed_of(trials: Iterable[Trial]) -> Speed:
     """Return latency, length and cost of fresh answers."""
-    fresh = [trial for trial in trials if trial.cache == "miss" and trial.output is not None]
+    fresh = [trial for trial in trials if trial.output is not None and trial.latency_ms]  # a logged answer has none
     costs = [trial.cost_usd for trial in fresh]
     known = [cost for cost in costs if cost is not None]
     return Speed(

@@ -16,7 +16,7 @@ from flowai.evals.runs.eval_session import EvalSession
 from flowai.evals.runs.plan import Selection, SuiteTarget, TrialPlan, TrialTarget
 from flowai.evals.runs.prepared import PreparedPlan
 from flowai.evals.runs.resolver import TargetResolver
-from flowai.evals.runs.run_log import RunLog, RunStarted, read_run
+from flowai.evals.runs.run_log import RunLog, RunStarted, TemporaryLog, read_run
 from flowai.storage.files import writing
 from flowai.storage.own_files import make_private_directory
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from flowai.evals.runs.plan import PlannedTrial
     from flowai.evals.runs.prepared import Preparer, TrialPreparer
     from flowai.evals.runs.records import PreparedTrial
-    from flowai.evals.runs.run_log import LoggedTrials
+    from flowai.evals.runs.run_log import LoggedTrials, TrialLog
     from flowai.evals.runs.trials import Observer
     from flowai.registry import Binding
     from flowai.workspace.workspace import Workspace
@@ -164,6 +164,7 @@ class PairRun:
     ) -> None:
         self._workspace = workspace
         self._observer = observer
+        self._keeps = limits.replay is None
         self._session = EvalSession(workspace, limits.eval_options(), observer)
         self._plan = tuple(plan)
         own = self._session.preparer
@@ -180,7 +181,7 @@ class PairRun:
 
     def finished(self) -> LoggedTrials | None:
         """Return the answers of an earlier, interrupted run; None without one."""
-        past = read_run(self.directory) if self.directory.is_dir() else None
+        past = read_run(self.directory) if self._keeps and self.directory.is_dir() else None
         if past is None:
             return None
         past.trials.drop("error")
@@ -192,12 +193,7 @@ class PairRun:
         Raises:
             InterruptedRunError: the user interrupted it; finished trials are kept.
         """
-        with writing(self.directory):
-            make_private_directory(self.directory)
-        log = RunLog(self.directory)
-        kept = self.finished()
-        if kept is not None:
-            log.trials = kept
+        log = self._open_log()
         started = RunStarted(
             run_id=self.directory.name,
             target="",
@@ -218,6 +214,18 @@ class PairRun:
             stopped=run.stopped,
             warnings=self._session.warnings,
         )
+
+    def _open_log(self) -> TrialLog:
+        """Open the log that keeps the answers; a replay starts over every time."""
+        if not self._keeps:
+            return TemporaryLog()
+        with writing(self.directory):
+            make_private_directory(self.directory)
+        log = RunLog(self.directory)
+        kept = self.finished()
+        if kept is not None:
+            log.trials = kept
+        return log
 
 
 class _PairPlan:

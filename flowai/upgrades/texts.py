@@ -34,11 +34,11 @@ def title(report: UpgradeReport) -> str:
 
 def verdict_line(report: UpgradeReport) -> str:
     """Return the verdict of the whole upgrade, with the features that decide it."""
-    named = {
-        verdict: [item.feature for item in report.features if item.verdict == verdict]
-        for verdict in ("worse", "undecided")
-    }
-    parts = [f"{verdict}: {', '.join(features)}" for verdict, features in named.items() if features]
+    parts = []
+    for verdict in ("worse", "undecided"):
+        named = ", ".join(item.feature for item in report.features if item.verdict == verdict)
+        if named:
+            parts.append(named if verdict == report.verdict else f"{verdict}: {named}")
     fine = sum(item.verdict in {"equal", "better"} for item in report.features)
     if fine:
         parts.append(f"{fine} of {count(len(report.features), 'feature')} equal or better")
@@ -133,7 +133,7 @@ def speed_rows(report: UpgradeReport) -> list[tuple[str, ...]]:
 def change_lines(item: FeatureReport) -> Iterator[str]:
     """Yield what a person should know about a feature beside its verdict."""
     yield from (parameter_text(change) for change in item.parameters)
-    yield from item.findings
+    yield from (finding for finding in item.findings if finding != item.reason)
     for found in item.evidence:
         if found.note is not None:
             yield f"{KINDS[found.kind]}: {found.note}"

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from support.sample_project import SampleProject
-from support.scripted_provider import Asked, Reply
-
 from flowai.events import Attempt, CallEvent, Content, EventLog
 from flowai.redaction import Redactor
+from support.sample_project import SampleProject
+from support.scripted_provider import Asked, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +19,9 @@ if TYPE_CHECKING:
 
 OLD_MODEL, NEW_MODEL, JUDGE_MODEL = "old-1", "new-1", "judge-1"
 GOOD, BAD = "hello there", "nope"
-_MODEL = '{{model: openai/{model}, api_base: "{base_url}", api_key: "${{SCRIPTED_KEY}}", price: {{input: 1, output: 2}}}}'
+_MODEL = (
+    '{{model: openai/{model}, api_base: "{base_url}", api_key: "${{SCRIPTED_KEY}}", price: {{input: 1, output: 2}}}}'
+)
 _PROMPT = """\
 ---
 input: {{schema: {{text: string}}}}
@@ -78,9 +79,7 @@ class Planted:
             message = f"Unsupported parameter: '{self.refuses}' is not supported with this model."
             return Reply(status=400, error={"message": message, "type": "invalid_request_error", "param": self.refuses})
         is_bad = self.difference(text) == (-1 if is_new else 1)
-        return Reply(
-            text=BAD if is_bad else GOOD, usage=(20, self.new_tokens if is_new else 10), delay_s=self.delay_s
-        )
+        return Reply(text=BAD if is_bad else GOOD, usage=(20, self.new_tokens if is_new else 10), delay_s=self.delay_s)
 
     @staticmethod
     def _compare(text: str) -> Reply:
@@ -122,7 +121,11 @@ def write_suite(project: SampleProject, feature: str, count: int, *, gate: str =
     """Write the suite of a feature; every second case has the metadata `size: long`."""
     project.write(f"evals/{feature}.yaml", _SUITE.format(feature=feature, gate=gate))
     cases = [
-        {"id": f"c{number}", "vars": {"text": f"{feature} {number}"}, "metadata": {"size": ("short", "long")[number % 2]}}
+        {
+            "id": f"c{number}",
+            "vars": {"text": f"{feature} {number}"},
+            "metadata": {"size": ("short", "long")[number % 2]},
+        }
         for number in range(count)
     ]
     project.write(f"datasets/{feature}.jsonl", "".join(json.dumps(case) + "\n" for case in cases))

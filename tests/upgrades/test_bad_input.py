@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from datetime import date
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -67,13 +67,15 @@ def _is_openai(table: PriceTable, name: str) -> bool:
     return "/" not in name and (table.row(name) or {}).get("litellm_provider") == "openai"
 
 
-def test_a_retired_model_is_refused(flowai: Flowai, monkeypatch: pytest.MonkeyPatch, provider: ScriptedProvider) -> None:
+def test_a_retired_model_is_refused(
+    flowai: Flowai, monkeypatch: pytest.MonkeyPatch, provider: ScriptedProvider
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     table = PriceTable()
     rows = [(name, table.row(name) or {}) for name in table.names()]
     ends = {name: str(row["deprecation_date"]) for name, row in rows if row.get("deprecation_date")}
     end, retired = min((end, name) for name, end in ends.items() if _is_openai(table, name))
-    assert end < date.today().isoformat()
+    assert end < datetime.now(UTC).date().isoformat()
 
     ran = flowai("upgrade", "m", f"openai/{retired}")
 

@@ -19,7 +19,21 @@ if TYPE_CHECKING:
 
     from support.scripted_provider import ScriptedProvider
 
-COMMAND = ("upgrade", "m", "n", "--from-log", "30", "--judge", "judge-model", "--publish", "--json", "-j", "4", "--margin", "0.15")
+COMMAND = (
+    "upgrade",
+    "m",
+    "n",
+    "--from-log",
+    "30",
+    "--judge",
+    "judge-model",
+    "--publish",
+    "--json",
+    "-j",
+    "4",
+    "--margin",
+    "0.15",
+)
 IN_FLIGHT = 12
 
 

@@ -33,7 +33,7 @@ def logged(root: Path, provider: ScriptedProvider) -> Planted:
 
 
 def test_logged_requests_are_answered_and_compared_in_both_orders(
-    logged: Planted, root: Path, provider: ScriptedProvider, flowai: Flowai
+    logged: Planted, provider: ScriptedProvider, flowai: Flowai
 ) -> None:
     ran = flowai("upgrade", "m", "n", "--from-log", "40", "--judge", "judge-model", "--json")
 

@@ -28,7 +28,9 @@ def features_of(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {item["feature"]: item for item in report["features"]}
 
 
-def test_each_feature_gets_its_verdict_and_nothing_changes(root: Path, provider: ScriptedProvider, flowai: Flowai) -> None:
+def test_each_feature_gets_its_verdict_and_nothing_changes(
+    root: Path, provider: ScriptedProvider, flowai: Flowai
+) -> None:
     provider.answerer = Planted(
         lost={"same": 0.01, "bad": 0.3}, gained={"same": 0.01, "good": 0.3}, refuses="temperature", new_tokens=30
     )
@@ -60,10 +62,14 @@ def test_each_feature_gets_its_verdict_and_nothing_changes(root: Path, provider:
     for ending in ("json", "md", "html"):
         assert (project.root / "reports" / "upgrade" / "m-n" / f"report.{ending}").is_file()
     assert report["call_count"] < 1_400  # of 1,800: it stops when it is certain
-    assert provider.request_count <= report["call_count"] + 1 + 3 * 8  # the refused probe, and calls that a stop cuts off
+    assert (
+        provider.request_count <= report["call_count"] + 1 + 3 * 8
+    )  # the refused probe, and calls that a stop cuts off
 
 
-def test_a_dry_run_calls_nothing_and_says_calls_and_cost(root: Path, provider: ScriptedProvider, flowai: Flowai) -> None:
+def test_a_dry_run_calls_nothing_and_says_calls_and_cost(
+    root: Path, provider: ScriptedProvider, flowai: Flowai
+) -> None:
     make_upgrade_project(root, provider.base_url, {"chat": 40})
 
     ran = flowai("upgrade", "m", "n", "--dry-run", "--json")
@@ -123,7 +129,9 @@ def test_publish_starts_the_rollout(root: Path, provider: ScriptedProvider, flow
     assert provider.request_count - count < 10
 
 
-def test_a_worse_feature_is_never_published_without_force(root: Path, provider: ScriptedProvider, flowai: Flowai) -> None:
+def test_a_worse_feature_is_never_published_without_force(
+    root: Path, provider: ScriptedProvider, flowai: Flowai
+) -> None:
     provider.answerer = Planted(lost={"bad": 0.3})
     make_upgrade_project(root, provider.base_url, {"good": 200, "bad": 200})
     before = (root / "registry.yaml").read_text(encoding="utf-8")

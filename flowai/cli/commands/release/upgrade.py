@@ -158,12 +158,33 @@ def _run(options: UpgradeOptions, *, json: bool) -> int:
         console.print_json(to_json(report))
     else:
         place = setup.workspace.project.show(result.directory / "report.html")
-        again = f"flowai upgrade {options.old} {options.new}"
-        for line in upgrade_view.report_lines(report, place=place, again=again, width=console.terminal_width()):
+        for line in upgrade_view.report_lines(
+            report, place=place, again=_command_line(options), width=console.terminal_width()
+        ):
             console.print_styled(line)
         for line in upgrade_view.publication_lines(publication):
             console.print_styled(line)
     return _exit_code(publication)
+
+
+def _command_line(options: UpgradeOptions) -> str:
+    """Return the command with the options that decide what is compared, ready to paste; without its features."""
+    import shlex
+
+    words = ["flowai", "upgrade", options.old, options.new]
+    words += ["--from-log", str(options.from_log)] if options.from_log else []
+    words += ["--since", options.since] if options.from_log and options.since != "30d" else []
+    for name, value in (
+        ("--judge", options.judge),
+        ("--baseline", options.baseline),
+        ("-n", options.first_n),
+        ("--margin", options.margin),
+        ("--replay", options.replay),
+        ("--release", options.release),
+        ("--env", options.env),
+    ):
+        words += [name, str(value)] if value is not None else []
+    return shlex.join(words)
 
 
 def _exit_code(publication: Publication) -> int:
