@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from flowai.upgrades.publishing import Publication
-    from flowai.upgrades.records import FeatureReport, UpgradeForecast, UpgradeModel, UpgradeReport
+    from flowai.upgrades.records import FeatureUpgrade, UpgradeForecast, UpgradeModel, UpgradeReport
 
 MAX_WORST_COUNT = 3
 MAX_DIFF_LINES = 40
@@ -101,7 +101,7 @@ def _head_lines(old: UpgradeModel, new: UpgradeModel, release: str, width: int |
     yield from formatting.joined_lines(parts, width, indent="  ")
 
 
-def _feature_lines(item: FeatureReport, width: int | None) -> Iterator[str]:
+def _feature_lines(item: FeatureUpgrade, width: int | None) -> Iterator[str]:
     lines = list(texts.change_lines(item))
     if item.verdict in {"worse", "undecided"}:
         lines = [item.reason, *lines]

@@ -9,7 +9,7 @@ from flowai.errors import InfrastructureError, UsageError
 from flowai.evals.runs.baselines import resolve_baseline
 from flowai.upgrades.evidence import EvidenceNames, build_evidence, worse_slices
 from flowai.upgrades.pairs import PairCollector
-from flowai.upgrades.records import FeatureReport
+from flowai.upgrades.records import FeatureUpgrade
 from flowai.upgrades.speed import speed_findings, speed_of
 from flowai.upgrades.suite_runs import FeaturePair, PairRun, RunLimits, find_suites, plan_pairs
 from flowai.upgrades.verdict import DEFAULT_MARGIN, RunningVerdict, deciding_evidence
@@ -167,7 +167,7 @@ def stop_notes(done: TrialRun) -> tuple[str, ...]:
 
 def feature_report(
     pair: FeaturePair, stages: Sequence[Findings], parameters: tuple[ParameterChange, ...], spending: Spending
-) -> FeatureReport:
+) -> FeatureUpgrade:
     """Combine the stages of a feature."""
     evidence = tuple(item for stage in stages for item in stage.evidence)
     slices = tuple(item for stage in stages for item in stage.slices)
@@ -192,7 +192,7 @@ def feature_report(
     needed = None
     if verdict == "undecided" and deciding is not None and deciding.needed_count is not None:
         needed = deciding.needed_count - deciding.pair_count
-    return FeatureReport(
+    return FeatureUpgrade(
         feature=pair.feature,
         prompt=pair.new.prompt,
         verdict=verdict,

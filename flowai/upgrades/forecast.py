@@ -9,8 +9,8 @@ from flowai.providers import PriceTable
 from flowai.providers.endpoint_price import price_of
 from flowai.upgrades.candidate import registry_diff
 from flowai.upgrades.feature_upgrade import make_run, plan_suites
-from flowai.upgrades.logged_run import LoggedPreparer
-from flowai.upgrades.logged_stage import LoggedStage, open_logged_stage
+from flowai.upgrades.log.requests import LoggedPreparer
+from flowai.upgrades.log.stage import LoggedStage, open_logged_stage
 from flowai.upgrades.records import FeatureForecast, UpgradeForecast
 from flowai.upgrades.spending import Spending
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from flowai.rendering.report_files import Writers
-    from flowai.upgrades.records import FeatureReport, UpgradeReport, WorstCase
+    from flowai.upgrades.records import FeatureUpgrade, UpgradeReport, WorstCase
 
 MAX_CHARS = 2_000
 MAX_DIFF_CHARS = 20_000
@@ -75,7 +75,7 @@ def _changes(report: UpgradeReport) -> Markup:
     return joined(parts)
 
 
-def _feature(item: FeatureReport) -> Markup:
+def _feature(item: FeatureUpgrade) -> Markup:
     lines = [*texts.change_lines(item), *(f"slice {line}" for line in texts.slice_lines(item))]
     worst = [case for found in item.evidence for case in found.worst]
     return joined(
@@ -123,7 +123,7 @@ def _markdown(report: UpgradeReport) -> Iterator[str]:
     yield f"\n{NOTE}"
 
 
-def _markdown_feature(item: FeatureReport) -> Iterator[str]:
+def _markdown_feature(item: FeatureUpgrade) -> Iterator[str]:
     yield f"\n### {escape_markdown(item.feature)}: {texts.VERDICTS[item.verdict]}\n"
     yield f"{escape_markdown(f'{item.prompt}. {item.reason}', MAX_CHARS)}\n"
     yield from (f"- {escape_markdown(line, MAX_CHARS)}" for line in texts.change_lines(item))

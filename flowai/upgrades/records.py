@@ -18,7 +18,7 @@ compared both answers to logged requests."""
 
 
 class UpgradeModel(msgspec.Struct, frozen=True, kw_only=True):
-    """One of the two models."""
+    """Old or new model."""
 
     name: str
     """Name in the registry; of a new entry, the name it gets."""
@@ -137,7 +137,7 @@ class Speed(msgspec.Struct, frozen=True, kw_only=True):
     """None if the price is not known."""
 
 
-class FeatureReport(msgspec.Struct, frozen=True, kw_only=True):
+class FeatureUpgrade(msgspec.Struct, frozen=True, kw_only=True):
     """Result of one feature."""
 
     feature: str
@@ -191,7 +191,7 @@ class UpgradeReport(msgspec.Struct, frozen=True, kw_only=True):
     new: UpgradeModel
     verdict: Verdict
     """`worse` if a feature is, else `undecided` if a feature is, else `better` if every feature is, else `equal`."""
-    features: tuple[FeatureReport, ...]
+    features: tuple[FeatureUpgrade, ...]
     other_uses: tuple[str, ...]
     """Keys of the registry that still name the old model and that no release changes."""
     registry_diff: str

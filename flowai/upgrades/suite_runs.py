@@ -39,7 +39,7 @@ DIGEST_CHARS = 12
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeaturePair:
-    """One feature with the bindings of both models."""
+    """A feature with the bindings of both models."""
 
     feature: str
     old: Binding

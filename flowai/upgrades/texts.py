@@ -10,7 +10,7 @@ from flowai.upgrades.verdict import deciding_evidence
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from flowai.upgrades.records import Evidence, FeatureReport, ParameterChange, Speed, UpgradeModel, UpgradeReport
+    from flowai.upgrades.records import Evidence, FeatureUpgrade, ParameterChange, Speed, UpgradeModel, UpgradeReport
 
 VERDICTS = {"better": "better", "equal": "equal", "worse": "WORSE", "undecided": "undecided"}
 HEADLINES = {
@@ -130,7 +130,7 @@ def speed_rows(report: UpgradeReport) -> list[tuple[str, ...]]:
     ]
 
 
-def change_lines(item: FeatureReport) -> Iterator[str]:
+def change_lines(item: FeatureUpgrade) -> Iterator[str]:
     """Yield what a person should know about a feature beside its verdict."""
     yield from (parameter_text(change) for change in item.parameters)
     yield from (finding for finding in item.findings if finding != item.reason)
@@ -143,7 +143,7 @@ def change_lines(item: FeatureReport) -> Iterator[str]:
         yield f"prompt written for the new model: {item.proposed_prompt}"
 
 
-def slice_lines(item: FeatureReport) -> Iterator[str]:
+def slice_lines(item: FeatureUpgrade) -> Iterator[str]:
     """Yield the slices that became worse."""
     for found in item.slices:
         points = MISSING_TEXT if found.difference is None else f"{100 * found.difference:+.1f} pt"
@@ -185,7 +185,7 @@ def other_use_line(report: UpgradeReport) -> str | None:
     return f"{', '.join(report.other_uses)} still name {report.old.name}; no release changes them: edit them by hand"
 
 
-def _both(item: FeatureReport, show: Callable[[Speed], str]) -> str:
+def _both(item: FeatureUpgrade, show: Callable[[Speed], str]) -> str:
     old, new = show(item.old_speed), show(item.new_speed)
     return MISSING_TEXT if (old, new) == (MISSING_TEXT, MISSING_TEXT) else f"{old} -> {new}"
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from flowai.rendering.report_files import write_result
 from flowai.upgrades.candidate import other_uses, registry_diff
 from flowai.upgrades.feature_upgrade import Findings, feature_report, plan_suites, run_suites
-from flowai.upgrades.logged_stage import open_logged_stage, run_logged
+from flowai.upgrades.log.stage import open_logged_stage, run_logged
 from flowai.upgrades.page import WRITERS
 from flowai.upgrades.publishing import Publication, apply_upgrade
-from flowai.upgrades.records import FeatureReport, UpgradeReport
+from flowai.upgrades.records import FeatureUpgrade, UpgradeReport
 from flowai.upgrades.setup import probe_parameters
 from flowai.upgrades.spending import Spending
 from flowai.upgrades.verdict import overall
@@ -93,7 +93,7 @@ def _try_feature(  # noqa: PLR0913, PLR0917 - one step of `run_upgrade`
     options: UpgradeOptions,
     spending: Spending,
     progress: Progress,
-) -> FeatureReport:
+) -> FeatureUpgrade:
     pair = setup.pair(workspace, candidate, feature)
     own = Spending(max_usd=spending.left_usd)
     task = plan_suites(workspace, pair, options)
@@ -119,7 +119,7 @@ def _build_report(
     setup: UpgradeSetup,
     options: UpgradeOptions,
     candidate: Candidate,
-    features: list[FeatureReport],
+    features: list[FeatureUpgrade],
     spending: Spending,
     started_at: str,
 ) -> UpgradeReport:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.upgrade_project import BAD, Planted, log_calls, make_upgrade_project
 
-from flowai.upgrades.logged import stratified_sample
+from flowai.upgrades.log.sample import stratified_sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -55,7 +55,7 @@ def sample_requests(workspace: Workspace, feature: str, old: str, *, count: int,
         workspace: the project.
         feature: the feature.
         old: name of the old model in the registry.
-        count: requests wanted.
+        count: number of requests.
         since: start of the time range, as typed.
 
     Raises:
@@ -83,9 +83,9 @@ def stratified_sample(strata: Mapping[str, tuple[str, ...]], count: int) -> tupl
     for call_id in sorted(strata, key=_hash):
         members[strata[call_id]].append(call_id)
     total = len(strata)
-    wanted = {name: count * len(ids) / total for name, ids in members.items()}
-    taken = {name: min(len(members[name]), max(1, int(share))) for name, share in wanted.items()}
-    by_size = sorted(members, key=lambda name: (wanted[name] - taken[name], _hash("".join(name))))
+    shares = {name: count * len(ids) / total for name, ids in members.items()}
+    taken = {name: min(len(members[name]), max(1, int(share))) for name, share in shares.items()}
+    by_size = sorted(members, key=lambda name: (shares[name] - taken[name], _hash("".join(name))))
     while sum(taken.values()) > count:
         largest = max(taken, key=lambda name: (taken[name], name))
         taken[largest] -= 1

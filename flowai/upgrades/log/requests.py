@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from flowai.evals.runs.prepared import TrialPreparer
     from flowai.evals.runs.records import PreparedTrial
     from flowai.evals.suites.records import Assertion
-    from flowai.upgrades.logged import LoggedRequest
+    from flowai.upgrades.log.sample import LoggedRequest
     from flowai.upgrades.suite_runs import FeaturePair
     from flowai.workspace.workspace import Workspace
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from flowai.evals.reports import Trial
     from flowai.providers import Client, Endpoint
-    from flowai.upgrades.logged import LoggedRequest
+    from flowai.upgrades.log.sample import LoggedRequest
     from flowai.upgrades.spending import Spending
     from flowai.workspace.workspace import Workspace
 
@@ -42,8 +42,8 @@ ORDERS: tuple[Literal["old", "new"], ...] = ("old", "new")
 """Model whose answer comes first."""
 
 
-class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """One reply of the judge: a line of the file."""
+class JudgeReply(msgspec.Struct, frozen=True, kw_only=True):
+    """Reply of the judge: a line of the file."""
 
     call_id: str
     first: Literal["old", "new"]
@@ -85,7 +85,7 @@ def answer_pairs(
 
 def compare_answers(
     workspace: Workspace, judge: str, pairs: Sequence[AnswerPair], directory: Path, spending: Spending
-) -> list[Comparison]:
+) -> list[JudgeReply]:
     """Ask the judge about each pair in both orders; comparisons of an interrupted upgrade are kept.
 
     Equal answers are not asked about. Calls that fail are left out; the same command makes them again.
@@ -97,7 +97,7 @@ def compare_answers(
     digests = {pair.digest for pair in pairs}
     kept = {
         (item.digest, item.first): item
-        for item in read_lines(path, Comparison, name=str(path)).records
+        for item in read_lines(path, JudgeReply, name=str(path)).records
         if item.digest in digests
     }
     waiting = [
@@ -114,10 +114,10 @@ def compare_answers(
 
 
 def build_preference(
-    pairs: Sequence[AnswerPair], comparisons: Sequence[Comparison], *, judge: str, margin: float, alpha: float
+    pairs: Sequence[AnswerPair], comparisons: Sequence[JudgeReply], *, judge: str, margin: float, alpha: float
 ) -> Evidence:
     """Build the evidence of a judge: +1 for the new model, -1 for the old one, the mean of both orders."""
-    replies: dict[str, dict[str, Comparison]] = defaultdict(dict)
+    replies: dict[str, dict[str, JudgeReply]] = defaultdict(dict)
     for item in comparisons:
         if item.better is not None:
             replies[item.digest][item.first] = item
@@ -179,11 +179,11 @@ class _Judge:
         self._spent: list[float] = []
         self._prompt = load_package_prompt(__package__, "prompts/compare_answers.prompt")
 
-    async def run(self, waiting: Sequence[tuple[AnswerPair, Literal["old", "new"]]]) -> list[Comparison]:
+    async def run(self, waiting: Sequence[tuple[AnswerPair, Literal["old", "new"]]]) -> list[JudgeReply]:
         """Return the comparisons that were made."""
         context, workspace = self._workspace.context, self._workspace
         client = create_client(redactor=workspace.redactor)
-        found: list[Comparison] = []
+        found: list[JudgeReply] = []
         pending = iter(waiting)
         with closing(
             EventLog(
@@ -218,7 +218,7 @@ class _Judge:
 
     async def _compare(
         self, client: Client, events: EventLog, pair: AnswerPair, first: Literal["old", "new"]
-    ) -> Comparison | None:
+    ) -> JudgeReply | None:
         answers = (pair.old, pair.new) if first == "old" else (pair.new, pair.old)
         values = {"request": pair.request, "first": answers[0], "second": answers[1]}
         request = Request(
@@ -235,7 +235,7 @@ class _Judge:
         events.append(judge_call_event(self._workspace.context, self._endpoint, completion))
         self._spent.append(completion.cost_usd or 0.0)
         better, reason = _read_reply(completion.text, first)
-        return Comparison(
+        return JudgeReply(
             call_id=pair.call_id,
             first=first,
             digest=pair.digest,

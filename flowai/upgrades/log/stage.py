@@ -10,10 +10,10 @@ from flowai.providers import PriceTable
 from flowai.providers.endpoint_price import price_of
 from flowai.upgrades.evidence import EvidenceNames, build_evidence
 from flowai.upgrades.feature_upgrade import Findings, make_run, run_plan, stop_notes
-from flowai.upgrades.logged import LoggedSample, sample_requests
-from flowai.upgrades.logged_run import LoggedPreparer, LoggedTask, plan_logged
+from flowai.upgrades.log.preference import answer_pairs, build_preference, compare_answers
+from flowai.upgrades.log.requests import LoggedPreparer, LoggedTask, plan_logged
+from flowai.upgrades.log.sample import LoggedSample, sample_requests
 from flowai.upgrades.pairs import PairCollector
-from flowai.upgrades.preference import answer_pairs, build_preference, compare_answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
