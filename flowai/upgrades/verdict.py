@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from flowai.evals.gates.sample_needs import needed_count
-from flowai.evals.reports.records import Gate
+from flowai.evals.gates.sample_needs import MAX_CASE_COUNT
 from flowai.statistics import Interval, bounded_mean_interval
 from flowai.statistics.betting import MeanEvidence, betting_interval
+from flowai.statistics.bounded_mean import interval_of_sums, normal_quantile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 DEFAULT_ALPHA = 0.05
 DEFAULT_MARGIN = 0.05
 """Accepted loss: a larger one must not go unnoticed."""
+POWER = 0.8
+"""Chance of a decision at the number of pairs that a report says is needed."""
 EARLY_SHARE = 0.8
 """Part of alpha for stopping early; the rest is for the analysis of all pairs (decision 0147)."""
 
@@ -110,11 +112,7 @@ def judge_pairs(
     verdict = _last_verdict(pairs, interval, margin, last_alpha) if is_complete and pairs else None
     if verdict is None and running.excludes_loss:
         verdict = "equal"
-    needed = None
-    if verdict is None and interval.estimate is not None:
-        gate = Gate(alpha=alpha, margin=margin)
-        half_width = (interval.high - interval.low) / 2
-        needed = needed_count(len(pairs), interval.estimate, half_width, (-margin, 0.0), gate)
+    needed = _needed_count(differences, margin, alpha) if verdict is None else None
     return PairVerdict(
         verdict=verdict or "undecided",
         pair_count=len(pairs),
@@ -123,6 +121,33 @@ def judge_pairs(
         stopped_early=False,
         needed_count=needed,
     )
+
+
+def _needed_count(differences: Sequence[float], margin: float, alpha: float) -> int | None:
+    """Return the number of pairs at which differences like these would probably decide; None for no number.
+
+    Source: the interval of as many pairs with the same mean and mean square; for a power of 0.8 its number grows by the
+    square of the quantiles' ratio.
+    """
+    count = len(differences)
+    if not count:
+        return None
+    mean, square = math.fsum(differences) / count, math.fsum(value * value for value in differences) / count
+
+    def decides(pair_count: int) -> bool:
+        interval = interval_of_sums(pair_count, mean * pair_count, square * pair_count, -1, 1, 1 - 2 * alpha)
+        return interval.low > -margin or interval.high < 0
+
+    low, high = 0, 1
+    while not decides(high):
+        low, high = high, high * 2
+        if high > MAX_CASE_COUNT:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if decides(middle) else (middle, high)
+    z_alpha = normal_quantile(1 - alpha)
+    return max(count + 1, math.ceil(high * ((z_alpha + normal_quantile(POWER)) / z_alpha) ** 2))
 
 
 def _last_verdict(pairs: Sequence[PairedTrials], interval: Interval, margin: float, alpha: float) -> Verdict | None:
