@@ -51,6 +51,8 @@ class Candidate:
     changes: Mapping[str, Mapping[str, Any]]
     """Binding of each changed feature, as the registry writes it."""
     edits: tuple[EntryEdit, ...] = field(default=())
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    """Files of new prompts that are not written yet, by id."""
 
 
 def resolve_change(workspace: Workspace, old: str, new: str, only: Sequence[str]) -> ModelChange:

@@ -91,9 +91,15 @@ def plan_suites(workspace: Workspace, pair: FeaturePair, options: UpgradeOptions
 
 
 def run_suites(
-    task: SuiteTask, options: UpgradeOptions, spending: Spending, observer: Observer, *, alpha: float
+    task: SuiteTask,
+    options: UpgradeOptions,
+    spending: Spending,
+    observer: Observer,
+    *,
+    alpha: float,
+    name: str | None = None,
 ) -> Findings:
-    """Run the suites of a feature until the verdict is certain.
+    """Run the suites of a feature until the verdict is certain; `name` is added to the evidence's source.
 
     Raises:
         InfrastructureError: a model is unreachable.
@@ -106,12 +112,19 @@ def run_suites(
     has_gated_slices = any(trial.suite.gate is not None and trial.suite.gate.slices for trial in task.plan)
     running = None if has_gated_slices else RunningVerdict(task.margin, alpha)
     rule = PairCollector(counts, old=old, before=task.before, running=running)
-    run = make_run(task.workspace, f"{task.pair.feature}-suites", task.plan, options, spending, observer)
+    run = make_run(
+        task.workspace,
+        f"{task.pair.feature}-suites" if name is None else f"{task.pair.feature}-held-out",
+        task.plan,
+        options,
+        spending,
+        observer,
+    )
     done = run_plan(run, rule, spending)
     trials = done.finished()
     outcomes = PairCollector(counts, old=old, before=task.before).add_all(trials)
     evidence = build_evidence(
-        EvidenceNames("suites", task.source, old),
+        EvidenceNames("suites", task.source if name is None else f"{task.source}, {name}", old),
         outcomes,
         trials,
         planned_count=len(counts),

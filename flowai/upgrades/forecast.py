@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from flowai.evals.runs.trials import ASSUMED_OUTPUT_TOKENS, Forecast, ForecastBuilder
 from flowai.providers import PriceTable
 from flowai.providers.endpoint_price import price_of
+from flowai.upgrades.adaptation.adapt import MAX_ROUNDS, MAX_TRAINING_CASES, is_training
 from flowai.upgrades.candidate import registry_diff
 from flowai.upgrades.feature_upgrade import make_run, plan_suites
 from flowai.upgrades.log.requests import LoggedPreparer
@@ -17,6 +18,7 @@ from flowai.upgrades.spending import Spending
 if TYPE_CHECKING:
     from flowai.evals.reports import Trial
     from flowai.evals.runs.records import PreparedTrial
+    from flowai.upgrades.feature_upgrade import SuiteTask
     from flowai.upgrades.options import UpgradeOptions
     from flowai.upgrades.setup import UpgradeSetup
     from flowai.upgrades.suite_runs import FeaturePair
@@ -61,6 +63,8 @@ def forecast_upgrade(setup: UpgradeSetup, options: UpgradeOptions) -> UpgradeFor
         found = builder.build(trial_count=len(task.plan), cached_count=0)
         judge_usd = _judge_usd(workspace, logged)
         notes = [*logged.notes, *([logged.blocker] if logged.blocker is not None else [])]
+        if options.adapts is not None and task.plan:
+            notes.append(f"--adapt: at most {_adapt_count(task):,} more calls if it is worse or undecided")
         if not task.plan:
             notes.append(f"no suite uses `{pair.old.prompt}`")
         features.append(
@@ -125,3 +129,10 @@ def _judge_usd(workspace: Workspace, logged: LoggedStage) -> float | None:
     tokens = sum(request.input_tokens for request in logged.sample.requests) * 2
     answers = logged.judge_call_count * ASSUMED_OUTPUT_TOKENS
     return price.cost_usd(tokens + 2 * answers, answers)
+
+
+def _adapt_count(task: SuiteTask) -> int:
+    """Return the most calls of an adaptation: templates, training cases on the new model, held-out cases on both."""
+    held_out = sum(not is_training(key) for key in task.case_counts)
+    training = min(MAX_TRAINING_CASES, len(task.case_counts) - held_out)
+    return MAX_ROUNDS + (MAX_ROUNDS + 1) * training + 2 * held_out

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from flowai.errors import ProjectError, UsageError
+from flowai.errors import FlowaiError, ProjectError, UsageError
 from flowai.registry import resolve_release
 from flowai.registry.writer import EntryEdit, edit_entries
 from flowai.rollouts.publish import PublishOptions, PublishResult, publish
+from flowai.storage.files import write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from flowai.evals.runs.trials import Observer
     from flowai.registry import Registry
@@ -32,6 +34,13 @@ class Publication:
     """None if no rollout was asked for, or a feature is worse or undecided."""
     refused: str | None = None
     """Why nothing was published; None if it was, or was not asked for."""
+
+
+class Added(NamedTuple):
+    """Entries and files that this command added."""
+
+    edits: tuple[EntryEdit, ...]
+    prompts: tuple[Path, ...]
 
 
 def apply_upgrade(
@@ -71,8 +80,8 @@ def apply_upgrade(
     return Publication(report=msgspec.structs.replace(report, registry_changes="published"), published=result)
 
 
-def _write(setup: UpgradeSetup, candidate: Candidate) -> tuple[EntryEdit, ...]:
-    """Add the missing entries; return them."""
+def _write(setup: UpgradeSetup, candidate: Candidate) -> Added:
+    """Add the missing entries and prompts; return them."""
     workspace = setup.workspace
     added: list[EntryEdit] = []
 
@@ -86,15 +95,41 @@ def _write(setup: UpgradeSetup, candidate: Candidate) -> tuple[EntryEdit, ...]:
         added.extend(candidate.edits)
         return candidate.edits
 
-    edit_entries(workspace.project, change, env=workspace.context.env, environ=workspace.environ)
-    return tuple(added)
+    created = _write_prompts(setup, candidate)
+    try:
+        edit_entries(workspace.project, change, env=workspace.context.env, environ=workspace.environ)
+    except FlowaiError:
+        _unlink(created)
+        raise
+    return Added(edits=tuple(added), prompts=created)
 
 
-def _remove(setup: UpgradeSetup, added: Sequence[EntryEdit]) -> None:
-    """Remove entries that this command added, the release before its model."""
+def _write_prompts(setup: UpgradeSetup, candidate: Candidate) -> tuple[Path, ...]:
+    """Write the new prompts as new files; a file that has the same text already is kept."""
+    project, created = setup.workspace.project, []
+    for prompt_id, text in candidate.prompts.items():
+        path = project.root / f"{prompt_id}.prompt"
+        if not path.exists():
+            write_atomic(path, text)
+            created.append(path)
+        elif path.read_text(encoding="utf-8") != text:
+            raise UsageError(
+                f"`{project.show(path)}` exists with another text", hint="no prompt is overwritten: move it"
+            )
+    return tuple(created)
+
+
+def _unlink(paths: Sequence[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def _remove(setup: UpgradeSetup, added: Added) -> None:
+    """Remove what this command added, the release before its model and its prompts."""
     workspace = setup.workspace
-    removals = [EntryEdit(key=edit.key, name=edit.name) for edit in reversed(added)]
+    removals = [EntryEdit(key=edit.key, name=edit.name) for edit in reversed(added.edits)]
     edit_entries(workspace.project, lambda _: removals, env=workspace.context.env, environ=workspace.environ)
+    _unlink(added.prompts)
 
 
 def _reason(options: UpgradeOptions, report: UpgradeReport) -> str:

@@ -93,9 +93,11 @@ def open_upgrade(context: CommandContext, options: UpgradeOptions) -> UpgradeSet
     with open_source(context.directory, named=None, env=options.env, environ=context.environ) as source:
         source.require_registry()
         context = replace(context, env=source.environment)
-    workspace = open_workspace(context, models=(options.judge,) if options.judge is not None else ())
+    workspace = open_workspace(context, models=[name for name in (options.judge, options.adapts) if name is not None])
     change = resolve_change(workspace, options.old, options.new, options.features)
     _check_log(workspace, change, options)
+    if options.adapts is not None:
+        workspace.resolve_endpoint(options.adapts)
     registry, prices = with_new_model(workspace.registry, change), PriceTable()
     old = describe_model(registry, change.old, prices)
     new = describe_model(registry, change.new, prices, is_new_entry=change.new_entry is not None)

@@ -140,7 +140,7 @@ def change_lines(item: FeatureUpgrade) -> Iterator[str]:
     if item.needed_count:
         yield f"needs about {item.needed_count:,} more pairs to decide"
     if item.proposed_prompt is not None:
-        yield f"prompt written for the new model: {item.proposed_prompt}"
+        yield f"prompt written for the new model: {item.proposed_prompt}, beside the report"
 
 
 def slice_lines(item: FeatureUpgrade) -> Iterator[str]:

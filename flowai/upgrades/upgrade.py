@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from flowai.rendering.report_files import write_result
+from flowai.storage.files import write_atomic
+from flowai.upgrades.adaptation.adapt import adapt_prompt
 from flowai.upgrades.candidate import other_uses, registry_diff
 from flowai.upgrades.feature_upgrade import Findings, feature_report, plan_suites, run_suites
 from flowai.upgrades.log.stage import open_logged_stage, run_logged
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flowai.evals.runs.trials import Observer
+    from flowai.upgrades.adaptation.adapt import Adaptation
     from flowai.upgrades.candidate import Candidate
     from flowai.upgrades.options import UpgradeOptions
     from flowai.upgrades.records import ParameterChange
@@ -61,13 +66,22 @@ def run_upgrade(setup: UpgradeSetup, options: UpgradeOptions, progress: Progress
     parameters = probe_parameters(setup, options, spending)
     candidate = setup.candidate(options, parameters)
     workspace = setup.with_candidate(candidate)
-    features = [
-        _try_feature(setup, workspace, candidate, feature, parameters[feature], options, spending, progress)
-        for feature in setup.change.features
-    ]
+    features, drafts = [], {}
+    for feature in setup.change.features:
+        item, adaptation = _try_feature(
+            setup, workspace, candidate, feature, parameters[feature], options, spending, progress
+        )
+        features.append(item)
+        if adaptation is not None and adaptation.prompt is not None and item.verdict in {"equal", "better"}:
+            drafts[feature] = adaptation
+    prompts = {feature: str(item.prompt) for feature, item in drafts.items()}
+    texts = {str(item.prompt): item.text for item in drafts.values()}
+    candidate = replace(setup.candidate(options, parameters, prompts), prompts=texts)
     report = _build_report(setup, options, candidate, features, spending, started_at)
     directory = workspace.project.reports / "upgrade" / f"{setup.change.old}-{setup.change.new}"
     files = [*(directory / name for name in STANDARD_NAMES), *options.outputs]
+    for prompt_id, text in candidate.prompts.items():
+        write_atomic(directory / f"{prompt_id}.prompt", text)
     unwritten = write_result(report, files, WRITERS)  # what was paid for is written before the registry changes
     with progress("publish" if options.publishes else "") as observer:
         publication = apply_upgrade(setup, options, report, candidate, observer)
@@ -93,26 +107,34 @@ def _try_feature(  # noqa: PLR0913, PLR0917 - one step of `run_upgrade`
     options: UpgradeOptions,
     spending: Spending,
     progress: Progress,
-) -> FeatureUpgrade:
+) -> tuple[FeatureUpgrade, Adaptation | None]:
     pair = setup.pair(workspace, candidate, feature)
     own = Spending(max_usd=spending.left_usd)
     task = plan_suites(workspace, pair, options)
     logged = open_logged_stage(workspace, pair, task.suites, setup.new, options)
-    stages = []
+    stages: list[Findings] = []
+    adaptation = None
     if logged.blocker is not None:  # nothing is paid for a feature that the new model cannot serve
         stages.append(Findings(blocker=logged.blocker))
     else:
         judged_count = 1 + (bool(logged.sample.requests) and logged.task.has_checks)
         alpha = options.alpha / judged_count
         with progress(f"{feature}: suites") as observer:
-            stages.append(run_suites(task, options, own, observer, alpha=alpha))
+            found = run_suites(task, options, own, observer, alpha=alpha)
+        if options.adapts is not None and any(item.verdict in {"worse", "undecided"} for item in found.evidence):
+            with progress(f"{feature}: prompt for the new model") as observer:
+                adaptation = adapt_prompt(task, found, options, own, observer, alpha=alpha)
+        stages += [found] if adaptation is None else adaptation.stages
         if options.from_log:
             with progress(f"{feature}: logged requests") as observer:
                 stages.append(
                     run_logged(logged, workspace, pair, options, own, observer, margin=task.margin, alpha=alpha)
                 )
     spending.join(own)
-    return feature_report(pair, stages, parameters, own)
+    report = feature_report(pair, stages, parameters, own)
+    if adaptation is not None and adaptation.prompt is not None:
+        report = msgspec.structs.replace(report, proposed_prompt=f"{adaptation.prompt}.prompt")
+    return report, adaptation
 
 
 def _build_report(

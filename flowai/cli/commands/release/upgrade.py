@@ -68,6 +68,10 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
         Path | None, typer.Option("--replay", metavar="PATH", help="Use recorded answers of both models.")
     ] = None,
     no_code: Annotated[bool, typer.Option("--no-code", help="Run no code of suites.")] = False,
+    adapt: Annotated[
+        str | None,
+        typer.Option("--adapt", metavar="NAME", help="Model that rewrites the prompt of a feature that is not fine."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show calls, cost and diff; call and change nothing.")
     ] = False,
@@ -117,6 +121,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
         writes=write,
         publishes=publish,
         smoke=not no_smoke,
+        adapts=adapt,
         forces=force,
         reason=reason,
         outputs=tuple(Path(name) for name in output or ()),
@@ -178,6 +183,7 @@ def _command_line(options: UpgradeOptions) -> str:
         ("--judge", options.judge),
         ("--baseline", options.baseline),
         ("-n", options.first_n),
+        ("--adapt", options.adapts),
         ("--margin", options.margin),
         ("--replay", options.replay),
         ("--release", options.release),
