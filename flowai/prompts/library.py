@@ -110,6 +110,12 @@ class PromptLibrary:
         self._cache[prompt_id] = (fingerprints, prompt)
         return prompt
 
+    def find(self, text: str) -> str | None:
+        """Return the id of a prompt whose file has this very text; None if none has."""
+        data = text.encode()
+        paths = (path for path in sorted(self._project.prompts.rglob(f"*{PROMPT_SUFFIX}")) if path.name[0] != "_")
+        return next((self._id(path) for path in paths if path.read_bytes() == data), None)
+
     def add_draft(self, prompt_id: str, text: str) -> Prompt:
         """Add a prompt that is not written; it replaces an earlier draft of the same id in this library.
 

@@ -78,6 +78,10 @@ def test_a_prompt_that_helps_is_proposed_as_a_new_version(
     assert provider.request_count - count <= 2
     assert "Take care" in (root / "prompts" / "chat_v2.prompt").read_text(encoding="utf-8")
     assert (root / "prompts" / "chat_v1.prompt").read_bytes() == before
+    again = flowai(*ADAPT, "--write")
+    assert item_of(again)["proposed_prompt"] == "prompts/chat_v2.prompt"
+    assert sorted(path.name for path in (root / "prompts").iterdir()) == ["chat_v1.prompt", "chat_v2.prompt"]
+    assert json.loads(again.out)["candidate"] == "v2"
     value = yaml.safe_load((root / "registry.yaml").read_text(encoding="utf-8"))
     assert value["releases"]["v2"]["chat"] == {"prompt": "prompts/chat_v2", "model": "n"}
 

@@ -66,7 +66,6 @@ def adapt_prompt(
     library, pair = task.workspace.library, task.pair
     source = library.load(pair.old.prompt)
     text = source.path.read_text(encoding="utf-8")
-    prompt_id = next_version(pair.old.prompt, library.ids())
     keys = set([key for key in task.case_counts if is_training(key)][:MAX_TRAINING_CASES])
     own = _train(task, pair.new.prompt, keys, options, spending, observer)
     failures = [trial for trial in own if trial.outcome == "fail"]
@@ -79,8 +78,10 @@ def adapt_prompt(
         if template is None:
             return _unchanged(found, f"`{options.adapts}` wrote no template")
         draft_text = with_template(text, template)
+        written = library.find(draft_text)  # an earlier command wrote it
+        prompt_id = written or next_version(pair.old.prompt, library.ids())
         try:
-            draft = library.add_draft(prompt_id, draft_text)
+            draft = library.load(prompt_id) if written is not None else library.add_draft(prompt_id, draft_text)
         except PromptError as error:
             problem = error.what
             continue

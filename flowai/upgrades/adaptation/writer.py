@@ -47,7 +47,7 @@ class TemplateWriter:
     spending: Spending
 
     def rewrite(self, template: str, failures: Sequence[str], problem: str | None) -> str | None:
-        """Return a new template; None if the model gave none.
+        """Return a new template; None if the model gave none, or the limit of cost is reached.
 
         Raises:
             MissingKeyError: its key is not set.
@@ -60,6 +60,8 @@ class TemplateWriter:
             self.spending.kept_count += 1
             self.spending.add([kept[-1].cost_usd])
             return kept[-1].template
+        if self.spending.left_usd == 0:
+            return None
         values = {"template": template, "failures": list(failures), **({"problem": problem} if problem else {})}
         completion = asyncio.run(self._call(values))
         if completion is None:
