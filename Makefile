@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-latest test-services test-semantic test-consumers check docs bench bench-verdict bench-gate bench-chaos record lock clean
+.PHONY: help demo demo-upgrade test test-fast test-latest test-services test-semantic test-consumers check docs bench bench-verdict bench-gate bench-chaos record lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,15 @@ demo: $(VENV)/.installed ## see it work: smoke, then eight cases on a real small
 	  echo; echo "exit status $$status: a small model fails some cases, and flowai says which."; \
 	  echo "The reports above hold JSON, Markdown and JUnit XML; run it again and the answers come from the cache."; \
 	else exit $$status; fi
+
+# no package brings a second small model: a program's recorded answers stand for one
+DEMO_FEATURES := summarization meeting_notes suggest_colors
+demo-upgrade: $(VENV)/.installed ## see a model upgraded: SmolLM2's recorded answers beside those of a small program
+	@$(BIN)/python docs/examples/upgrade/record_rules.py .flowai/demo-upgrade $(DEMO_FEATURES)
+	@echo; echo '$$ flowai upgrade smollm2 demo/rules --replay .flowai/demo-upgrade'
+	@$(BIN)/flowai upgrade smollm2 demo/rules --replay .flowai/demo-upgrade \
+	  $(addprefix --feature ,$(DEMO_FEATURES)) -o reports/demo-upgrade.html
+	@echo "the page that a team approves: reports/demo-upgrade.html"
 
 test: $(VENV)/.installed-dev ## run every test that needs no service
 	$(BIN)/python -m pytest -n auto

@@ -91,6 +91,11 @@ PARTS = (
     ),
     ("End dates of models", "model_dates", "Target: at most 0.2 s, without LiteLLM and without network."),
     (
+        "An upgrade of a model",
+        "upgrade_verdicts",
+        "Targets: right in at least 95 / 90 / 100 %, for at most 60 % of the calls of a fixed-n test.",
+    ),
+    (
         "The verdict's statistics",
         "verdict_simulation",
         "Targets: false rollbacks and false promotions at most 5 %; see `docs/explanation/verdicts.md`.",

@@ -67,6 +67,11 @@ class Project:
         return self.local / "runs"
 
     @property
+    def upgrades(self) -> Path:
+        """Answers that upgrades of models have so far, one directory per feature and plan."""
+        return self.local / "upgrades"
+
+    @property
     def ledger(self) -> Path:
         """Release steps (publish, promote, roll back): one file per environment."""
         return self.local / "ledger"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # in the order of the help; a module has `command`, `EXAMPLES` and maybe `OPTION_GROUPS`, or `app` if it is a group
 COMMAND_GROUPS = {
     "Evaluate": ("eval", "smoke", "drift", "runs", "import"),
-    "Release": ("models", "release", "simulate", "canary-report", "rollback", "experiment"),
+    "Release": ("models", "upgrade", "release", "simulate", "canary-report", "rollback", "experiment"),
     "Run": ("serve", "ask", "calls", "providers", "watch", "metrics"),
     "Learn": ("judge", "postmortem", "finetune"),
     "Project": ("events", "cache"),

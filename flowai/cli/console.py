@@ -181,6 +181,8 @@ _COLOURS = {
     "BELOW THE FLOOR": "red",
     "TOO FEW LABELS": "yellow",
     "JUDGE DOWN": "red",
+    "EQUAL OR BETTER": "green",
+    "UNDECIDED": "yellow",
     "INVALID": "yellow",
 }
 """First words of result lines and their colours; the word alone is enough to understand the line."""

@@ -11,7 +11,7 @@ from flowai.gateway.routing.assignment import assign_arm, assign_variant, assign
 from flowai.prompts import openai_messages
 from flowai.providers import Request
 from flowai.providers.openai.chat_messages import check_messages
-from flowai.registry.bindings import OWN_PARAMS
+from flowai.registry.bindings import OWN_PARAMS, sent_params
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -183,6 +183,7 @@ def _model_request(request: CompletionRequest, resolved: ResolvedFeature) -> Req
         if resolved.prompt is None:  # `_validate_request` requires messages without a feature
             raise AssertionError("a feature has a prompt")
         return build_request(resolved.prompt, request.variables or {}, endpoint, params=params, feature=feature)
+    params = sent_params(params)
     if limit is not None and "max_completion_tokens" not in params:
         params.setdefault("max_tokens", limit)
     return Request(
@@ -239,7 +240,7 @@ def build_request(
     it, its timeout limits the call. Raises PromptError for wrong variables, or those that the prompt's policy refuses.
     """
     rendered = prompt.render(values)
-    merged = {**prompt.config, **params}
+    merged = sent_params(prompt.config, params)
     limits: dict[str, Any] = {}
     if feature is not None:
         if feature.budget.completion_tokens is not None:

@@ -62,6 +62,7 @@ class PromptLibrary:
     def __init__(self, project: Project) -> None:
         self._project = project
         self._cache: dict[str, tuple[dict[Path, FileFingerprint | None], Prompt]] = {}
+        self._drafts: dict[str, Prompt] = {}
 
     def ids(self) -> list[str]:
         """List the ids of all prompts in `prompts/`, sorted."""
@@ -94,6 +95,8 @@ class PromptLibrary:
         Raises:
             PromptError: no such prompt, outside the project, or wrong.
         """
+        if prompt_id in self._drafts:
+            return self._drafts[prompt_id]
         cached = self._cache.get(prompt_id)
         if cached is not None and all(FileFingerprint.of(path) == known for path, known in cached[0].items()):
             return cached[1]
@@ -105,6 +108,28 @@ class PromptLibrary:
         prompt = parse_prompt(text, id=self._id(path), path=path, file=file, partials=partials)
         prompt.contract.check_schema()
         self._cache[prompt_id] = (fingerprints, prompt)
+        return prompt
+
+    def find(self, text: str) -> str | None:
+        """Return the id of a prompt whose file has this very text; None if none has."""
+        data = text.encode()
+        paths = (path for path in sorted(self._project.prompts.rglob(f"*{PROMPT_SUFFIX}")) if path.name[0] != "_")
+        return next((self._id(path) for path in paths if path.read_bytes() == data), None)
+
+    def add_draft(self, prompt_id: str, text: str) -> Prompt:
+        """Add a prompt that is not written; it replaces an earlier draft of the same id in this library.
+
+        Raises:
+            PromptError: it is wrong, or there is a prompt of this id.
+        """
+        path = _within(self._project, prompt_id + PROMPT_SUFFIX)
+        file = self._project.show(path)
+        if prompt_id in self.ids():
+            raise PromptError(f"there is a prompt `{prompt_id}`", place=Place(file=file))
+        partials = _PartialFiles(project=self._project, folder=path.parent)
+        prompt = parse_prompt(text, id=prompt_id, path=path, file=file, partials=partials)
+        prompt.contract.check_schema()
+        self._drafts[prompt_id] = prompt
         return prompt
 
     def _id(self, path: Path) -> str:

@@ -1,6 +1,6 @@
 """The registry file: checked records, lookups, and the only writer of flowai's own keys."""
 
-from flowai.registry.bindings import Binding, ModelChain, arm_binding, binding, features_of, model_chain
+from flowai.registry.bindings import Binding, ModelChain, arm_binding, binding, features_of, model_chain, sent_params
 from flowai.registry.environment import environment_of
 from flowai.registry.loader import environment_file, environments, load_registry
 from flowai.registry.model_checks import check_daily_limits, single_provider_warnings
@@ -51,5 +51,6 @@ __all__ = [
     "resolve_release",
     "retirements",
     "secret_values",
+    "sent_params",
     "single_provider_warnings",
 ]

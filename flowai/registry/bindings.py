@@ -45,7 +45,7 @@ class Binding:
     """Name in the registry; of a tier, its first model."""
     entry: ModelEntry
     params: Mapping[str, Any]
-    """Sampling parameters, LiteLLM's names."""
+    """Sampling parameters, LiteLLM's names; None for one that is not sent, whatever the prompt sets."""
     tier: str | None = None
     """The tier, if the release names one."""
 
@@ -101,6 +101,14 @@ def binding(registry: Registry, release: str, feature: str) -> Binding:
         params=params,
         tier=tier,
     )
+
+
+def sent_params(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a request: a later layer wins, and one that it sets to null is not sent."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged |= layer
+    return {name: value for name, value in merged.items() if value is not None}
 
 
 def arm_binding(registry: Registry, binding: Binding, experiment: str, arm: str) -> Binding:

@@ -191,7 +191,8 @@ class BindingEntry(RegistryRecord, frozen=True, kw_only=True):
     model: str | None = None
     """Name of a model, or of a tier: its first model is called first, the others are fallbacks."""
     params: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies empty defaults for each record
-    """Sampling parameters by LiteLLM's names (`temperature`, `max_tokens`, ...); merged with the inherited ones."""
+    """Sampling parameters by LiteLLM's names (`temperature`, `max_tokens`, ...); merged with the inherited ones. A null
+    one is not sent, even if the prompt or an inherited binding sets it."""
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):

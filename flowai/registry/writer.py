@@ -127,6 +127,34 @@ def edit_entries(
         return tuple(project.show(path) for path in changed)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FilePreview:
+    """A file of a registry before and after edits that are not written."""
+
+    name: str
+    """As the user types it."""
+    before: str
+    after: str
+
+
+def preview_entries(
+    project: Project, edits: Sequence[EntryEdit], *, env: str | None, environ: Mapping[str, str]
+) -> tuple[FilePreview, ...]:
+    """Return the files that edits would change; nothing is written.
+
+    Raises:
+        RegistryError: an edit would change other text too.
+    """
+    previews = []
+    for path in _files(project, env or environ.get(ENVIRONMENT_VARIABLE) or None):
+        name = project.show(path)
+        before = read_text(path, name=name, kind=RegistryError)
+        after = _edited(before, name, edits)
+        if after != before:
+            previews.append(FilePreview(name=name, before=before, after=after))
+    return tuple(previews)
+
+
 def _files(project: Project, env: str | None) -> tuple[Path, ...]:
     """Return the files of a registry, the base first."""
     path = environment_file(project, env)
@@ -135,8 +163,20 @@ def _files(project: Project, env: str | None) -> tuple[Path, ...]:
 
 
 def _apply(path: Path, name: str, edits: Sequence[EntryEdit]) -> bool:
-    """Apply the edits of a file, after a check that nothing else changes; return whether there were any."""
+    """Write the edits of a file; return whether there were any."""
     before = read_text(path, name=name, kind=RegistryError)
+    text = _edited(before, name, edits)
+    if text == before:
+        return False
+    if not path.stat().st_mode & 0o222:
+        raise InfrastructureError("the file is read-only", place=Place(file=name))
+    mark = BYTE_ORDER_MARK if path.read_bytes().startswith(BYTE_ORDER_MARK) else b""
+    write_atomic(path.resolve(), mark + text.encode())
+    return True
+
+
+def _edited(before: str, name: str, edits: Sequence[EntryEdit]) -> str:
+    """Return a file's text with its edits, after a check that nothing else changes."""
     text, expected = before, parse_yaml(before, name=name, kind=RegistryError).value
     for edit in edits:
         entries = expected.get(edit.key) or {}
@@ -149,20 +189,14 @@ def _apply(path: Path, name: str, edits: Sequence[EntryEdit]) -> bool:
         else:
             continue
         expected = {**expected, edit.key: entries}
-    if text == before:
-        return False
-    if not _parses_to(text, expected):
+    if text != before and not _parses_to(text, expected):
         keys = ", ".join(f"`{edit.key}.{edit.name}`" for edit in edits)
         raise RegistryError(
             f"{keys} cannot be changed without changing other text",
             place=Place(file=name),
             hint="write one `name: value` per line there, without anchors; or change the entry by hand",
         )
-    if not path.stat().st_mode & 0o222:
-        raise InfrastructureError("the file is read-only", place=Place(file=name))
-    mark = BYTE_ORDER_MARK if path.read_bytes().startswith(BYTE_ORDER_MARK) else b""
-    write_atomic(path.resolve(), mark + text.encode())
-    return True
+    return text
 
 
 def _check_names(registry: Registry, changed_keys: ManagedKeys) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from flowai.cache.exact import ExactCache
-from flowai.errors import CallError, InterruptedRunError, Place, SuiteError
+from flowai.errors import InterruptedRunError, Place, SuiteError
 from flowai.evals.assertions.services import CodeError
 from flowai.evals.execution.limits import CallLimit, CallLimits, ConnectionErrors, CostLimit, RunStoppedError
 from flowai.evals.execution.services import RunServices
+from flowai.evals.judges.call_event import judge_call_event
 from flowai.evals.runs.answers.comparisons import compare_answers
 from flowai.evals.runs.answers.judging import Judge
 from flowai.evals.runs.answers.trial_steps import MAX_HOOK_RESULTS, TrialSteps
@@ -21,13 +20,13 @@ from flowai.evals.runs.runner import CachedTrials, finish_cached
 from flowai.evals.runs.trials import CallOptions, EndpointResolver, ForecastBuilder, run_trials, trial_callbacks
 from flowai.evals.targets.records import TargetCompletion
 from flowai.evals.templates import render
-from flowai.events import Attempt, CallEvent
 from flowai.providers import create_client
 from flowai.rendering import formatting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from flowai.errors import CallError
     from flowai.evals.runs.eval_options import EvalOptions
     from flowai.evals.runs.eval_run import EvalRun
     from flowai.evals.runs.prepared import PreparedPlan
@@ -244,32 +243,7 @@ class EvalSession:
     def _log_grader_call(self, endpoint: Endpoint, result: Completion | CallError) -> None:
         if self._log is None or (self._options.calls_no_model and not self._options.call_on_miss):
             return
-        context = self._workspace.context
-        attempt = Attempt(model=endpoint.name, provider=endpoint.provider, status="ok", latency_ms=0.0)
-        event = CallEvent(
-            call_id=context.new_id(),
-            at=context.now(),
-            origin="judge",
-            requested_model=endpoint.name,
-            provider=endpoint.provider,
-            attempts=(attempt,),
-            latency_ms=0.0,
-        )
-        if isinstance(result, CallError):
-            kind = type(result).__name__
-            failed = msgspec.structs.replace(attempt, status="error", http_status=result.status, error_class=kind)
-            changed: dict[str, Any] = {"attempts": (failed,), "error_class": kind, "error_message": str(result)}
-        else:
-            changed = {
-                "attempts": (msgspec.structs.replace(attempt, latency_ms=result.latency_ms),),
-                "latency_ms": result.latency_ms,
-                "served_model": result.served_model,
-                "input_tokens": result.input_tokens,
-                "output_tokens": result.output_tokens,
-                "cost_usd": result.cost_usd,
-                "finish_reason": result.finish_reason,
-            }
-        self._log.append(msgspec.structs.replace(event, **changed))
+        self._log.append(judge_call_event(self._workspace.context, endpoint, result))
 
     def _results(self, suite: Suite) -> list[dict[str, Any]]:
         """Return the results that the hooks after all cases get; none of a large run."""

@@ -194,7 +194,7 @@ class RunGate:
         """Return the facts about cases that are critical or in a slice."""
         found = {}
         for trial in self.plan:
-            facts = _facts(trial.case, self._gates[trial.suite.path])
+            facts = case_facts(trial.case, self._gates[trial.suite.path])
             if facts != _NO_FACTS:
                 found[trial.suite.path, trial.case.id] = facts
         return found
@@ -296,7 +296,7 @@ class RunGate:
         if stops_early:
             trials.sort(
                 key=lambda trial: (
-                    not _facts(trial.case, self._gates[trial.suite.path]).is_critical,
+                    not case_facts(trial.case, self._gates[trial.suite.path]).is_critical,
                     early_order((trial.suite.path, trial.case.id)),
                 )
             )
@@ -382,7 +382,7 @@ def _check_overlap(sources: Mapping[str, BaselineSource], plan: RunPlan) -> None
     )
 
 
-def _facts(case: Case, gate: Gate | None) -> CaseFacts:
+def case_facts(case: Case, gate: Gate | None) -> CaseFacts:
     """Return whether a case is critical, and its slices among those that the gate names."""
     slices = []
     for name in gate.slices if gate is not None else ():

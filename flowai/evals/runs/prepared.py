@@ -20,6 +20,7 @@ from flowai.evals.targets.records import TargetRequest
 from flowai.evals.targets.system_prompt import with_system_prompt
 from flowai.gateway.plan import build_request
 from flowai.providers import Endpoint
+from flowai.registry import sent_params
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -164,7 +165,7 @@ class TrialPreparer:
         request = msgspec.structs.replace(
             unrendered.request,
             messages=rendered.messages,
-            params={**planned.target.params, **self._own_prompts.params(planned, rendered.config)},
+            params=sent_params(planned.target.params, self._own_prompts.params(planned, rendered.config)),
             prompt=rendered.text,
             variables=dict(variables),
         )
