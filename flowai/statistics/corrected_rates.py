@@ -2,7 +2,7 @@
 
 A judge flags a share q = p TPR + (1 - p) FPR of the answers if a share p of them is faulty. All limits invert one test:
 a claimed p (or a claimed difference d of two arms) is refuted if q - p TPR - (1 - p) FPR (or q1 - q0 - d (TPR - FPR))
-differs from 0 by more than the joint limits of its independent rates allow.
+differs from 0 by more than the joint limits of its independent parts allow.
 
 Sources: Rogan and Gladen, American Journal of Epidemiology 107 (1978) 71; limits of a linear combination of independent
 rates: Zou, Huang and Zhang, Computational Statistics and Data Analysis 53 (2009) 1080, with Clopper-Pearson limits for
@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from flowai.statistics.intervals import Interval, clopper_pearson, wilson
+from flowai.statistics.intervals import Interval, clopper_pearson, difference_interval, wilson
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,7 @@ class _Judge:
         return self.true_positive_rate.estimate - self.false_positive_rate.estimate
 
 
-def true_positive_rate(counts: VerdictCounts, *, alpha: float = 0.05) -> Interval:
+def true_positive_interval(counts: VerdictCounts, *, alpha: float = 0.05) -> Interval:
     """Return the share of the faulty answers that the judge flags (sensitivity, recall), 0 to 1.
 
     Source: Clopper and Pearson, Biometrika 26 (1934).
@@ -77,7 +77,7 @@ def true_positive_rate(counts: VerdictCounts, *, alpha: float = 0.05) -> Interva
     return clopper_pearson(counts.true_positive_count, total, confidence=1 - alpha)
 
 
-def true_negative_rate(counts: VerdictCounts, *, alpha: float = 0.05) -> Interval:
+def true_negative_interval(counts: VerdictCounts, *, alpha: float = 0.05) -> Interval:
     """Return the share of the sound answers that the judge passes (specificity), 0 to 1.
 
     Source: Clopper and Pearson, Biometrika 26 (1934).
@@ -130,7 +130,21 @@ def rogan_gladen(flagged_count: int, judged_count: int, counts: VerdictCounts) -
 
 
 def corrected_rate(flagged_count: int, judged_count: int, counts: VerdictCounts, *, alpha: float = 0.05) -> Interval:
-    """Return the true rate of the fault, 0 to 1, with limits that cover it with a chance of at least about 1 - alpha.
+    """Return the true rate of the fault, 0 to 1, with limits that miss it with a chance of about `alpha` at most.
+
+    The limits are those of `corrected_share`.
+
+    Args:
+        flagged_count: Judged answers that the judge flags.
+        judged_count: All judged answers.
+        counts: The judge's verdicts on labelled answers, independent of the judged ones.
+        alpha: Chance of a miss, both sides together, above 0 and below 1.
+    """
+    return corrected_share(wilson(flagged_count, judged_count, confidence=1 - alpha), counts, alpha=alpha)
+
+
+def corrected_share(share: Interval, counts: VerdictCounts, *, alpha: float = 0.05) -> Interval:
+    """Return the true rate of the fault, 0 to 1, from a flagged share and its own limits.
 
     The labels may be drawn in any shares of faulty and sound answers. Everything from 0 to 1 without an estimate means
     that the counts determine nothing: no answer judged, labels of one class missing, a judge that flags faulty answers
@@ -138,22 +152,22 @@ def corrected_rate(flagged_count: int, judged_count: int, counts: VerdictCounts,
     explain, or more than its hits allow).
 
     Args:
-        flagged_count: Judged answers that the judge flags.
-        judged_count: All judged answers.
+        share: The flagged share of the judged answers, with limits at `alpha`.
         counts: The judge's verdicts on labelled answers, independent of the judged ones.
-        alpha: Chance of a miss, both sides together.
+        alpha: Chance of a miss, both sides together, above 0 and below 1.
+
+    Source: see the module.
     """
-    corrected = rogan_gladen(flagged_count, judged_count, counts)
     judge = _judge(counts, alpha)
-    share = wilson(flagged_count, judged_count, confidence=1 - alpha)
 
     def is_kept(rate: float) -> bool:
-        return _is_rate_kept(rate, share, judge)
+        terms = ((1.0, share), (-rate, judge.true_positive_rate), (rate - 1, judge.false_positive_rate))
+        return _is_zero_kept(terms)
 
-    estimate = None if corrected is None else min(max(corrected.estimate, 0.0), 1.0)
-    if estimate is None or not is_kept(estimate):
+    if share.estimate is None or judge.youden is None or judge.youden <= 0:
         return Interval(estimate=None, low=0.0, high=1.0)
-    return Interval(estimate=estimate, low=_limit(estimate, 0.0, is_kept), high=_limit(estimate, 1.0, is_kept))
+    estimate = (share.estimate - (judge.false_positive_rate.estimate or 0.0)) / judge.youden
+    return _inverted(estimate, (0.0, 1.0), is_kept)
 
 
 def corrected_difference(
@@ -161,29 +175,64 @@ def corrected_difference(
 ) -> Interval:
     """Return the true rate of the first arm minus that of the second, -1 to 1, both judged by the same judge.
 
-    Equal rates are refuted exactly if equal flagged shares are: the judge's error does not move the null hypothesis as
-    long as it is the same in both arms. If the arms' TPR and TNR differ by `delta_TPR` and `delta_TNR`, the estimate is
-    off by at most (delta_TPR p + delta_TNR (1 - p)) / (TPR + TNR - 1), p the rate of the arm whose error was not
-    measured.
+    The limits are those of `corrected_gap`, from the limits of the difference of two flagged shares.
 
     Args:
         first: Flagged and judged answers of the first arm.
         second: Flagged and judged answers of the second arm.
         counts: The judge's verdicts on labelled answers, independent of the judged ones.
-        alpha: Chance of a miss, both sides together.
+        alpha: Chance of a miss, both sides together, above 0 and below 1.
+
+    Source: limits of the difference: Newcombe, Statistics in Medicine 17 (1998) 873, method 10.
+    """
+    one, other = wilson(*first, confidence=1 - alpha), wilson(*second, confidence=1 - alpha)
+    return corrected_gap(difference_interval(one, other), counts, alpha=alpha)
+
+
+def corrected_gap(gap: Interval, counts: VerdictCounts, *, alpha: float = 0.05) -> Interval:
+    """Return the difference of two true rates, -1 to 1, from the difference of their flagged shares and its limits.
+
+    Equal rates are refuted exactly if equal flagged shares are: the judge's error does not move the null hypothesis as
+    long as it is the same in both arms. If the error differs between the arms, the estimate is off by the bound of
+    `difference_bias`. Everything from -1 to 1 without an estimate means that the counts determine nothing, as in
+    `corrected_share`.
+
+    Args:
+        gap: Flagged share of the first arm minus that of the second, with limits at `alpha`.
+        counts: The judge's verdicts on labelled answers, independent of the judged ones.
+        alpha: Chance of a miss, both sides together, above 0 and below 1.
+
+    Source: see the module.
     """
     judge = _judge(counts, alpha)
-    one, other = wilson(*first, confidence=1 - alpha), wilson(*second, confidence=1 - alpha)
-    if one.estimate is None or other.estimate is None or judge.youden is None or judge.youden <= 0:
-        return Interval(estimate=None, low=-1.0, high=1.0)
 
     def is_kept(difference: float) -> bool:
-        return _is_difference_kept(difference, (one, other), judge)
+        terms = (
+            (1.0, gap),
+            (-difference, judge.true_positive_rate),
+            (difference, judge.false_positive_rate),
+        )
+        return _is_zero_kept(terms)
 
-    estimate = min(max((one.estimate - other.estimate) / judge.youden, -1.0), 1.0)
-    if not is_kept(estimate):
+    if gap.estimate is None or judge.youden is None or judge.youden <= 0:
         return Interval(estimate=None, low=-1.0, high=1.0)
-    return Interval(estimate=estimate, low=_limit(estimate, -1.0, is_kept), high=_limit(estimate, 1.0, is_kept))
+    return _inverted(gap.estimate / judge.youden, (-1.0, 1.0), is_kept)
+
+
+def difference_bias(rate: float, youden: float, *, tpr_gap: float, tnr_gap: float) -> float:
+    """Return the largest bias of a corrected difference if the judge errs differently in the two arms.
+
+    The arm whose error was measured has q0 = p0 TPR + (1 - p0) (1 - TNR), the other one, with TPR + a and TNR + b, has
+    q1 = p1 (TPR + a) + (1 - p1) (1 - TNR - b). So (q1 - q0) / (TPR + TNR - 1) is p1 - p0 plus
+    (a p1 - b (1 - p1)) / (TPR + TNR - 1), and the bias is at most (|a| p1 + |b| (1 - p1)) / (TPR + TNR - 1).
+
+    Args:
+        rate: True rate p1 of the fault in the arm whose error was not measured, 0 to 1.
+        youden: TPR + TNR - 1 of the calibration, above 0.
+        tpr_gap: Largest difference of the TPR between the arms, 0 to 1.
+        tnr_gap: Largest difference of the TNR between the arms, 0 to 1.
+    """
+    return (abs(tpr_gap) * rate + abs(tnr_gap) * (1 - rate)) / youden
 
 
 def flagged_margin(margin: float, counts: VerdictCounts, *, alpha: float = 0.05) -> float:
@@ -203,26 +252,18 @@ def flagged_margin(margin: float, counts: VerdictCounts, *, alpha: float = 0.05)
 def _judge(counts: VerdictCounts, alpha: float) -> _Judge:
     sound = counts.true_negative_count + counts.false_positive_count
     return _Judge(
-        true_positive_rate=true_positive_rate(counts, alpha=alpha),
+        true_positive_rate=true_positive_interval(counts, alpha=alpha),
         false_positive_rate=clopper_pearson(counts.false_positive_count, sound, confidence=1 - alpha),
     )
 
 
-def _is_rate_kept(rate: float, share: Interval, judge: _Judge) -> bool:
-    """Test a claimed rate: q - p TPR - (1 - p) FPR is 0 within its limits."""
-    terms = ((1.0, share), (-rate, judge.true_positive_rate), (rate - 1, judge.false_positive_rate))
-    return _is_zero_kept(terms)
-
-
-def _is_difference_kept(difference: float, arms: tuple[Interval, Interval], judge: _Judge) -> bool:
-    """Test a claimed difference: q1 - q0 - d (TPR - FPR) is 0 within its limits."""
-    terms = (
-        (1.0, arms[0]),
-        (-1.0, arms[1]),
-        (-difference, judge.true_positive_rate),
-        (difference, judge.false_positive_rate),
-    )
-    return _is_zero_kept(terms)
+def _inverted(estimate: float, ends: tuple[float, float], is_kept: Callable[[float], bool]) -> Interval:
+    """Return all values between two ends that a test keeps, around an estimate that may lie beyond them."""
+    low, high = ends
+    inside = min(max(estimate, low), high)
+    if not is_kept(inside):
+        return Interval(estimate=None, low=low, high=high)
+    return Interval(estimate=inside, low=_limit(inside, low, is_kept), high=_limit(inside, high, is_kept))
 
 
 def _is_zero_kept(terms: tuple[tuple[float, Interval], ...]) -> bool:
