@@ -1,5 +1,18 @@
 """The measured error of judges."""
 
+from flowai.calibration.files import calibration_file, fresh_calibration, read_calibrations, write_calibration
+from flowai.calibration.floor import floor_problem, true_negative_rate, true_positive_rate, youden_index
 from flowai.calibration.records import Calibration, JudgeCounts
 
-__all__ = ["Calibration", "JudgeCounts"]
+__all__ = [
+    "Calibration",
+    "JudgeCounts",
+    "calibration_file",
+    "floor_problem",
+    "fresh_calibration",
+    "read_calibrations",
+    "true_negative_rate",
+    "true_positive_rate",
+    "write_calibration",
+    "youden_index",
+]

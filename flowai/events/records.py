@@ -114,6 +114,7 @@ OTEL_NAMES: dict[str, str] = {
     "score": "gen_ai.evaluation.score.value",
     "passed": "flowai.evaluation.passed",
     "judge": "flowai.evaluation.judge",
+    "judge_hash": "flowai.evaluation.judge_hash",
     "action": "flowai.release.action",
     "serving": "flowai.release.serving",
     "from_stage": "flowai.release.from_stage",
@@ -312,6 +313,9 @@ class ScoreEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", ta
     """The judge's confidence that the answer is free of it, 0 to 1; None for yes or no only."""
     judge: str | None = None
     """The model or tool that judged; None if unknown."""
+    judge_hash: str | None = None
+    """Hash of all that determines the judge's verdicts, as in its calibration; None for people and other systems, whose
+    scores are reported as they are."""
 
 
 class ReleaseEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="release"):

@@ -1,4 +1,4 @@
-"""Records of `policies` in a registry: circuit breakers, retries, alerts, rollouts, automatic rollback."""
+"""Records of `policies` in a registry: circuit breakers, retries, alerts, rollouts, automatic rollback, judges."""
 
 from __future__ import annotations
 
@@ -178,8 +178,23 @@ class RetirementPolicy(RegistryRecord, frozen=True, kw_only=True):
         return parse_duration_s(self.fail) / SECONDS_PER_DAY
 
 
+class JudgingPolicy(RegistryRecord, frozen=True, kw_only=True):
+    """Calibration that a judge needs before its verdicts decide anything; below it they are shown only."""
+
+    min_youden: Rate = 0.5
+    """Minimum of Youden's index, the true positive rate plus the true negative rate minus 1; 0 to 1. A constant judge
+    has 0, a perfect one 1."""
+    max_age: Duration = "90d"
+    """Age of a calibration from which the judge counts as not calibrated."""
+
+    @property
+    def max_age_s(self) -> float:
+        """`max_age` in seconds."""
+        return parse_duration_s(self.max_age)
+
+
 class Policies(RegistryRecord, frozen=True, kw_only=True):
-    """Policies of breakers, retries, alerts, rollouts, automatic rollback and retired models."""
+    """Policies of breakers, retries, alerts, rollouts, automatic rollback, retired models and judges."""
 
     breaker: BreakerPolicy = BreakerPolicy()
     """Circuit breaker of each provider."""
@@ -193,6 +208,8 @@ class Policies(RegistryRecord, frozen=True, kw_only=True):
     """Automatic rollback."""
     retirement: RetirementPolicy = RetirementPolicy()
     """Models that their provider retires soon."""
+    judging: JudgingPolicy = JudgingPolicy()
+    """Judges whose verdicts decide."""
 
     @property
     def watched_guardrails(self) -> tuple[Guardrail, ...]:
