@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 HEADER = ("interval", "labels", "cells", "worst coverage", "at", "mean width", "target", "met")
 LABELS, JUDGED = 100, 1_000
 RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5)
-CELLS = tuple(product((0.7, 0.8, 0.9, 0.95, 0.99), repeat=2))
+JUDGE_RATES = (0.7, 0.8, 0.9, 0.95, 0.99)
+CELLS = tuple((tpr, tnr) for tpr in JUDGE_RATES for tnr in JUDGE_RATES)
 """TPR and TNR of a judge."""
 DIFFERENCES = (0.0, 0.05, 0.2)
 DESIGNS = ("half", "random")
@@ -98,7 +99,8 @@ class Outcome(NamedTuple):
     @property
     def says_nothing(self) -> Flags:
         """The interval is everything: a class has no labels, or the judge does not separate the classes."""
-        return (self.faulty == 0) | (self.faulty == LABELS) | (self.hit.rate <= self.false.rate)
+        nothing: Flags = (self.faulty == 0) | (self.faulty == LABELS) | (self.hit.rate <= self.false.rate)
+        return nothing
 
 
 def keeps_rate(rate: float, share: Part, seen: Outcome) -> Flags:
@@ -184,7 +186,8 @@ def binomial(total: int, rate: float) -> Numbers:
     counts = range(total + 1)
     choose = [math.lgamma(total + 1) - math.lgamma(k + 1) - math.lgamma(total - k + 1) for k in counts]
     chances = [c + k * math.log(rate) + (total - k) * math.log1p(-rate) for k, c in enumerate(choose)]
-    return np.exp(np.array(chances))
+    found: Numbers = np.exp(np.array(chances))
+    return found
 
 
 def label_weights(design: str, rate: float) -> dict[int, float]:

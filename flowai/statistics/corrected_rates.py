@@ -194,8 +194,7 @@ def corrected_gap(gap: Interval, counts: VerdictCounts, *, alpha: float = 0.05) 
 
     Equal rates are refuted exactly if equal flagged shares are: the judge's error does not move the null hypothesis as
     long as it is the same in both arms. If the error differs between the arms, the estimate is off by the bound of
-    `difference_bias`. Everything from -1 to 1 without an estimate means that the counts determine nothing, as in
-    `corrected_share`.
+    `difference_bias`. Limits without an estimate mean that the counts determine no more than the sign, if that.
 
     Args:
         gap: Flagged share of the first arm minus that of the second, with limits at `alpha`.
@@ -216,7 +215,10 @@ def corrected_gap(gap: Interval, counts: VerdictCounts, *, alpha: float = 0.05) 
 
     if gap.estimate is None or judge.youden is None or judge.youden <= 0:
         return Interval(estimate=None, low=-1.0, high=1.0)
-    return _inverted(gap.estimate / judge.youden, (-1.0, 1.0), is_kept)
+    if is_kept(0.0):
+        return _inverted(gap.estimate / judge.youden, (-1.0, 1.0), is_kept)
+    # a judge that flags faulty answers more often than sound ones does not swap the arms
+    return _inverted(gap.estimate / judge.youden, (0.0, 1.0) if gap.estimate > 0 else (-1.0, 0.0), is_kept)
 
 
 def difference_bias(rate: float, youden: float, *, tpr_gap: float, tnr_gap: float) -> float:

@@ -85,9 +85,7 @@ def _stratified_limits(
     (2009) 1080, the product by its derivatives; Clopper-Pearson for v and o, Wilson for q.
     """
     flagged, passed = ([label for label, verdict in labelled if verdict == flag] for flag in (1, 0))
-    share = wilson(
-        len(flagged) + round(math.fsum(judged)), len(labelled) + len(judged), confidence=1 - alpha
-    )
+    share = wilson(len(flagged) + round(math.fsum(judged)), len(labelled) + len(judged), confidence=1 - alpha)
     hits, misses = (
         clopper_pearson(round(math.fsum(labels)), len(labels), confidence=1 - alpha) for labels in (flagged, passed)
     )
