@@ -127,8 +127,8 @@ def _events(calls: SimulatedCalls, scenario: Scenario) -> Iterator[tuple[int, in
                     origin="judge",
                     name="hallucination",
                     passed=bool(call.score),
-                    judge_hash=scenario.judge_hash,
                     judge="simulated",
+                    judge_hash=scenario.judge_hash,
                 ),
             )
 
