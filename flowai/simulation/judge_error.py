@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from flowai.simulation.calls import SimulatedCalls
 
 
+_STREAM = 11  # of random numbers; others belong to attempts and harms
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JudgeError:
     """Rates of a judge, 0 to 1."""
@@ -32,5 +35,5 @@ def misjudge(calls: SimulatedCalls, *, candidate: JudgeError, baseline: JudgeErr
         np.where(of, candidate.true_positive_rate, baseline.true_positive_rate),
         1 - np.where(of, candidate.true_negative_rate, baseline.true_negative_rate),
     )
-    flagged = np.random.default_rng([seed, 2]).random(len(calls)) < flagged_rate
+    flagged = np.random.default_rng([seed, _STREAM]).random(len(calls)) < flagged_rate
     return replace(calls, score=np.where(calls.score < 0, -1, ~flagged).astype(np.int8))
