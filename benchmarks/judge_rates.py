@@ -330,23 +330,26 @@ def row_of(name: str, design: str, covered: dict[str, float], widths: list[float
     """Return a row: the worst of the cells."""
     cell = min(covered, key=covered.__getitem__)
     labels = "50 faulty, 50 sound" if design == "half" else "100 at random"
-    is_met = "yes" if covered[cell] >= TARGET else "NO"
+    is_met = "yes" if covered[cell] >= TARGET else "**no**"
     goal = (f">= {TARGET:.0%}".replace("%", " %"), is_met) if is_ours else ("-", "-")
     shown = f"{covered[cell] * 100:.1f} %"
     return (name, labels, str(len(covered)), shown, cell, f"{np.mean(widths) * 100:.1f} pt", *goal)
 
 
-def main() -> None:
-    """Print the table; the exit status is 1 if a target was not met."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
+def rows() -> Iterator[Row]:
+    """Yield the table, each row as `HEADER` says."""
     rng = np.random.default_rng(SEED)
-    print("| " + " | ".join(HEADER) + " |\n|" + " --- |" * len(HEADER))
-    missed = False
-    for rows in (rate_rows, difference_rows, powered_rows):
-        for row in rows(rng):
-            print("| " + " | ".join(row) + " |", flush=True)
-            missed |= row[-1] == "NO"
-    sys.exit(int(missed))
+    for part in (rate_rows, difference_rows, powered_rows):
+        yield from part(rng)
+
+
+def main() -> None:
+    """Print the table."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    sys.stdout.write("| " + " | ".join(HEADER) + " |\n| " + " | ".join("---" for _ in HEADER) + " |\n")
+    for row in rows():
+        sys.stdout.write("| " + " | ".join(row) + " |\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

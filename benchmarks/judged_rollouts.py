@@ -1,11 +1,11 @@
 """How often the hallucination row of a rollout is wrong when a judge with a measured error gives the scores.
 
-Logs of rollouts at 50 %, judged at the end of each hour by the code of `flowai canary-report`, with `hallucination` as
-the only guardrail at alpha 0.05 and the default margin unless a row names another. The judge flags 80 % of the
-hallucinations and passes 90 % of the other answers; its calibration has 100 labels of each kind, drawn anew for each
-rollout. Users differ (beta(10)) and come back three times on average; every answer is scored. Logs are counted in
-memory; the first ones of each kind are also written as event logs and read by the code of the command, whose verdict
-must be the same. In brackets: 95 % intervals.
+Logs of rollouts at 50 %, judged at the end of each hour by the code of `flowai canary-report`. The judge flags 80 % of
+the hallucinations and passes 90 % of the other answers; its calibration has 100 labels of each kind, drawn anew each
+time. Users differ (beta(10)) and make three calls on average; every answer is scored. `alone`: hallucination is the
+only guardrail and has all of alpha 0.05; else it shares alpha with the default guardrails. The margin is the default
+unless a row names another. Logs are counted in memory; the first ones of each kind are also written as event logs and
+read by the code of the command, which must roll back exactly the same ones. In brackets: 95 % intervals.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ from flowai.statistics import clopper_pearson, difference_bias
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from flowai.analytics.records import Metric
     from flowai.canary.report_records import CanaryReport
     from flowai.simulation.calls import SimulatedCalls
 
 HEADER = ("what", "seen", "target", "met")
-RUNS = 400
+RUNS = 1_000
 WRITTEN = 5
 """Logs of each kind that are also written and read."""
 REPORTED = 100
@@ -77,25 +78,39 @@ class Case:
     """The judge's rates on the candidate's answers; the calibration is of the control's."""
     margin: float = CanaryPolicy().margins.hallucination
     calls_per_hour: float = 250.0
+    guardrails: tuple[Metric, ...] = ("hallucination",)
+    runs_divisor: int = 4
     target: str = "rollback"
     """Share of runs that must be at most alpha: `rollback`, `promotion`, `bias`; empty for the record."""
 
 
 def cases() -> Iterator[Case]:
     """Yield rollouts without a difference, and those by which a row could be misled."""
-    for rate in (0.01, 0.03, 0.1, 0.3):
-        yield Case(what=f"no difference, {rate:.0%} of answers hallucinate", candidate_rate=rate, control_rate=rate)
+    yield Case(
+        what="no difference, 10 % of answers hallucinate",
+        candidate_rate=0.1,
+        control_rate=0.1,
+        guardrails=(*CanaryPolicy().guardrails, "hallucination"),
+        runs_divisor=2,
+    )
+    for rate in (0.01, 0.1, 0.3):
+        yield Case(
+            what=f"alone: no difference, {rate * 100:.0f} % of answers hallucinate",
+            candidate_rate=rate,
+            control_rate=rate,
+            runs_divisor=1,
+        )
     for gap in (0.01, 0.03):
         worse = JudgeError(true_positive_rate=0.8 + gap, true_negative_rate=0.9 - gap)
         yield Case(
-            what=f"no difference, but TPR {gap * 100:+.0f} and TNR {-gap * 100:+.0f} points on the candidate's answers",
+            what=f"alone: no difference, candidate's TPR {gap * 100:+.0f} and TNR {-gap * 100:+.0f} points",
             candidate_rate=0.1,
             control_rate=0.1,
             of_candidate=worse,
             target="bias",
         )
     yield Case(
-        what="worse by 1.3 margins (10 -> 16.5 %, margin 5 points)",
+        what="alone: worse by 1.3 margins (10 -> 16.5 %, margin 5 points)",
         candidate_rate=0.165,
         control_rate=0.1,
         margin=0.05,
@@ -103,14 +118,14 @@ def cases() -> Iterator[Case]:
         target="promotion",
     )
     yield Case(
-        what="no difference at 10 %, margin 5 points",
+        what="alone: no difference at 10 %, margin 5 points",
         candidate_rate=0.1,
         control_rate=0.1,
         margin=0.05,
         calls_per_hour=1000.0,
         target="",
     )
-    yield Case(what="worse: 10 -> 20 %", candidate_rate=0.2, control_rate=0.1, target="")
+    yield Case(what="alone: worse: 10 -> 20 %", candidate_rate=0.2, control_rate=0.1, target="")
 
 
 def calibrate(rng: np.random.Generator) -> Calibration:
@@ -140,7 +155,7 @@ def rules_of(case: Case, calibration: Calibration) -> DecisionRules:
     ).standing("hallucination", {JUDGE_HASH: 1})
     return DecisionRules(
         alpha=ALPHA,
-        guardrails=("hallucination",),
+        guardrails=case.guardrails,
         margins={name: policy.margins.of(name) for name in METRICS} | {"hallucination": case.margin},
         baseline="v1",
         judged={} if found is None else {"hallucination": found},
@@ -181,7 +196,7 @@ def play(case: Case, runs: int) -> tuple[int, int, list[float]]:
         rules = rules_of(case, calibration)
         scenario, calls = calls_of(case, seed)
         outcome = judge_simulated(calls, scenario, rules)
-        rollbacks += outcome.rollback_us is not None
+        rollbacks += "hallucination" in outcome.worse
         promotions += bool(outcome.promoted)
         if seed >= REPORTED:
             continue
@@ -196,11 +211,12 @@ def play(case: Case, runs: int) -> tuple[int, int, list[float]]:
     return rollbacks, promotions, differences
 
 
-def row_of(case: Case, runs: int) -> Row:
-    """Play the rollouts of a case."""
+def row_of(case: Case, most: int) -> Row:
+    """Play the rollouts of a case: at most so many, a part of them where each takes longer."""
+    runs = max(most // case.runs_divisor, 1)
     rollbacks, promotions, differences = play(case, runs)
     mean = float(np.mean(differences))
-    seen = f"rolled back {share(rollbacks, runs)}; promoted {share(promotions, runs)}; mean difference {mean * 100:+.2f} pt"
+    seen = f"rolled back {share(rollbacks, runs)}; promoted {share(promotions, runs)}; difference {mean * 100:+.2f} pt"
     if case.target == "bias":
         bound = difference_bias(
             case.candidate_rate,
@@ -229,14 +245,21 @@ def yes_no(*, is_met: bool) -> str:
     return "yes" if is_met else "**no**"
 
 
+def rows(runs: int = RUNS) -> Iterator[Row]:
+    """Yield the table, each row as `HEADER` says."""
+    for case in cases():
+        yield row_of(case, runs)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=RUNS, help="rollouts of each kind")
+    parser.add_argument("--runs", type=int, default=RUNS, help="most rollouts of a kind")
     options = parser.parse_args()
-    print("| " + " | ".join(HEADER) + " |\n|" + " --- |" * len(HEADER))
-    for case in cases():
-        print("| " + " | ".join(row_of(case, options.runs)) + " |", flush=True)
+    sys.stdout.write("| " + " | ".join(HEADER) + " |\n| " + " | ".join("---" for _ in HEADER) + " |\n")
+    for row in rows(options.runs):
+        sys.stdout.write("| " + " | ".join(row) + " |\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
