@@ -77,6 +77,11 @@ def judged_texts(metrics: Iterable[MetricReport]) -> Iterator[str]:
         )
 
 
+def judged_notes(metrics: Iterable[MetricReport]) -> Iterator[str]:
+    """Yield the same as whole sentences."""
+    yield from (f"{text[:1].upper()}{text[1:]}." for text in judged_texts(metrics))
+
+
 def _percent(share: Range) -> str:
     if share.estimate is None or share.low is None or share.high is None:
         return MISSING_TEXT
