@@ -42,10 +42,10 @@ if TYPE_CHECKING:
     from flowai.simulation.calls import SimulatedCalls
 
 HEADER = ("what", "seen", "target", "met")
-RUNS = 1_000
-WRITTEN = 5
+RUNS = 400
+WRITTEN = 3
 """Logs of each kind that are also written and read."""
-REPORTED = 100
+REPORTED = 60
 """Rollouts of each kind whose corrected difference at the end counts."""
 ALPHA = 0.05
 LABELS = 100
@@ -115,6 +115,7 @@ def cases() -> Iterator[Case]:
         control_rate=0.1,
         margin=0.05,
         calls_per_hour=1000.0,
+        runs_divisor=8,
         target="promotion",
     )
     yield Case(
@@ -123,6 +124,7 @@ def cases() -> Iterator[Case]:
         control_rate=0.1,
         margin=0.05,
         calls_per_hour=1000.0,
+        runs_divisor=8,
         target="",
     )
     yield Case(what="alone: worse: 10 -> 20 %", candidate_rate=0.2, control_rate=0.1, target="")

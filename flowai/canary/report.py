@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flowai.analytics.event_query import days_around
-from flowai.calibration import JudgingRules, read_calibrations
+from flowai.analytics.judged_usage import judging_rules
 from flowai.canary.judge import evaluate_rollout
 from flowai.canary.pages import canary_page
 from flowai.canary.plots import svgs_of
@@ -146,13 +146,7 @@ def judged_metrics(workspace: Workspace, counts: Counts) -> dict[Metric, JudgeSt
     names = dict.fromkeys(name for name, _ in counts.judges)
     if not names:
         return {}
-    policy = workspace.registry.policies.judging
-    rules = JudgingRules(
-        calibrations=read_calibrations(workspace.project.root),
-        min_youden=policy.min_youden,
-        max_age_s=policy.max_age_s,
-        now=workspace.context.now(),
-    )
+    rules = judging_rules(workspace)
     standings = {name: rules.standing(name, counts.scores_of(name)) for name in names}
     return {name: standing for name, standing in standings.items() if standing is not None}
 
