@@ -164,7 +164,7 @@ def lang_reiczigel_limits(share: Part, seen: Outcome) -> tuple[Numbers, Numbers]
     passed = ((1 - seen.false.rate) * sound + 1) / (sound + 2)
     with np.errstate(divide="ignore", invalid="ignore"):
         estimate = (observed + passed - 1) / (hit + passed - 1)
-        first, second = hit * (1 - hit) / seen.faulty, passed * (1 - passed) / sound
+        first, second = hit * (1 - hit) / (seen.faulty + 2), passed * (1 - passed) / (sound + 2)
         shift = 2 * Z * Z * (estimate * first - (1 - estimate) * second)
         spread = observed * (1 - observed) / (JUDGED + Z * Z) + estimate**2 * first + (1 - estimate) ** 2 * second
         reach = Z * np.sqrt(spread) / (hit + passed - 1)

@@ -42,10 +42,10 @@ if TYPE_CHECKING:
     from flowai.simulation.calls import SimulatedCalls
 
 HEADER = ("what", "seen", "target", "met")
-RUNS = 400
-WRITTEN = 3
+RUNS = 200
+WRITTEN = 2
 """Logs of each kind that are also written and read."""
-REPORTED = 60
+REPORTED = 40
 """Rollouts of each kind whose corrected difference at the end counts."""
 ALPHA = 0.05
 LABELS = 100

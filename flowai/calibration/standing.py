@@ -23,7 +23,7 @@ _SHOWN_DIGITS = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JudgeStanding:
-    """Whether scores of judges may decide."""
+    """Standing of the judges of some scores: whether these may decide."""
 
     judge_hashes: tuple[str, ...]
     """Hashes of the judges, in order of their scores, most first; "" for scores without a hash."""

@@ -231,6 +231,7 @@ def _evidence_of_harm(
         until_us=spec.now_us,
         calls_per_user=calls_per_user,
         tolerated_ratio=rules.margins[name] if kind.has_ratio_margin else 1.0,
+        keeps_failed_users=name in rules.judged,
     )
 
 
