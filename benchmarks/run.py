@@ -105,6 +105,16 @@ PARTS = (
         "verdict_mismatch",
         "Targets: 1 % that delivers 1.5 % noticed within 10,000 assignments; false alarms at most 0.1 %.",
     ),
+    (
+        "Rates that a judge measured",
+        "judge_rates",
+        "Target: intervals cover at least 94 %; see `docs/explanation/verdicts.md`.",
+    ),
+    (
+        "A rollout whose judge errs",
+        "judged_rollouts",
+        "Targets: false rollbacks and false promotions at most 5 %; a bias within its stated bound.",
+    ),
     ("Experiments", "experiment_simulation", "Target: a false winner, or a false alarm of a guardrail, at most 5 %."),
     (
         "The verdict's query",

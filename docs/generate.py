@@ -322,6 +322,16 @@ def verdict_simulation() -> str:
     return _benchmark_table("The verdict's statistics")
 
 
+def judge_rates() -> str:
+    """Return the table of corrected rates' coverage, as the benchmark wrote it."""
+    return _benchmark_table("Rates that a judge measured")
+
+
+def judged_rollouts() -> str:
+    """Return the table of rollouts whose judge errs, as the benchmark wrote it."""
+    return _benchmark_table("A rollout whose judge errs")
+
+
 def _benchmark_table(title: str) -> str:
     results = (ROOT / "benchmarks" / "results.md").read_text(encoding="utf-8")
     section = results.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
@@ -344,6 +354,8 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "package-graph": package_graph,
     "gate-simulation": gate_simulation,
     "verdict-simulation": verdict_simulation,
+    "judge-rates": judge_rates,
+    "judged-rollouts": judged_rollouts,
 }
 
 

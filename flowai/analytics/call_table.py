@@ -22,6 +22,8 @@ LAST_FEEDBACK = "max(given_us * 8 + rank)"
 stronger verdict counts."""
 LAST_SCORE = "max(given_us * 2 + (NOT passed)::INTEGER)"
 """The same over `given_us` and `passed` of a call's scores; of equal times the one that failed counts."""
+LAST_JUDGE = "arg_max(coalesce(judge_hash, ''), given_us * 2 + (NOT passed)::INTEGER)"
+"""SQL for the judge's hash of that score; empty without one."""
 IS_SAVED = f"bool_or(rank = {len(FEEDBACK_PRECEDENCE)})"
 """SQL over `rank` of a call's feedback: the answer was saved."""
 PART_ROWS = 300_000
@@ -67,16 +69,18 @@ def _repeated_lines(lines: int, kept: int, calls: int) -> dict[ProblemKind, int]
     return {kind: count for kind, count in counts.items() if count}
 
 
-def opinions_sql(condition: str = "TRUE") -> str:
-    """Return SQL for feedback and hallucination scores of `lines`: `call`, `given_us`, `rank` and `passed`.
+def opinions_sql(condition: str = "TRUE", *, judge: str = "NULL::VARCHAR") -> str:
+    """Return SQL for feedback and hallucination scores of `lines`.
 
-    A line has a `rank` or has `passed`. `condition` is SQL over a line.
+    Its columns are `call`, `given_us`, `rank`, `passed` and `judge_hash`; a row has a `rank` or has `passed`.
+    `condition` is SQL over a line; `judge` is `judge_hash` where that is needed.
     """
     return f"""
-        SELECT hash(call_id) AS call, at_us AS given_us, {_RANK} AS rank, NULL::BOOLEAN AS passed
+        SELECT hash(call_id) AS call, at_us AS given_us, {_RANK} AS rank, NULL::BOOLEAN AS passed,
+            NULL::VARCHAR AS judge_hash
         FROM lines WHERE {IS_FEEDBACK} AND {condition}
         UNION ALL
-        SELECT hash(call_id), at_us, NULL, passed FROM lines
+        SELECT hash(call_id), at_us, NULL, passed, {judge} FROM lines
         WHERE {IS_SCORE} AND name = 'hallucination' AND {condition}
     """  # noqa: S608 - names and numbers of ours
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from flowai.analytics.call_table import (
     FEEDBACK_PRECEDENCE,
     LAST_FEEDBACK,
+    LAST_JUDGE,
     LAST_SCORE,
     bucket,
     deduplicate_lines,
@@ -15,6 +16,7 @@ from flowai.analytics.call_table import (
     parts_of,
 )
 from flowai.analytics.event_query import ANSWERED, IS_CALL, PROBLEMS
+from flowai.analytics.judged_usage import JudgedUsage
 from flowai.analytics.records import NANO_USD, DataProblem, ReportRecord
 from flowai.statistics.histogram import bucket_quantile
 from flowai.timestamps import format_us
@@ -38,7 +40,7 @@ BY_COLUMNS: dict[GroupBy, str] = {
 }
 COLUMNS = (
     *BY_COLUMNS.values(), "cache", "degraded", "input_tokens", "output_tokens", "cost_usd", "ttft_ms", "json_valid",
-    "error_class", "verdict",
+    "error_class", "verdict", "judge_hash",
 )  # fmt: skip
 """Columns that the log must be opened with."""
 
@@ -171,6 +173,8 @@ class UsageReport(ReportRecord, frozen=True, kw_only=True):
     rows: tuple[UsageRow, ...]
     """Most calls first."""
     total: UsageRow
+    judged: JudgedUsage | None = None
+    """Share of hallucinations, corrected by the judge's calibration; None if no score names its judge."""
     embeddings: EmbeddingUsage = EmbeddingUsage()
     problems: tuple[DataProblem, ...]
     """Lines that could not be used."""
@@ -197,6 +201,20 @@ def measure_usage(log: Log, time_range: TimeRange, by: Sequence[GroupBy], *, now
         embeddings=_embeddings(log, time_range),
         problems=tuple(problems),
     )
+
+
+def scores_by_judge(log: Log) -> dict[str, tuple[int, int]]:
+    """Return scored calls and flagged ones by the judge's hash ("" without one), after `measure_usage`."""
+    scores: dict[str, tuple[int, int]] = {}
+    for part in parts_of(log, "call"):
+        for judge, count, flagged in log.fetch(f"""
+            SELECT judge, count(*), count(*) FILTER (hallucinated)
+            FROM (SELECT * FROM checks WHERE {part}) SEMI JOIN (SELECT call FROM call_lines WHERE {part}) USING (call)
+            GROUP BY judge
+        """):  # noqa: S608 - conditions of ours
+            before = scores.get(judge, (0, 0))
+            scores[judge] = (before[0] + count, before[1] + flagged)
+    return scores
 
 
 def _embeddings(log: Log, time_range: TimeRange) -> EmbeddingUsage:
@@ -252,7 +270,8 @@ def _count_judgements(log: Log, now_us: int) -> None:
     """)  # noqa: S608 - numbers of ours
     log.fetch(f"""
         CREATE TEMP TABLE checks AS
-        SELECT call, {LAST_SCORE} % 2 = 1 AS hallucinated FROM ({opinions_sql(f"at_us <= {now_us}")})
+        SELECT call, {LAST_SCORE} % 2 = 1 AS hallucinated, {LAST_JUDGE} AS judge
+        FROM ({opinions_sql(f"at_us <= {now_us}", judge="judge_hash")})
         WHERE passed IS NOT NULL GROUP BY call
     """)  # noqa: S608 - as above
 

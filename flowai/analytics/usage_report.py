@@ -6,8 +6,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
+import msgspec
+
 from flowai.analytics.event_query import CLOCK_SKEW_S, TimeRange, days_around, open_log
-from flowai.analytics.usage import COLUMNS, GroupBy, measure_usage
+from flowai.analytics.judged_usage import judged_usage
+from flowai.analytics.usage import COLUMNS, GroupBy, measure_usage, scores_by_judge
 from flowai.analytics.usage_tables import to_markdown
 from flowai.errors import FlowaiError, UsageError, expected_one_of
 from flowai.rendering.report_files import check_endings, to_json, write_reports
@@ -81,6 +84,8 @@ def run_metrics(context: CommandContext, options: MetricsOptions) -> UsageReport
     places = open_event_source(workspace.registry, context.project, workspace.environ, days_around(time_range))
     with places as directories, open_log(directories, COLUMNS, time_range) as log:
         report = measure_usage(log, time_range, tuple(dict.fromkeys(by)), now_us=to_us(now) + CLOCK_SKEW_S * 1_000_000)
+        scores = scores_by_judge(log)
+    report = msgspec.structs.replace(report, judged=judged_usage(workspace, scores))
     write_reports(report, options.outputs, WRITERS)
     return report
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from flowai.analytics.judged_usage import judged_line
 from flowai.rendering import markdown
 from flowai.rendering.formatting import MISSING_TEXT, count, dollars, duration, rate
 
@@ -105,6 +106,8 @@ def to_markdown(report: UsageReport) -> str:
     """Return the tables as Markdown."""
     parts = [f"# metrics, {report.since} to {report.until}"]
     parts += [markdown.table(table.columns, table.rows) for table in tables(report, max_name_chars=100)]
+    judged = judged_line(report.judged)
+    parts += [] if judged is None else [judged]
     embeddings = embeddings_line(report)
     parts += [] if embeddings is None else [embeddings]
     parts += [f"- {problem.count:,} lines: {problem.kind}" for problem in report.problems]

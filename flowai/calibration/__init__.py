@@ -9,15 +9,20 @@ from flowai.calibration.floor import (
     youden_index,
 )
 from flowai.calibration.records import Calibration, JudgeCounts
+from flowai.calibration.standing import NO_HASH, JudgeStanding, JudgingRules, shown_hash
 
 __all__ = [
     "MAX_UNSCORED_RATE",
+    "NO_HASH",
     "Calibration",
     "JudgeCounts",
+    "JudgeStanding",
+    "JudgingRules",
     "calibration_file",
     "floor_problem",
     "fresh_calibration",
     "read_calibrations",
+    "shown_hash",
     "true_negative_rate",
     "true_positive_rate",
     "write_calibration",

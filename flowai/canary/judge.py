@@ -12,6 +12,7 @@ from flowai.comparison.records import CallForecast
 from flowai.comparison.spec import HOUR_US
 from flowai.comparison.summary import arm_report, call_shares, clamp_e_value, feature_reports, metric_report, to_range
 from flowai.comparison.validity import problems_of, sample_ratio_mismatch, validity_problems, warnings_of
+from flowai.comparison.verdict import unjudged_text
 from flowai.statistics.histogram import quantile_ratio
 from flowai.timestamps import format_us
 
@@ -80,7 +81,7 @@ def evaluate_rollout(
             if (users := counts.assigned_in(index))
         ),
         problems=problems_of(counts),
-        warnings=(*warnings, *warnings_of(counts, spec)),
+        warnings=(*warnings, *warnings_of(counts, spec), *_unjudged(findings)),
         latency_p95=_quantiles(counts, "slow_calls", pair, stage),
         ttft_p95=_quantiles(counts, "slow_ttft", pair, stage),
         slow_above={feature: one.value for feature, one in sorted(counts.limits.get("slow_calls", {}).items())},
@@ -90,6 +91,11 @@ def evaluate_rollout(
         is_decisive=is_decisive,
     )
     return with_digest(report)
+
+
+def _unjudged(findings: Sequence[MetricFinding]) -> Iterator[str]:
+    """Yield a sentence per metric that is shown and decides nothing."""
+    yield from (unjudged_text(one.name, reason) for one in findings if (reason := one.unjudged_reason) is not None)
 
 
 def _forecast(comparison: Comparison, finding: MetricFinding) -> CallForecast | None:

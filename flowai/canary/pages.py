@@ -8,6 +8,7 @@ from flowai.canary import tables
 from flowai.canary.next_steps import next_steps
 from flowai.canary.plots import svgs_of
 from flowai.comparison.page import ComparisonPage, PageSection
+from flowai.comparison.text import judged_notes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +38,7 @@ def canary_page(report: CanaryReport) -> ComparisonPage:
         steps=tuple(map(str, next_steps(report))),
         warnings=report.warnings,
         sections=tuple(_sections(report)),
-        note=_NOTE,
+        note=" ".join((_NOTE, *judged_notes(report.metrics))),
         footer=f"{report.since} to {report.until}, digest {report.digest}",
     )
 

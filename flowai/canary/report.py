@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flowai.analytics.event_query import days_around
+from flowai.analytics.judged_usage import judging_rules
 from flowai.canary.judge import evaluate_rollout
 from flowai.canary.pages import canary_page
 from flowai.canary.plots import svgs_of
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flowai.analytics.records import Metric
+    from flowai.calibration import JudgeStanding
     from flowai.canary.report_records import CanaryReport
     from flowai.comparison.counts import Counts
     from flowai.rendering.report_files import Writers
@@ -135,7 +137,18 @@ def _rules(workspace: Workspace, counts: Counts) -> DecisionRules:
     for (side, release, _), hours in counts.releases.items():
         if side == "control" and release:
             served[release] = served.get(release, 0) + sum(hours.values())
-    return rules_of(workspace, baseline=max(sorted(served), key=served.__getitem__, default=workspace.release))
+    baseline = max(sorted(served), key=served.__getitem__, default=workspace.release)
+    return replace(rules_of(workspace, baseline=baseline), judged=judged_metrics(workspace, counts))
+
+
+def judged_metrics(workspace: Workspace, counts: Counts) -> dict[Metric, JudgeStanding]:
+    """Return by metric whether the scores of its judge may decide; nothing for scores without a judge's hash."""
+    names = dict.fromkeys(name for name, _ in counts.judges)
+    if not names:
+        return {}
+    rules = judging_rules(workspace)
+    standings = {name: rules.standing(name, counts.scores_of(name)) for name in names}
+    return {name: standing for name, standing in standings.items() if standing is not None}
 
 
 def rules_of(workspace: Workspace, *, baseline: str) -> DecisionRules:

@@ -17,6 +17,7 @@ from flowai.comparison.text import (
     format_split,
     format_value,
     format_worse,
+    judged_texts,
     seconds_between,
 )
 from flowai.comparison.verdict import STATUS_LABELS
@@ -262,6 +263,8 @@ def screen_lines(report: CanaryReport, place: str, width: int | None = None) -> 
     yield from _fitting([_SCREEN_COLUMNS, *map(_screen_row, _metrics(report, guardrails=True))], "<>><<", width)
     yield "candidate, baseline: mean over users of the share of each user's calls"
     yield from _fitting([_EVIDENCE_COLUMNS, *map(_evidence_row, _metrics(report, guardrails=True))], "<>>>>>", width)
+    for text in judged_texts(report.metrics):
+        yield from wrapped(text, width)
     also = [label_of(one.name) for one in _metrics(report, guardrails=False) if one.status == "inferior"]
     if also:
         yield from wrapped(f"also worse, but not a guardrail: {', '.join(also)}", width)

@@ -126,10 +126,13 @@ def accumulate_failures(
     until_us: int,
     calls_per_user: CallsPerUser,
     tolerated_ratio: float = 1.0,
+    keeps_failed_users: bool = False,
 ) -> EvidenceSeries:
     """Accumulate the evidence that users at risk fail first more often, for rare failures.
 
-    Cells that end after `until_us` are open. A failure counts where both arms have users at risk.
+    Cells that end after `until_us` are open. A failure counts where both arms have users at risk. With
+    `keeps_failed_users`, for failures of many users, the arms' shares are those of all users who came: those still at
+    risk are mostly users who call no more, and their shares lean against the arm that failed by chance.
     """
     worse = RatioEProcess(tolerated_ratio=tolerated_ratio, failures_only=True)
     series = EvidenceSeries(worse=worse)
@@ -156,7 +159,7 @@ def accumulate_failures(
             )
             series.append(end_us, worse.add(block))
             series.blocks.append(TimedBlock(until_us=end_us, stage=change.stage, block=block))
-        for arm in (0, 1):
+        for arm in (0, 1) if not keeps_failed_users else ():
             users[arm] -= failures[arm]
     return series
 

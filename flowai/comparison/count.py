@@ -8,7 +8,14 @@ from flowai.analytics.call_table import deduplicate_calls
 from flowai.analytics.event_query import open_log
 from flowai.analytics.unreadable_lines import first_unreadable
 from flowai.comparison.baseline_limits import LIMITED_BY, freeze_limits
-from flowai.comparison.count_calls import LATENCY_METRICS, count_answers, count_calls, count_problems, count_tallies
+from flowai.comparison.count_calls import (
+    LATENCY_METRICS,
+    count_answers,
+    count_calls,
+    count_judges,
+    count_problems,
+    count_tallies,
+)
 from flowai.comparison.count_users import count_arrivals, count_callers, count_users
 from flowai.comparison.counts import Counts
 from flowai.comparison.facts import build_facts, build_opinions, is_repeated
@@ -55,6 +62,7 @@ def count_arms(log: Log, spec: ComparisonSpec) -> Counts:
     build_opinions(log, spec)
     log.fetch("DROP TABLE facts")
     count_tallies(log, spec, "opinions", delayed, counts)
+    count_judges(log, spec, counts)
     count_users(log, spec, "opinions", delayed, counts)
     count_callers(log, spec, "opinions", delayed, counts)
     return counts

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from flowai.analytics.call_table import cost_sql
 from flowai.analytics.event_query import IS_CALL, IS_FEEDBACK, IS_OTHER, IS_SCORE, PROBLEM
+from flowai.calibration import NO_HASH
 from flowai.comparison.counts import CallCounts
 from flowai.comparison.facts import MILLION
 from flowai.comparison.spec import (
@@ -154,6 +155,16 @@ def count_tallies(log: Log, spec: ComparisonSpec, table: str, metrics: Sequence[
             if numbers[2 * index]:
                 key = (name, side, stage, feature, hour * HOUR_US)
                 counts.tallies[key] = (numbers[2 * index], numbers[2 * index + 1])
+
+
+def count_judges(log: Log, spec: ComparisonSpec, counts: Counts) -> None:
+    """Count sampled scores by the judge that gave them, if a judge gave any."""
+    rows = log.fetch(
+        f"SELECT judge, known_us // {HOUR_US} AS hour, count(*) FROM opinions"  # noqa: S608 - names and numbers of ours
+        f" WHERE in_sample AND hallucination IS NOT NULL AND {one_of_sql('side', spec.sides.all_arms)} GROUP BY ALL"
+    )
+    for judge, hour, count in rows if any(row[0] != NO_HASH for row in rows) else ():
+        counts.judges.setdefault(("hallucination", judge), {})[hour * HOUR_US] = count
 
 
 def _add(numbers: dict[int, int], key: int, more: int) -> None:

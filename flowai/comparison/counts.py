@@ -156,6 +156,8 @@ class Counts:
     """Calls of sampled users and failed ones by metric that `calls` does not have, arm, stage, feature and hour."""
     limits: dict[Metric, Mapping[str, BaselineLimit]] = field(default_factory=dict)
     """The baseline's frozen limits of `slow_calls`, `slow_ttft` and `cost`, by feature."""
+    judges: dict[tuple[Metric, str], HourlyCounts] = field(default_factory=dict)
+    """Scores of sampled users by metric and the judge's hash ("" without one), of all compared arms and stages."""
     cells: dict[Metric, list[TimeBucket]] = field(default_factory=dict)
     """Sampled users by frequent metric, ordered by time, then stage."""
     risks: dict[Metric, list[RiskChange]] = field(default_factory=dict)
@@ -265,6 +267,10 @@ class Counts:
         count, failed = tallies[metric]
         return CountOfTotal(count=count, failure_count=failed)
 
+    def scores_of(self, metric: Metric) -> dict[str, int]:
+        """Return the number of scores of a metric by the judge's hash."""
+        return {judge: sum(hours.values()) for (name, judge), hours in self.judges.items() if name == metric}
+
     def latencies_of(self, metric: Metric, side: str, stage: int) -> dict[int, int]:
         """Return answers of an arm in a stage by latency bucket."""
         added: Counter[int] = Counter()
@@ -301,6 +307,7 @@ class Counts:
             in_both=hourly(self.in_both.items()),
             releases=hourly(self.releases.items()),
             prompts=hourly(self.prompts.items()),
+            judges=hourly(self.judges.items()),
             problems=hourly(
                 (kind, {hour: n for hour, n in hours.items() if hour > 0}) for kind, hours in self.problems.items()
             ),

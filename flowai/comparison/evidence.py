@@ -7,7 +7,7 @@ users of the stage (`means`): users who always fail leave the first, and stay in
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 from flowai.comparison.blocks import CallsPerUser, EvidenceSeries, accumulate, accumulate_failures
@@ -15,6 +15,7 @@ from flowai.comparison.means import MeanSeries, mean_series
 from flowai.comparison.metrics import METRIC_KINDS, severities
 from flowai.comparison.spec import HOUR_US
 from flowai.comparison.verdict import MIN_COUNT, MetricFinding, decide, status_of
+from flowai.statistics.corrected_rates import flagged_margin
 from flowai.statistics.forecast import SafeForecast, forecast_safe
 from flowai.statistics.mixture import log_mixture
 from flowai.statistics.multiple_testing import split_alpha
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from flowai.analytics.records import Metric
+    from flowai.calibration import JudgeStanding
     from flowai.comparison.blocks import ArmPair
     from flowai.comparison.counts import Counts
     from flowai.comparison.records import CanaryVerdict, MetricStatus
@@ -50,6 +52,15 @@ class DecisionRules:
     baseline: str
     """The release that the control serves."""
     environment: str | None = None
+    judged: Mapping[Metric, JudgeStanding] = field(default_factory=dict)
+    """By metric that judges measure, whether their scores may decide; none for scores without a judge's hash."""
+
+    def margin_of(self, metric: Metric) -> float:
+        """Return the margin of the measured rates: of a judge's, the difference that the margin causes at least."""
+        standing = self.judged.get(metric)
+        if standing is None or standing.calibration is None:
+            return self.margins[metric]
+        return flagged_margin(self.margins[metric], standing.calibration.counts)
 
     @property
     def alphas(self) -> dict[str, float]:
@@ -123,6 +134,7 @@ class Comparison:
             is_due=self._is_due(name),
             applies=name != "json_valid" or self._promises_json(),
             margin=self.rules.margins[name],
+            standing=self.rules.judged.get(name),
             alpha=self.rules.alphas.get(name, self.rules.alpha),
             log_e=log_e,
             log_e_peak=peak,
@@ -193,7 +205,7 @@ def _means_by_stage(
 ) -> list[MeanSeries]:
     return [
         mean_series(
-            counts, name, pair, stage=stage, margin=rules.margins[name], min_users=MIN_COUNT, now_us=spec.now_us
+            counts, name, pair, stage=stage, margin=rules.margin_of(name), min_users=MIN_COUNT, now_us=spec.now_us
         )
         for stage in range(len(spec.stages))
     ]
@@ -219,6 +231,7 @@ def _evidence_of_harm(
         until_us=spec.now_us,
         calls_per_user=calls_per_user,
         tolerated_ratio=rules.margins[name] if kind.has_ratio_margin else 1.0,
+        keeps_failed_users=name in rules.judged,
     )
 
 

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.analytics.call_table import IS_SAVED, LAST_FEEDBACK, LAST_SCORE, accepted_sql, cost_sql, opinions_sql
+from flowai.analytics.call_table import (
+    IS_SAVED,
+    LAST_FEEDBACK,
+    LAST_JUDGE,
+    LAST_SCORE,
+    accepted_sql,
+    cost_sql,
+    opinions_sql,
+)
 from flowai.analytics.event_query import ANSWERED, literal, moment
 from flowai.comparison.baseline_limits import LIMITED_BY, MICRO_USD
 from flowai.comparison.sampling import min_sampled_hash
@@ -142,13 +150,14 @@ def build_opinions(log: Log, spec: ComparisonSpec) -> None:
     join = "LEFT JOIN" if "save_rate" in spec.metrics else "JOIN"
     log.fetch(f"""
         CREATE OR REPLACE TEMP TABLE opinions AS
-        WITH given AS MATERIALIZED ({opinions_sql(is_known)}), last AS (
+        WITH given AS MATERIALIZED ({opinions_sql(is_known, judge="judge_hash")}), last AS (
             SELECT call, NOT {accepted_sql(LAST_FEEDBACK)} AS acceptance, coalesce({IS_SAVED}, FALSE) AS saved,
-                {LAST_SCORE} % 2 = 1 AS hallucination
+                {LAST_SCORE} % 2 = 1 AS hallucination, {LAST_JUDGE} AS judge
             FROM given JOIN facts USING (call) WHERE is_judged AND given_us < at_us + {spec.feedback_us} GROUP BY call
         ), ready AS (
             SELECT side, stage, feature, unit, caller, dropped_us, error_rate AS has_failed, saved,
-                greatest(known_us, at_us + {spec.feedback_us}) AS known_us, in_sample, acceptance, hallucination
+                greatest(known_us, at_us + {spec.feedback_us}) AS known_us, in_sample, acceptance, hallucination,
+                judge
             FROM facts {join} last USING (call) WHERE is_judged
         )
         SELECT * EXCLUDE (has_failed, saved)

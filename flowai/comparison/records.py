@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from flowai.analytics.records import CountOfTotal, Metric, Range, ReportRecord
+from flowai.analytics.records import NOT_MEASURED, CountOfTotal, Metric, Range, ReportRecord
 
-MetricStatus = Literal["non_inferior", "inconclusive", "inferior", "no_data", "not_tested"]
+MetricStatus = Literal["non_inferior", "inconclusive", "inferior", "no_data", "not_tested", "not_judged"]
 """`non_inferior`: not worse than the control by the margin. `inferior`: worse than the control. `inconclusive`: neither
 is shown yet. `no_data`: enough users, but no measurement. `not_tested`: the metric does not apply (no answer had to be
-JSON)."""
+JSON). `not_judged`: shown, and decides nothing: its judge has no fresh calibration above the floor."""
 
 CanaryVerdict = Literal["promote", "hold", "rollback", "invalid"]
 """`promote`: every guardrail is non-inferior. `rollback`: a guardrail is inferior. `hold`: neither yet. `invalid`: the
@@ -34,10 +34,12 @@ class MetricReport(ReportRecord, frozen=True, kw_only=True):
     control_calls: CountOfTotal
     """The same of the control alone."""
     candidate_value: float | None
-    """Mean over users of the share of each user's calls that failed, or of each user's mean; None without data."""
+    """Mean over users of the share of each user's calls that failed, or of each user's mean; None without data. Of a
+    calibrated judge, corrected by its measured error."""
     control_value: float | None
     effect: Range
-    """Difference of the values (-1 to 1), or their ratio; the interval is valid at every time."""
+    """Difference of the values (-1 to 1), or their ratio; the interval is valid at every time. Of a calibrated judge,
+    corrected by its measured error."""
     margin: float
     """Tolerated difference (0 to 1), or ratio (at least 1)."""
     alpha: float
@@ -56,8 +58,35 @@ class MetricReport(ReportRecord, frozen=True, kw_only=True):
     single_caller: CountOfTotal | None = None
     """Failures of the candidate (of a mean: calls), and those of one caller, if it is not shown to be worse without
     that caller; else None."""
+    judged: JudgedRates | None = None
+    """How judges measured it; None for other metrics, and for scores without a judge's hash."""
     forecast: CallForecast | None = None
     """More calls of the candidate until it is non-inferior; None if that is unknown or not needed."""
+
+
+class JudgedRates(ReportRecord, frozen=True, kw_only=True):
+    """Rates that a judge measured, and its own error. Positive is the fault: the judge flags an answer."""
+
+    judge_hashes: tuple[str, ...]
+    """Judges of the scores, most scores first; empty text for scores without a hash."""
+    problem: str | None = None
+    """Why the metric is shown and decides nothing; None if it decides."""
+    calibrated_at: str | None = None
+    """Time of the judge's calibration (RFC 3339, UTC); None without one: then nothing is corrected."""
+    true_positive_rate: Range = NOT_MEASURED
+    """Share of faulty answers that the judge flags."""
+    true_negative_rate: Range = NOT_MEASURED
+    """Share of sound answers that it passes."""
+    flagged_candidate: float | None = None
+    """Mean over users of the flagged share, not corrected; None without data."""
+    flagged_control: float | None = None
+    flagged_margin: float | None = None
+    """Difference of flagged shares that the margin causes at least; it decides. None without a calibration."""
+    candidate: Range = NOT_MEASURED
+    """Corrected rate; the interval is for this moment, and includes the error of the calibration."""
+    control: Range = NOT_MEASURED
+    bias_per_point: float | None = None
+    """Bias of the corrected difference at most, for each point by which the judge's rates differ between the arms."""
 
 
 class CallForecast(ReportRecord, frozen=True, kw_only=True):

@@ -80,6 +80,7 @@ COLUMNS: tuple[str | DerivedColumn, ...] = (
     "json_valid",
     "error_class",
     "verdict",
+    "judge_hash",
     _hash_of("user_key", "user_hash", "user_hash"),
     _hash_of(
         "unit_hash",

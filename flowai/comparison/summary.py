@@ -5,13 +5,26 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from flowai.analytics.records import NANO_USD, NOT_MEASURED, CountOfTotal, Range
 from flowai.comparison.metrics import METRIC_KINDS, MIN_RATE_MARGIN
-from flowai.comparison.records import ArmReport, CallShares, FeatureReport, MetricReport
+from flowai.comparison.records import ArmReport, CallShares, FeatureReport, JudgedRates, MetricReport
+from flowai.statistics.corrected_rates import (
+    corrected_gap,
+    corrected_share,
+    flagged_margin,
+    true_negative_interval,
+    true_positive_interval,
+    youden_interval,
+)
 from flowai.statistics.histogram import bucket_quantile
+from flowai.statistics.intervals import wilson
+from flowai.timestamps import format_rfc3339
 
 if TYPE_CHECKING:
     from flowai.analytics.records import Metric
+    from flowai.calibration import Calibration, JudgeCounts
     from flowai.comparison.counts import CallCounts, Counts
     from flowai.comparison.records import CallForecast, MetricStatus
     from flowai.comparison.verdict import MetricFinding
@@ -26,7 +39,10 @@ def metric_report(
     finding: MetricFinding, status: MetricStatus, forecast: CallForecast | None, *, safe_alpha: float
 ) -> MetricReport:
     """Build the record of a metric: its finding, its status, and its forecast."""
-    means, kind = finding.means, METRIC_KINDS[finding.name]
+    means, kind, judged = finding.means, METRIC_KINDS[finding.name], _judged_rates(finding)
+    values: list[float | None] = [_value(finding.name, one) for one in (means.candidate, means.baseline)]
+    if judged is not None and judged.calibrated_at is not None:
+        values = [judged.candidate.estimate, judged.control.estimate]
     return MetricReport(
         name=finding.name,
         is_guardrail=finding.is_guardrail,
@@ -35,8 +51,8 @@ def metric_report(
         control=CountOfTotal(count=means.baseline.count, failure_count=means.baseline_affected),
         candidate_calls=finding.candidate_calls,
         control_calls=finding.control_calls,
-        candidate_value=_value(finding.name, means.candidate),
-        control_value=_value(finding.name, means.baseline),
+        candidate_value=values[0],
+        control_value=values[1],
         effect=_effect(finding),
         margin=finding.margin,
         alpha=finding.alpha,
@@ -48,6 +64,7 @@ def metric_report(
         status=status,
         single_caller=finding.single_caller,
         forecast=forecast,
+        judged=judged,
     )
 
 
@@ -65,7 +82,49 @@ def _effect(finding: MetricFinding) -> Range:
     if METRIC_KINDS[finding.name].scale == "ratio":
         low, high = (math.exp(min(max(bound, -50.0), 50.0)) for bound in (interval.low, interval.high))
         return Range(estimate=math.exp(compared.difference), low=low, high=high)
+    if (calibration := _calibration(finding)) is not None:
+        return to_range(corrected_gap(interval, calibration.counts))
     return Range(estimate=compared.difference, low=max(interval.low, -1.0), high=min(interval.high, 1.0))
+
+
+def _calibration(finding: MetricFinding) -> Calibration | None:
+    return None if finding.standing is None else finding.standing.calibration
+
+
+def _judged_rates(finding: MetricFinding) -> JudgedRates | None:
+    """Build the record of a judge's rates, corrected if it is calibrated; None for other metrics."""
+    standing, means = finding.standing, finding.means
+    if standing is None:
+        return None
+    flagged = [_value(finding.name, one) for one in (means.candidate, means.baseline)]
+    bare = JudgedRates(
+        judge_hashes=standing.judge_hashes,
+        problem=standing.problem,
+        flagged_candidate=flagged[0],
+        flagged_control=flagged[1],
+    )
+    if standing.calibration is None:
+        return bare
+    counts = standing.calibration.counts
+    candidate, control = (_corrected(one, counts) for one in (means.candidate, means.baseline))
+    youden = youden_interval(counts).estimate
+    return msgspec.structs.replace(
+        bare,
+        calibrated_at=format_rfc3339(standing.calibration.at, whole_seconds=True),
+        true_positive_rate=to_range(true_positive_interval(counts)),
+        true_negative_rate=to_range(true_negative_interval(counts)),
+        flagged_margin=flagged_margin(finding.margin, counts),
+        candidate=candidate,
+        control=control,
+        bias_per_point=1 / youden if youden is not None and youden > 0 else None,
+    )
+
+
+def _corrected(sample: ArmSample, counts: JudgeCounts) -> Range:
+    """Correct the mean over users; a user's share varies no more than a single verdict, so that users count as such."""
+    if not sample.count:
+        return NOT_MEASURED
+    return to_range(corrected_share(wilson(sample.mean * sample.count, sample.count), counts))
 
 
 def arm_report(counts: Counts, stage: int, arm: str, release: str) -> ArmReport:

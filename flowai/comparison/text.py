@@ -10,9 +10,9 @@ from flowai.rendering.formatting import MISSING_TEXT, dollars, duration, format_
 from flowai.statistics.srm import MISMATCH_ALPHA
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from flowai.analytics.records import CountOfTotal
+    from flowai.analytics.records import CountOfTotal, Range
     from flowai.comparison.records import ArmReport, MetricReport
 
 
@@ -53,6 +53,39 @@ def tolerated_difference(metric: MetricReport) -> float:
     if not METRIC_KINDS[metric.name].has_ratio_margin:
         return metric.margin
     return max((metric.margin - 1) * (metric.control_value or 0.0), MIN_RATE_MARGIN)
+
+
+def judged_texts(metrics: Iterable[MetricReport]) -> Iterator[str]:
+    """Yield how the rates of each calibrated judge were corrected, and by how much they could still be wrong."""
+    for metric in metrics:
+        judged = metric.judged
+        if judged is None or judged.calibrated_at is None:
+            continue
+        flagged = format_rates(judged.flagged_candidate, judged.flagged_control)
+        bias = (
+            ""
+            if judged.bias_per_point is None
+            else "; each point by which the judge's rates differ between the arms shifts the difference by up to "
+            f"{judged.bias_per_point:.1f} pt"
+        )
+        yield (
+            f"{METRIC_KINDS[metric.name].label}: corrected by the judge's calibration of {judged.calibrated_at[:10]} "
+            f"(it flags {_percent(judged.true_positive_rate)} of faulty answers and passes "
+            f"{_percent(judged.true_negative_rate)} of sound ones); flagged {flagged}; "
+            f"the margin of {format_margin(metric)} is {(judged.flagged_margin or 0.0) * 100:.2g} pt of flagged answers"
+            f"{bias}"
+        )
+
+
+def judged_notes(metrics: Iterable[MetricReport]) -> Iterator[str]:
+    """Yield the same as whole sentences."""
+    yield from (f"{text[:1].upper()}{text[1:]}." for text in judged_texts(metrics))
+
+
+def _percent(share: Range) -> str:
+    if share.estimate is None or share.low is None or share.high is None:
+        return MISSING_TEXT
+    return f"{share.estimate * 100:.0f} % [{share.low * 100:.0f}, {share.high * 100:.0f}]"
 
 
 def format_worse(metric: MetricReport) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from flowai.analytics.records import Metric
+    from flowai.calibration import JudgeStanding
     from flowai.comparison.counts import TopCaller
     from flowai.comparison.records import CanaryVerdict, MetricStatus
 
@@ -30,6 +31,7 @@ STATUS_LABELS: dict[MetricStatus, str] = {
     "inferior": "worse",
     "no_data": "no data",
     "not_tested": "not tested",
+    "not_judged": "shown, not judged",
 }
 
 _NOTHING = CountOfTotal()
@@ -50,6 +52,8 @@ class MetricFinding:
     """Whether enough users have had the time to yield data."""
     applies: bool = True
     """Whether the metric applies (an answer had to be JSON)."""
+    standing: JudgeStanding | None = None
+    """Whether the scores of a judge may decide; None for other metrics, and for scores without a judge's hash."""
     margin: float
     """Tolerated difference of failure rates, or ratio."""
     alpha: float
@@ -69,6 +73,11 @@ class MetricFinding:
     def has_data(self) -> bool:
         """Both arms have users with this metric."""
         return min(self.means.candidate.count, self.means.baseline.count) > 0
+
+    @property
+    def unjudged_reason(self) -> str | None:
+        """The reason why the metric is shown and decides nothing; None if it may decide."""
+        return None if self.standing is None else self.standing.problem
 
     @property
     def proven_log_e(self) -> float:
@@ -97,6 +106,8 @@ def status_of(finding: MetricFinding, *, safe_alpha: float) -> MetricStatus:
     """
     if not finding.applies:
         return "not_tested"
+    if finding.unjudged_reason is not None:
+        return "not_judged"
     if finding.strength >= 0:
         # worse, but within the margin that was allowed
         return "non_inferior" if finding.safe_log_e >= -math.log(safe_alpha) else "inferior"
@@ -133,9 +144,15 @@ def decide(
         *(single_caller_text(one.name, share) for one in undecided if (share := one.single_caller) is not None),
         *(f"not enough data yet for {label_of(one.name)}" for one in undecided if one.single_caller is None),
     )
+    unjudged = tuple(f"{label_of(one.name)} is shown, not judged" for one in guards if one.unjudged_reason is not None)
     if waiting or not any(statuses[one.name] == "non_inferior" for one in guards):
-        return "hold", waiting or ("no guardrail has data yet",)
-    return "promote", ("every guardrail is non-inferior",)
+        return "hold", waiting or unjudged or ("no guardrail has data yet",)
+    return "promote", (f"every {'other ' if unjudged else ''}guardrail is non-inferior", *unjudged)
+
+
+def unjudged_text(metric: Metric, reason: str) -> str:
+    """Return the sentence about a metric that is shown and decides nothing."""
+    return f"{label_of(metric)} is shown, not judged: {reason}"
 
 
 def single_caller_text(metric: Metric, share: CountOfTotal) -> str:

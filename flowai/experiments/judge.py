@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from flowai.comparison.evidence import Comparison, DecisionRules
 from flowai.comparison.metrics import label_of
 from flowai.comparison.summary import arm_report, clamp_e_value, metric_report
 from flowai.comparison.validity import comparison_problems, problems_of, warnings_of
-from flowai.comparison.verdict import MIN_COUNT, status_of
+from flowai.comparison.verdict import MIN_COUNT, status_of, unjudged_text
 from flowai.experiments.report_records import ExperimentReport, PairReport
 from flowai.rendering.markdown import one_line
 from flowai.statistics.evalues import Block
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from flowai.analytics.records import Metric
+    from flowai.calibration import JudgeStanding
     from flowai.comparison.counts import Counts
     from flowai.comparison.spec import ComparisonSpec
     from flowai.comparison.verdict import MetricFinding
@@ -61,6 +62,8 @@ class ExperimentRules:
     margins: Mapping[Metric, float]
     """Tolerated difference of each metric, 0 to below 1."""
     environment: str | None = None
+    judged: Mapping[Metric, JudgeStanding] = field(default_factory=dict)
+    """By metric that judges measure, whether their scores may decide; none for scores without a judge's hash."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,7 +112,7 @@ def evaluate_experiment(
             split_e_value=clamp_e_value(split),
             goal_acts_at=len(arms) / rules.alpha,
             problems=problems_of(counts),
-            warnings=(*warnings, *_warnings(counts, arms), *warnings_of(counts, spec)),
+            warnings=(*warnings, *_warnings(counts, arms), *warnings_of(counts, spec), *_unjudged(rules)),
             needed_count=needed_count,
             needed_s=needed_s,
         )
@@ -131,6 +134,7 @@ def _compare_arms(
         margins={**rules.margins, rules.goal: 0.0},
         baseline="",
         environment=rules.environment,
+        judged=rules.judged,
     )
     comparison = Comparison.build(counts, spec, pair_rules, ArmPair(candidate=arm, control=other))
     findings = comparison.findings()
@@ -239,6 +243,13 @@ def _warnings(counts: Counts, arms: tuple[str, ...]) -> Iterator[str]:
     releases = _releases(counts, arms)
     if len(releases) > 1:
         yield f"several releases served: {', '.join(releases)}; only calls of the same minutes are compared"
+
+
+def _unjudged(rules: ExperimentRules) -> Iterator[str]:
+    """Yield a sentence per metric that is shown and decides nothing."""
+    for name, standing in rules.judged.items():
+        if standing.problem is not None:
+            yield unjudged_text(name, standing.problem)
 
 
 def _releases(counts: Counts, arms: tuple[str, ...]) -> list[str]:

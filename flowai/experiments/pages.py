@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flowai.comparison.page import ComparisonPage, PageSection
+from flowai.comparison.text import judged_notes
 from flowai.experiments.tables import PAIR_COLUMNS, arm_columns, arm_rows, headline, pair_rows, verdict_line
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def experiment_page(report: ExperimentReport) -> ComparisonPage:
         headline=headline(report, _GAP),
         warnings=report.warnings,
         sections=tuple(_sections(report)),
-        note=_NOTE,
+        note=" ".join((_NOTE, *judged_notes(report.pairs[0].metrics if report.pairs else ()))),
         footer=f"{report.since} to {report.until}, digest {report.digest}",
     )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, get_args
 
 from flowai.analytics.event_query import TimeRange, days_around
+from flowai.canary.report import judged_metrics
 from flowai.comparison.count import count_log
 from flowai.comparison.page import page_writers
 from flowai.errors import InconclusiveError, Place, RegistryError, UsageError, expected_one_of
@@ -77,7 +78,7 @@ def run_experiment_report(context: CommandContext, options: ExperimentOptions) -
     source = open_event_source(registry, context.project, workspace.environ, days_around(spec.time_range))
     with source as directories:
         counts = count_log(directories, spec)
-    rules = _rules(workspace, options.name, experiment, goal)
+    rules = replace(_rules(workspace, options.name, experiment, goal), judged=judged_metrics(workspace, counts))
     report = evaluate_experiment(counts, spec, rules, warnings=ledger.warnings)
     directory = context.project.reports / "experiments" / options.name
     paths = (directory / "report.md", directory / "report.html", *options.outputs, directory / "report.json")

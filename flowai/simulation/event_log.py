@@ -128,6 +128,7 @@ def _events(calls: SimulatedCalls, scenario: Scenario) -> Iterator[tuple[int, in
                     name="hallucination",
                     passed=bool(call.score),
                     judge="simulated",
+                    judge_hash=scenario.judge_hash,
                 ),
             )
 

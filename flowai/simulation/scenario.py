@@ -161,6 +161,8 @@ class Scenario:
     """Share of answers that a judge scores for hallucinations."""
     score_delay_min: float = 10.0
     """Median minutes from call to score (lognormal, sigma 1)."""
+    judge_hash: str | None = None
+    """Hash of the judge that scores; None for scores without one."""
 
     process_count: int = 2
     """Processes that serve and write the log; each call is served by any of them."""

@@ -1,4 +1,4 @@
-"""Quantiles of positive measurements (latencies, costs) from counts by 1 % log bucket."""
+"""Quantiles of a sample, and of positive measurements (latencies, costs) from counts by 1 % log bucket."""
 
 from __future__ import annotations
 
@@ -8,10 +8,25 @@ from typing import TYPE_CHECKING
 from flowai.statistics.intervals import Interval, difference_interval, quantile_ranks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 BUCKET_RATIO = 1.01
 """Upper edge of a bucket over its lower edge; the middle is within 0.5 % of every value in it."""
+
+
+def quantile(ordered: Sequence[float], share: float) -> float | None:
+    """Return the quantile of an ascending sample by linear interpolation between its order statistics; None if empty.
+
+    Source: Hyndman and Fan, Sample Quantiles in Statistical Packages (1996), definition 7.
+    """
+    if not ordered:
+        return None
+    position = share * (len(ordered) - 1)
+    below = int(position)
+    above = min(below + 1, len(ordered) - 1)
+    low, high = ordered[below], ordered[above]
+    # equal neighbours yield themselves, without a rounding error
+    return low + (high - low) * (position - below)
 
 
 def bucket_of(value: float) -> int:

@@ -27,8 +27,10 @@ class Interval:
     """Inf if unbounded."""
 
 
-def wilson(count: int, total: int, *, confidence: float = 0.95) -> Interval:
+def wilson(count: float, total: int, *, confidence: float = 0.95) -> Interval:
     """Return the score interval of a proportion; without trials it is everything from 0 to 1.
+
+    `count` may be a sum of shares, 0 to 1 each: they vary no more than yes and no.
 
     Source: Wilson, Journal of the American Statistical Association 22 (1927) 209; Newcombe, Statistics in Medicine 17
     (1998) 857, method 3.

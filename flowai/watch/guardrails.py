@@ -143,6 +143,7 @@ def _worse_guardrail(metric: MetricReport, counts: Counts, stage: int, redactor:
         control=control,
         candidate_value=metric.candidate_value,
         control_value=metric.control_value,
+        is_corrected=metric.judged is not None and metric.judged.calibrated_at is not None,
     )
 
 

@@ -24,6 +24,8 @@ class WorseGuardrail(msgspec.Struct, frozen=True, kw_only=True):
     candidate_value: float | None
     """Mean over the users of all features: of the share of failures, of milliseconds or of US dollars."""
     control_value: float | None
+    is_corrected: bool = False
+    """Whether the values are corrected by the calibration of the judge that measured them."""
 
 
 class RolloutJudgement(msgspec.Struct, frozen=True, kw_only=True):

@@ -129,8 +129,14 @@ def _figures(worse: WorseGuardrail) -> str:
         return f" ({where}mean {value(worse.candidate_value)} against {value(worse.control_value)})"
     if not worse.candidate.count:
         return ""
-    candidate, control = (formatting.rate(one.rate) for one in (worse.candidate, worse.control))
-    return f" ({where}{candidate} against {control} of {_FAILURES[worse.name]})"
+    rates = (worse.candidate_value, worse.control_value) if worse.is_corrected else _shares(worse)
+    candidate, control = map(formatting.rate, rates)
+    corrected = ", corrected by the judge's calibration" if worse.is_corrected else ""
+    return f" ({where}{candidate} against {control} of {_FAILURES[worse.name]}{corrected})"
+
+
+def _shares(worse: WorseGuardrail) -> tuple[float | None, float | None]:
+    return worse.candidate.rate, worse.control.rate
 
 
 def _users(tally: CallCount) -> str:

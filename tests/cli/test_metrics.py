@@ -8,14 +8,16 @@ import re
 import signal
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from support.rollout_log import BEGIN, Scenario, Side, write_log
 
 from flowai.analytics.usage import UsageReport
 from flowai.analytics.usage_report import MetricsOptions, run_metrics, watch_metrics
+from flowai.calibration import Calibration, JudgeCounts, write_calibration
 from flowai.cli.commands.run.metrics import _MetricsScreen, lines
 from flowai.errors import FlowaiError, RegistryError
 from flowai.events import EventLog, FeedbackEvent, ScoreEvent
@@ -172,6 +174,36 @@ def test_the_last_feedback_and_the_last_score_of_a_call_count(flowai: Flowai, pr
     assert total["accepted_count"] == 4
     row = [line for line in flowai("metrics", *STRETCH).out.splitlines() if line.startswith("chat")][1]
     assert re.split(r" {2,}", row)[2:6] == ["80.0 %", "50.0 %", "1.0 %", "50.0 %"]
+
+
+def test_the_share_of_a_judge_is_corrected_while_its_calibration_is_fresh(
+    flowai: Flowai, project: SampleProject
+) -> None:
+    write_log(
+        project.root / ".flowai" / "events", Scenario(calls_count=400, feedback_rate=0.0, canary=Side(error_rate=0))
+    )
+    say(
+        project,
+        *(msgspec.structs.replace(score(call, passed=call % 4 > 0), judge_hash="5f2e91c0") for call in range(400)),
+    )
+    found = figures(flowai)
+    assert found["judged"]["problem"] == "judge 5f2e91c0 is not calibrated"
+    assert "hallucinated: as the judge flags, not corrected: judge 5f2e91c0 is" in flowai("metrics", *STRETCH).out
+    counts = JudgeCounts(
+        true_positive_count=160, false_negative_count=40, true_negative_count=180, false_positive_count=20
+    )
+    write_calibration(
+        project.root,
+        Calibration(
+            name="hallucination", judge="judge", judge_hash="5f2e91c0", at=datetime.now(UTC), source="s", counts=counts
+        ),
+    )
+    found = figures(flowai)
+    corrected = found["judged"]["corrected"]
+    assert found["total"]["hallucinated_count"] / found["total"]["checked_count"] == pytest.approx(0.25, abs=0.01)
+    assert corrected["estimate"] == pytest.approx((0.25 - 0.1) / 0.7, abs=0.02)
+    assert 0.1 < corrected["low"] < corrected["estimate"] < corrected["high"] < 0.33
+    assert "corrected by its calibration of" in flowai("metrics", *STRETCH).out
 
 
 def test_impossible_figures_are_omitted(flowai: Flowai, project: SampleProject) -> None:

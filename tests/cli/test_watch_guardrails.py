@@ -16,11 +16,13 @@ from support.rollout_log import Scenario, Side, write_log
 from support.sample_project import Ran
 from support.watch_project import RECEIVERS, World, environ_of
 
+from flowai.calibration import Calibration, JudgeCounts, write_calibration
 from flowai.canary.report import evaluate_log
 from flowai.cli.app import run
 from flowai.cli.commands.run.watch import exit_status, status_line
 from flowai.errors import ExitCode, InfrastructureError
-from flowai.events import AlertEvent, read_events
+from flowai.events import AlertEvent, CallEvent, EventLog, ScoreEvent, read_events
+from flowai.redaction import Redactor
 from flowai.watch.records import WatchOptions
 from flowai.watch.watcher import run_watch
 
@@ -96,6 +98,57 @@ def test_broken_json_is_rolled_back_and_named_with_its_feature(make: Callable[..
     assert tick.judgement is None
     assert world.said("resolved") == ["v2: recovered, after 5 min; v1 serves"]
     assert len(world.said("rolled_back")) == len(world.project.entries()) == 1
+
+
+def score_all(world: World, judge_hash: str) -> None:
+    """Flag half of the candidate's answers and a seventh of the control's."""
+    directory = world.project.root / ".flowai" / "events"
+    calls = [one for one in read_events(directory, on_unreadable=print) if isinstance(one, CallEvent)]
+    with EventLog(directory, "judge", Redactor(()), lambda: world.now) as log:
+        for number, call in enumerate(calls):
+            flagged = number % (2 if call.variant == "canary" else 7) == 0
+            at = call.at + timedelta(seconds=30)
+            log.append(
+                ScoreEvent(
+                    call_id=call.call_id,
+                    at=at,
+                    origin="judge",
+                    name="hallucination",
+                    passed=not flagged,
+                    judge_hash=judge_hash,
+                )
+            )
+
+
+@pytest.mark.parametrize("is_calibrated", [True, False])
+def test_a_judge_rolls_back_while_it_is_calibrated_with_corrected_figures(
+    make: Callable[..., World], *, is_calibrated: bool
+) -> None:
+    world = make(policies="policies: {canary: {guardrails: [error_rate, hallucination]}}")
+    write(world)
+    score_all(world, "5f2e91c0")
+    counts = JudgeCounts(
+        true_positive_count=160, false_negative_count=40, true_negative_count=180, false_positive_count=20
+    )
+    calibration = Calibration(
+        name="hallucination",
+        judge="judge",
+        judge_hash="5f2e91c0" if is_calibrated else "00c41e77",
+        at=world.now - timedelta(days=3),
+        source="evals/faithful.yaml",
+        counts=counts,
+    )
+    write_calibration(world.project.root, calibration)
+    tick = world.tick()
+    if not is_calibrated:
+        assert worse(tick) == []
+        assert world.said("rolled_back") == []
+        return
+    assert worse(tick) == [("hallucination", None)]
+    # flagged 50 and 14.3 %; TPR .8 and TNR .9
+    text = r"5\d\.\d % against [567]\.\d % of judged answers have unsupported statements, corrected by the judge's"
+    assert re.search(text, world.said("opened")[0])
+    assert world.project.keys() == ROLLED_BACK
 
 
 def test_slow_answers_are_rolled_back(make: Callable[..., World]) -> None:

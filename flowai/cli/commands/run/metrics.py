@@ -77,6 +77,7 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
 
 def lines(report: UsageReport) -> Iterator[str]:
     """Yield the lines of a report."""
+    from flowai.analytics.judged_usage import judged_line
     from flowai.analytics.usage_tables import embeddings_line, tables
     from flowai.rendering.formatting import aligned
 
@@ -85,6 +86,9 @@ def lines(report: UsageReport) -> Iterator[str]:
         yield ""
         sides = ("<" * len(report.by)).ljust(len(table.columns), ">")
         yield from aligned([table.columns, *table.rows], sides)
+    if (judged := judged_line(report.judged)) is not None:
+        yield ""
+        yield judged
     if (embeddings := embeddings_line(report)) is not None:
         yield ""
         yield embeddings
