@@ -54,7 +54,7 @@ class RoganGladen:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Judge:
+class _JudgeRates:
     """Rates of a judge, each with its limits."""
 
     true_positive_rate: Interval
@@ -251,9 +251,9 @@ def flagged_margin(margin: float, counts: VerdictCounts, *, alpha: float = 0.05)
     return margin * max(0.0, youden_interval(counts, alpha=alpha).low)
 
 
-def _judge(counts: VerdictCounts, alpha: float) -> _Judge:
+def _judge(counts: VerdictCounts, alpha: float) -> _JudgeRates:
     sound = counts.true_negative_count + counts.false_positive_count
-    return _Judge(
+    return _JudgeRates(
         true_positive_rate=true_positive_interval(counts, alpha=alpha),
         false_positive_rate=clopper_pearson(counts.false_positive_count, sound, confidence=1 - alpha),
     )

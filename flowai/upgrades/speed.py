@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from flowai.statistics.quantiles import quantile
+from flowai.statistics.histogram import quantile
 from flowai.upgrades.records import Speed
 
 if TYPE_CHECKING:

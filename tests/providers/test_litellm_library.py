@@ -11,6 +11,8 @@ import pytest
 
 from flowai.providers.openai.response_format import is_strict
 
+MAX_EQUAL_CHUNKS = 1_000_000_000
+"""Whether LiteLLM was imported before or not; equal chunks of a stream are an answer."""
 HEAVY = ("litellm", "openai", "httpx", "aiohttp", "pydantic", "asyncio", "xllamacpp", "tiktoken")
 
 
@@ -55,6 +57,7 @@ module = asyncio.run(session())
 print(json.dumps({{
     "frozen": gc.get_freeze_count() > 100_000, "collecting": gc.isenabled(), "counts": not module.disable_token_counter,
     "level": logging.getLogger("LiteLLM").level, "table": os.environ["LITELLM_LOCAL_MODEL_COST_MAP"],
+    "equal_chunks": module.REPEATED_STREAMING_CHUNK_LIMIT,
 }}))
 """
     state: dict[str, Any] = in_fresh_interpreter(script)
@@ -63,13 +66,27 @@ print(json.dumps({{
 
 def test_in_its_own_process_litellm_is_silent_and_frozen_for_the_garbage_collector() -> None:
     state = state_after_load("", shared_process=False)
-    assert state == {"frozen": True, "collecting": True, "counts": False, "level": 50, "table": "True"}
+    assert state == {
+        "frozen": True,
+        "collecting": True,
+        "counts": False,
+        "level": 50,
+        "table": "True",
+        "equal_chunks": MAX_EQUAL_CHUNKS,
+    }
 
 
 def test_a_host_application_s_litellm_is_unchanged() -> None:
     before = "os.environ['LITELLM_LOCAL_MODEL_COST_MAP'] = 'true'\nimport litellm\ngc.disable()"
     state = state_after_load(before, shared_process=True)
-    assert state == {"frozen": False, "collecting": False, "counts": True, "level": 0, "table": "true"}
+    assert state == {
+        "frozen": False,
+        "collecting": False,
+        "counts": True,
+        "level": 0,
+        "table": "true",
+        "equal_chunks": MAX_EQUAL_CHUNKS,
+    }
 
 
 STRICT = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}

@@ -68,10 +68,11 @@ _QUIET_ENVIRONMENT = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
     "LITELLM_MODE": "PRODUCTION",
-    # by default it treats 100 equal chunks as the provider's failure; for flowai it is an answer, a bad one
-    "REPEATED_STREAMING_CHUNK_LIMIT": "1000000000",
     "MAX_IMAGE_URL_DOWNLOAD_SIZE_MB": "0",  # it would fetch what a caller's message names
 }
+
+_MAX_EQUAL_CHUNKS = 1_000_000_000
+"""By default, 100 equal chunks are the provider's failure for LiteLLM; for flowai they are an answer, a bad one."""
 
 
 async def load(*, shared_process: bool) -> LiteLLMAdapter:
@@ -82,6 +83,7 @@ async def load(*, shared_process: bool) -> LiteLLMAdapter:
     """
     # in a thread, so that a server answers its health checks meanwhile
     module: Any = sys.modules.get("litellm") or await asyncio.to_thread(import_litellm)
+    module.REPEATED_STREAMING_CHUNK_LIMIT = _MAX_EQUAL_CHUNKS  # not by the environment: a caller may have imported it
     module.suppress_debug_info = True
     if not shared_process:
         module.disable_token_counter = True

@@ -106,7 +106,7 @@ def compare_answers(
     if waiting:
         endpoint = workspace.resolve_endpoint(judge)
         with closing(AppendLog(path)) as log:
-            runner = _Judge(workspace, endpoint, log, spending)
+            runner = _ComparisonRunner(workspace, endpoint, log, spending)
             added = asyncio.run(runner.run(waiting))
         kept |= {(item.digest, item.first): item for item in added}
     spending.add(item.cost_usd for item in kept.values())
@@ -168,7 +168,7 @@ def build_preference(
     )
 
 
-class _Judge:
+class _ComparisonRunner:
     """Calls the judge, several times at once."""
 
     def __init__(self, workspace: Workspace, endpoint: Endpoint, log: AppendLog, spending: Spending) -> None:

@@ -40,7 +40,7 @@ class LoggedRequest(NamedTuple):
     """As reported, else estimated."""
 
 
-class LoggedSample(NamedTuple):
+class RequestSample(NamedTuple):
     """Sample of a feature's logged requests."""
 
     requests: tuple[LoggedRequest, ...]
@@ -48,7 +48,7 @@ class LoggedSample(NamedTuple):
     """Requests with content in the time range."""
 
 
-def sample_requests(workspace: Workspace, feature: str, old: str, *, count: int, since: str) -> LoggedSample:
+def sample_requests(workspace: Workspace, feature: str, old: str, *, count: int, since: str) -> RequestSample:
     """Return a sample; the same log gives the same sample.
 
     Args:
@@ -71,7 +71,7 @@ def sample_requests(workspace: Workspace, feature: str, old: str, *, count: int,
         )
         chosen = stratified_sample({str(key[0]): tuple(map(str, key[1:])) for key in keys}, count)
         requests = _read(log, feature, old, chosen)
-    return LoggedSample(tuple(requests[call_id] for call_id in chosen if call_id in requests), len(keys))
+    return RequestSample(tuple(requests[call_id] for call_id in chosen if call_id in requests), len(keys))
 
 
 def stratified_sample(strata: Mapping[str, tuple[str, ...]], count: int) -> tuple[str, ...]:

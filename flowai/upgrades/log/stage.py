@@ -12,7 +12,7 @@ from flowai.upgrades.evidence import EvidenceNames, build_evidence
 from flowai.upgrades.feature_upgrade import Findings, make_run, run_plan, stop_notes
 from flowai.upgrades.log.preference import answer_pairs, build_preference, compare_answers
 from flowai.upgrades.log.requests import LoggedPreparer, LoggedTask, plan_logged
-from flowai.upgrades.log.sample import LoggedSample, sample_requests
+from flowai.upgrades.log.sample import RequestSample, sample_requests
 from flowai.upgrades.pairs import PairCollector
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ NO_JUDGE = "no judge compares the answers: name one with --judge, or bind a feat
 class LoggedStage:
     """Logged requests of a feature, before any call."""
 
-    sample: LoggedSample
+    sample: RequestSample
     task: LoggedTask
     judge: str | None
     """Model that compares answers; None without one."""
@@ -59,7 +59,7 @@ def open_logged_stage(
         UsageError: `--since` is no time.
         InfrastructureError: the log cannot be read.
     """
-    sample = LoggedSample((), 0)
+    sample = RequestSample((), 0)
     notes: list[str] = []
     feature = workspace.registry.feature(pair.feature)
     if options.from_log:
@@ -151,7 +151,7 @@ def _judge(workspace: Workspace, options: UpgradeOptions) -> str | None:
     return None if grader is None else grader.model
 
 
-def _context_blocker(sample: LoggedSample, new: UpgradeModel) -> str | None:
+def _context_blocker(sample: RequestSample, new: UpgradeModel) -> str | None:
     """Return that requests do not fit into the new model's context; None if they do, or its context is not known."""
     if new.max_input_tokens is None:
         return None
