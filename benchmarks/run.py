@@ -111,6 +111,11 @@ PARTS = (
         "Target: intervals cover at least 94 %; see `docs/explanation/verdicts.md`.",
     ),
     (
+        "A gate whose judge errs",
+        "judged_gate",
+        "Targets: a wrong verdict in at most 5 %.",
+    ),
+    (
         "A rollout whose judge errs",
         "judged_rollouts",
         "Targets: false rollbacks and false promotions at most 5 %; a bias within its stated bound.",

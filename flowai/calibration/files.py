@@ -20,10 +20,10 @@ _NOT_IN_FILE_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 _MAX_FILE_NAME_CHARS = 100
 
 
-def calibration_file(root: Path, name: str) -> Path:
+def calibration_file(root: Path, name: str, rubric_hash: str = "") -> Path:
     """Return the path of the calibration of a judged property; characters that file names do not allow become `-`."""
-    text = _NOT_IN_FILE_NAMES.sub("-", name).strip("-.")[:_MAX_FILE_NAME_CHARS]
-    return root / "evals" / "judges" / f"{text or 'judge'}.json"
+    text = _NOT_IN_FILE_NAMES.sub("-", name).strip("-.")[:_MAX_FILE_NAME_CHARS] or "judge"
+    return root / "evals" / "judges" / f"{text}-{rubric_hash}.json".replace("-.json", ".json")
 
 
 def read_calibrations(root: Path) -> tuple[Calibration, ...]:
@@ -37,8 +37,14 @@ def read_calibrations(root: Path) -> tuple[Calibration, ...]:
 
 
 def write_calibration(root: Path, calibration: Calibration) -> Path:
-    """Write a calibration in one step, in place of an earlier one of the same name; return the path."""
+    """Write a calibration in one step, in place of an earlier one of the same property; return the path.
+
+    The file has the property's name. Of properties that differ in their rubric alone, the second has the rubric's hash
+    in its name too.
+    """
     path = calibration_file(root, calibration.name)
+    if path.exists() and _rubric_hash(path) not in (None, calibration.rubric_hash):
+        path = calibration_file(root, calibration.name, calibration.rubric_hash)
     write_atomic(path, msgspec.json.format(msgspec.json.encode(calibration), indent=2) + b"\n")
     return path
 
@@ -47,6 +53,14 @@ def fresh_calibration(calibrations: Iterable[Calibration], name: str, judge_hash
     """Return the newest calibration of this judge for a judged property; None if this very judge was not measured."""
     fitting = (one for one in calibrations if one.name == name and one.judge_hash == judge_hash)
     return max(fitting, key=lambda one: one.at, default=None)
+
+
+def _rubric_hash(path: Path) -> str | None:
+    """Return the rubric's hash of a calibration; None if the file is none."""
+    try:
+        return _read(path, name=path.name).rubric_hash
+    except ProjectError:
+        return None
 
 
 def _read(path: Path, *, name: str) -> Calibration:

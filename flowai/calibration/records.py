@@ -35,6 +35,8 @@ class Calibration(Struct, frozen=True, kw_only=True):
     """Feature or models, for people."""
     judge_hash: str
     """Hash of all that determines a verdict: prompts, models, combination and rubric. Another one: not calibrated."""
+    rubric_hash: str = ""
+    """Tells properties of the same name apart; empty if the name says it all, or each case has a rubric of its own."""
     at: datetime
     """End of the measurement (UTC)."""
     source: str

@@ -54,6 +54,8 @@ class JudgeIdentity(Struct, frozen=True, kw_only=True):
     judge: str
     """Feature and models, for people."""
     judge_hash: str
+    rubric_hash: str = ""
+    """Tells properties of the same name apart; empty if the name says it all, or each case has a rubric of its own."""
 
 
 def judge_hash(
@@ -73,8 +75,7 @@ def judge_hash(
         "combine": combine,
         "rubric": rubric,
     }
-    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:HASH_DIGITS]
+    return _hash(json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str))
 
 
 def property_name(assertion: Assertion) -> str:
@@ -181,6 +182,7 @@ def _identity(
         labels[chosen.name] = None
         models[chosen.name] = _grader_model(workspace, chosen)
     values = {json.dumps([assertion.value, assertion.threshold], sort_keys=True, default=str) for _, assertion in group}
+    rubric = values.pop() if len(values) == 1 else ""
     return JudgeIdentity(
         name=name,
         judge=", ".join(labels),
@@ -188,8 +190,9 @@ def _identity(
             prompts=prompts,
             models=models.values(),
             combine=combine,
-            rubric=f"{name}: {values.pop()}" if len(values) == 1 else name,
+            rubric=f"{name}: {rubric}" if rubric else name,
         ),
+        rubric_hash=_hash(rubric) if rubric else "",
     )
 
 
@@ -199,3 +202,7 @@ def _feature_models(workspace: Workspace, judge: JudgeFeature) -> list[tuple[str
 
 def _grader_model(workspace: Workspace, grader: SuiteProvider) -> tuple[str, Mapping[str, Any]]:
     return endpoint_as_written(workspace, grader).model, grader.params
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:HASH_DIGITS]

@@ -186,6 +186,9 @@ class JudgingPolicy(RegistryRecord, frozen=True, kw_only=True):
     has 0, a perfect one 1."""
     max_age: Duration = "90d"
     """Age of a calibration from which the judge counts as not calibrated."""
+    require_calibration: bool = False
+    """Whether a judge that was never measured decides nothing in `flowai eval` either. By default its verdicts count
+    as they are until a calibration of what it judges is there."""
 
     @property
     def max_age_s(self) -> float:

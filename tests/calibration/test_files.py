@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from flowai.calibration import (
@@ -44,6 +45,23 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     changed = _calibration(true=40)
     write_calibration(tmp_path, changed)
     assert read_calibrations(tmp_path) == (changed, second)
+
+
+def test_properties_that_differ_in_their_rubric_alone_are_kept_apart(tmp_path: Path) -> None:
+    first = msgspec.structs.replace(_calibration("llm-rubric"), rubric_hash="1" * 16)
+    second = msgspec.structs.replace(_calibration("llm-rubric", judge_hash="b" * 16), rubric_hash="2" * 16)
+    assert write_calibration(tmp_path, first).name == "llm-rubric.json"
+    assert write_calibration(tmp_path, second).name == f"llm-rubric-{'2' * 16}.json"
+    again = msgspec.structs.replace(first, judge_hash="c" * 16)
+    assert write_calibration(tmp_path, again).name == "llm-rubric.json"
+    assert set(read_calibrations(tmp_path)) == {again, second}
+
+
+def test_a_broken_calibration_is_written_again(tmp_path: Path) -> None:
+    calibration_file(tmp_path, "hallucination").parent.mkdir(parents=True)
+    calibration_file(tmp_path, "hallucination").write_text("{")
+    write_calibration(tmp_path, _calibration())
+    assert read_calibrations(tmp_path) == (_calibration(),)
 
 
 @pytest.mark.parametrize("name", ["../../registry", "/etc/passwd", "..", ""])

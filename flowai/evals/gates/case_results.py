@@ -14,12 +14,17 @@ if TYPE_CHECKING:
     from flowai.evals.reports.records import Gate, Trial
 
 
-def case_results(trials: Iterable[Trial], repeats: Mapping[str, int] | None = None) -> list[CaseResult]:
+def case_results(
+    trials: Iterable[Trial],
+    repeats: Mapping[str, int] | None = None,
+    judged_metrics: frozenset[tuple[str, str]] = frozenset(),
+) -> list[CaseResult]:
     """Group judged trials by case, prompt and model, in order of appearance.
 
     `repeats` is the number of planned trials per case by suite; later ones were run because it failed. Without it,
     the smallest number of trials of any case of the suite is taken for it. Errors and answers without a judgement are
-    left out; a case without a judged trial has no result.
+    left out; a case without a judged trial has no result. `judged_metrics` are suites and metrics of which the verdicts
+    are counted too.
     """
     members: dict[tuple[str, str, str, str], list[_JudgedTrial]] = defaultdict(list)
     trial_counts: dict[tuple[str, str, str, str], int] = {}
@@ -27,7 +32,7 @@ def case_results(trials: Iterable[Trial], repeats: Mapping[str, int] | None = No
         key = (trial.suite, trial.case, trial.prompt, trial.model)
         trial_counts[key] = max(trial_counts.get(key, 0), trial.repeat + 1)
         if trial.outcome in ("pass", "fail"):
-            members[key].append(_judged(trial))
+            members[key].append(_judged(trial, judged_metrics))
     planned_counts = _fewest(trial_counts) if repeats is None else repeats
     results = []
     for (suite, case, prompt, model), group in members.items():
@@ -40,7 +45,8 @@ def case_results(trials: Iterable[Trial], repeats: Mapping[str, int] | None = No
                 model=model,
                 first=tuple(trial.value for trial in group if trial.repeat < planned),
                 again=tuple(trial.value for trial in group if trial.repeat >= planned),
-                metrics=_metrics(group),
+                metrics=_means(trial.scores for trial in group),
+                verdicts=_means(trial.verdicts for trial in group) if judged_metrics else {},
                 identity=group[0].identity,
             )
         )
@@ -53,12 +59,18 @@ class _JudgedTrial(NamedTuple):
     repeat: int
     value: float
     scores: tuple[tuple[str, float], ...]
+    verdicts: tuple[tuple[str, float], ...]
     identity: CaseIdentity
 
 
-def _judged(trial: Trial) -> _JudgedTrial:
+def _judged(trial: Trial, judged_metrics: frozenset[tuple[str, str]]) -> _JudgedTrial:
     scores = [
         (check.metric, check.score) for check in trial.checks if check.metric is not None and check.passed is not None
+    ]
+    verdicts = [
+        (check.metric, float(check.passed))
+        for check in trial.checks
+        if check.metric is not None and check.passed is not None and (trial.suite, check.metric) in judged_metrics
     ]
     identity = CaseIdentity(
         called_model=trial.called_model,
@@ -67,7 +79,7 @@ def _judged(trial: Trial) -> _JudgedTrial:
         prompt_hash=trial.prompt_hash or None,
         request_hash=trial.request_hash,
     )
-    return _JudgedTrial(trial.repeat, float(trial.outcome == "pass"), tuple(scores), identity)
+    return _JudgedTrial(trial.repeat, float(trial.outcome == "pass"), tuple(scores), tuple(verdicts), identity)
 
 
 def case_passed(result: CaseResult, gate: Gate) -> bool:
@@ -89,9 +101,9 @@ def _fewest(trial_counts: Mapping[tuple[str, str, str, str], int]) -> dict[str, 
     return fewest
 
 
-def _metrics(trials: Iterable[_JudgedTrial]) -> dict[str, float]:
-    scores: dict[str, list[float]] = defaultdict(list)
+def _means(trials: Iterable[Iterable[tuple[str, float]]]) -> dict[str, float]:
+    by_name: dict[str, list[float]] = defaultdict(list)
     for trial in trials:
-        for name, score in trial.scores:
-            scores[name].append(score)
-    return {name: math.fsum(values) / len(values) for name, values in sorted(scores.items())}
+        for name, value in trial:
+            by_name[name].append(value)
+    return {name: math.fsum(values) / len(values) for name, values in sorted(by_name.items())}

@@ -11,6 +11,7 @@ from flowai.evals.gates import limits, sentences
 from flowai.evals.gates.case_results import case_passed, case_results, counts_cases
 from flowai.evals.gates.comparing import ComparisonNames, compare_pairs, pair_metric, pair_results
 from flowai.evals.gates.flakes import flaky_cases
+from flowai.evals.gates.judged import PASS_RATE, judged_check, judged_comparison, problem_of
 from flowai.evals.gates.rates import rate_check, rate_values
 from flowai.evals.gates.sample_needs import alpha_of
 from flowai.evals.gates.slices import slice_results
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from flowai.evals.gates.comparing import CasePair
+    from flowai.evals.gates.judged import GatingJudge
     from flowai.evals.gates.records import Baseline, CaseFacts, CaseKey, CaseResult, GroupKey
     from flowai.evals.reports.aggregate import Derive
     from flowai.evals.reports.gate_records import FlakyCase, PairedComparison, SliceResult
@@ -45,6 +47,8 @@ class GateInputs:
     earlier_flakes: Mapping[CaseKey, int] = field(default_factory=dict)
     unchecked: frozenset[str] = frozenset()
     """Paths of suites without gate and without any assertion: their answers are there to be looked at."""
+    judges: Mapping[str, tuple[GatingJudge, ...]] = field(default_factory=dict)
+    """Judges with a calibration by suite path; other graders' verdicts count as they are."""
     derive: Derive = no_metrics
     """Computes the derived metrics, which the gate may limit too."""
     is_complete: bool = True
@@ -89,7 +93,11 @@ def judge_run(trials: Sequence[Trial], inputs: GateInputs) -> GateOutcome:
         totals.add(trial)
     by_suite = totals.by_suite()
     by_case = {suite for suite in by_suite if _needs_cases(suite, inputs)}
-    results = case_results((trial for trial in counted() if trial.suite in by_case), inputs.repeats) if by_case else []
+    judged_metrics = frozenset(
+        (suite, metric) for suite, judges in inputs.judges.items() for judge in judges for metric in judge.metrics
+    )
+    of_cases = (trial for trial in counted() if trial.suite in by_case)
+    results = case_results(of_cases, inputs.repeats, judged_metrics) if by_case else []
     outcomes = []
     has_errors, is_unjudged = False, not by_suite
     for suite, suite_totals in by_suite.items():
@@ -124,7 +132,8 @@ def judge_run(trials: Sequence[Trial], inputs: GateInputs) -> GateOutcome:
 def _needs_cases(suite: str, inputs: GateInputs) -> bool:
     """Return whether a suite is judged case by case; totals are enough without gate, repeats and critical cases."""
     is_repeated = inputs.repeats is None or inputs.repeats.get(suite, 1) > 1
-    return is_repeated or inputs.gates.get(suite) is not None or any(key[0] == suite for key in inputs.facts)
+    is_judged = inputs.gates.get(suite) is not None or suite in inputs.judges
+    return is_repeated or is_judged or any(key[0] == suite for key in inputs.facts)
 
 
 def _judge_suite(
@@ -146,7 +155,8 @@ def _judge_suite(
     slices: list[SliceResult] = []
     if gate.slices:
         slices = slice_results(suite, results, pairs, inputs.facts, gate, alpha=alpha_of(gate) * share)
-        checks += [_slice_check(item, gate) for item in slices]
+        if problem_of(PASS_RATE, inputs.judges.get(suite, ())) is None:
+            checks += [_slice_check(item, gate) for item in slices]
     return _SuiteOutcome(checks=checks, comparisons=comparisons, slices=slices)
 
 
@@ -159,10 +169,11 @@ def _limit_checks(
         rate = sum(passes) / len(passes) if passes else None
         totals = msgspec.structs.replace(totals, pass_rate=rate)
     checks = list(limits.limit_checks(suite, totals, gate))
-    if gate.alpha is None or gate.pass_rate is None:
-        return checks
-    sure = rate_check(suite, rate_values(results, gate), gate, is_complete=inputs.is_complete)
-    return [sure if check.metric == "pass_rate" else check for check in checks]
+    if gate.alpha is not None and gate.pass_rate is not None:
+        sure = rate_check(suite, rate_values(results, gate), gate, is_complete=inputs.is_complete)
+        checks = [sure if check.metric == PASS_RATE else check for check in checks]
+    judges = inputs.judges.get(suite, ())
+    return [judged_check(check, results, judges, gate) for check in checks] if judges else checks
 
 
 def _critical_checks(suite: str, results: list[CaseResult], gate: Gate, inputs: GateInputs) -> list[GateCheck]:
@@ -202,6 +213,7 @@ def _comparisons(
     groups = list(dict.fromkeys(result.group for result in results))
     comparisons: list[PairedComparison] = []
     every_pair: list[CasePair] = []
+    judges = inputs.judges.get(suite, ())
     for group in groups:
         own = [result for result in results if result.group == group]
         before = baseline.find(*group) if baseline is not None else {}
@@ -212,22 +224,21 @@ def _comparisons(
                 every_pair += pairs
             elif not pairs:
                 continue
-            comparisons.append(
-                compare_pairs(
-                    ComparisonNames(
-                        suite=suite,
-                        prompt=group[1],
-                        model=group[2],
-                        baseline=name,
-                        metric="pass_rate" if metric is None else f"metrics.{metric}",
-                    ),
-                    pairs,
-                    gate,
-                    unpaired_count=len(own) - len(pairs),
-                    share=share / len(groups) / (1 if metric is None else len(gate.metrics)),
-                    is_complete=inputs.is_complete,
-                )
+            item = compare_pairs(
+                ComparisonNames(
+                    suite=suite,
+                    prompt=group[1],
+                    model=group[2],
+                    baseline=name,
+                    metric=PASS_RATE if metric is None else f"metrics.{metric}",
+                ),
+                pairs,
+                gate,
+                unpaired_count=len(own) - len(pairs),
+                share=share / len(groups) / (1 if metric is None else len(gate.metrics)),
+                is_complete=inputs.is_complete,
             )
+            comparisons.append(judged_comparison(item, judges, gate))
     return comparisons, every_pair
 
 
@@ -244,6 +255,7 @@ def _comparison_check(item: PairedComparison, label: str) -> GateCheck:
         p_value=item.p_value,
         case_count=item.case_count,
         needed_case_count=item.needed_case_count,
+        note=item.note,
     )
 
 

@@ -58,6 +58,8 @@ class CaseResult:
     """The same of trials that were run because the case failed."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Mean score by metric over all its trials."""
+    verdicts: Mapping[str, float] = field(default_factory=dict)
+    """Share of passed verdicts by metric; of the metrics that a calibrated judge scores alone."""
     identity: CaseIdentity = NO_IDENTITY
     """Of its first judged trial."""
 

@@ -66,13 +66,14 @@ def comparison_labels(comparisons: Sequence[PairedComparison]) -> list[str]:
 def check_sentence(check: GateCheck) -> str:
     """Return a limit with the observed value and, if it has one, its interval."""
     if check.observed is None:
-        return f"{check.metric}: nothing measured"
+        return f"{check.metric}: {check.note or 'nothing measured'}"
     sign = "at least" if check.direction == "min" else "at most"
     text = f"{check.metric} {format_number(check.observed)}"
     if check.low is not None and check.high is not None:
         text += f" [{format_number(check.low)}, {format_number(check.high)}]"
     text += f", limit {sign} {format_number(check.threshold)}"
-    return text + _cases(check.case_count, check.needed_case_count, is_decided=check.passed is not None)
+    needs = None if check.passed is not None else _needs(check.case_count, check.needed_case_count)
+    return text + _cases(check.case_count, check.note or needs)
 
 
 def comparison_sentence(item: PairedComparison) -> str:
@@ -83,7 +84,8 @@ def comparison_sentence(item: PairedComparison) -> str:
         f"{points(item.difference)} [{points(item.low)}, {points(item.high)}] points of {item.metric} against"
         f" {item.baseline}: {item.worse_count} worse, {item.better_count} better, p {p_text(item.p_value)}"
     )
-    return text + _cases(item.case_count, item.needed_case_count, is_decided=item.passed is not None)
+    needs = None if item.passed is not None else _needs(item.case_count, item.needed_case_count)
+    return text + _cases(item.case_count, item.note or needs)
 
 
 def slice_label(item: SliceResult) -> str:
@@ -114,12 +116,14 @@ def p_text(p_value: float) -> str:
     return f"{p_value:.2g}" if p_value >= 1e-4 else "< 0.0001"  # noqa: PLR2004 - smaller ones say nothing more
 
 
-def _cases(case_count: int | None, needed: int | None, *, is_decided: bool) -> str:
+def _cases(case_count: int | None, more: str | None) -> str:
+    text = "" if case_count is None else f", n = {case_count:,}"
+    return text if more is None else f"{text}; {more}"
+
+
+def _needs(case_count: int | None, needed: int | None) -> str | None:
     if case_count is None:
-        return ""
-    text = f", n = {case_count:,}"
-    if is_decided:
-        return text
+        return None
     if needed is None:
-        return f"{text}; no number of cases would decide it at this value"
-    return f"{text}; needs about {needed - case_count:,} more cases"
+        return "no number of cases would decide it at this value"
+    return f"needs about {needed - case_count:,} more cases"

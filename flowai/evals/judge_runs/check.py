@@ -292,6 +292,7 @@ def _result(
         name=identity.name,
         judge=identity.judge,
         judge_hash=identity.judge_hash,
+        rubric_hash=identity.rubric_hash,
         at=now,
         source=options.suite,
         counts=counts,

@@ -49,6 +49,8 @@ class PairedComparison(msgspec.Struct, frozen=True, kw_only=True):
     """True: a loss of more than the margin is excluded. False: it is worse. None: undecided."""
     needed_case_count: int | None = None
     """Cases that would probably decide; None if it is decided, or no number would."""
+    note: str | None = None
+    """The calibration that corrected a judged difference, or why it is shown and not judged; None for others."""
     worse_cases: tuple[str, ...] = ()
     """Ids of cases that turned worse, the largest losses first; at most 100."""
 

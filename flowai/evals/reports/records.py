@@ -268,6 +268,8 @@ class GateCheck(msgspec.Struct, frozen=True, kw_only=True):
     """Cases that were compared; repeats of a case count once."""
     needed_case_count: int | None = None
     """Cases that would probably decide; None if it is decided, or no number would."""
+    note: str | None = None
+    """The calibration that corrected a judged rate, or why it is shown and not judged; None for other limits."""
 
 
 GateVerdict = Literal["pass", "fail", "error", "inconclusive"]

@@ -110,7 +110,10 @@ def _limit_label(check: GateCheck) -> str:
         label = _LIMIT_LABELS[check.passed]
         if check.passed and check.p_value is not None and (check.observed or 0.0) < check.threshold:
             label = "no loss shown"  # of a slice: lower, but not by more than chance explains
-        return label if check.case_count is None else f"{label}, n = {check.case_count:,}"
+        parts = [label, "" if check.case_count is None else f"n = {check.case_count:,}", check.note or ""]
+        return ", ".join(filter(None, parts))
+    if check.note is not None:
+        return check.note
     if check.observed is None or check.case_count is None:
         return "nothing measured"
     if check.needed_case_count is None:

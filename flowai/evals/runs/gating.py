@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import InconclusiveError, UsageError
+from flowai.evals.gate_judges import gating_judges
 from flowai.evals.gates import GateInputs, judge_run
 from flowai.evals.gates.baseline_file import baseline_path, write_baseline
 from flowai.evals.gates.case_results import case_results
@@ -27,7 +28,7 @@ from flowai.evals.reports import Gate
 from flowai.evals.reports.aggregate import no_metrics
 from flowai.evals.runs.answers.identities import case_hash
 from flowai.evals.runs.baselines import BaselineSource, earlier_results, resolve_baseline
-from flowai.evals.runs.plan import EditedPlan
+from flowai.evals.runs.plan import EditedPlan, first_of_targets, planned_repeats
 from flowai.evals.suites.gate_settings import MAX_TRIALS
 
 if TYPE_CHECKING:
@@ -89,11 +90,15 @@ class RunGate:
         self._workspace = workspace
         self._options = options
         self._target = target
-        self._repeats = _planned_repeats(plan)
+        self._repeats = planned_repeats(plan)
         if options.new_baseline is not None:
             baseline_path(workspace.project.evals, options.new_baseline)  # a wrong name ends the run before any call
         own_gates = {suite.path: suite.gate for suite in plan.suites if suite.path in self._repeats}
-        self._gates = {suite: _with_options(gate, options, self._repeats[suite]) for suite, gate in own_gates.items()}
+        self._judges = gating_judges(workspace, plan.suites)
+        self._gates = {
+            suite: _with_options(gate, options, self._repeats[suite], is_corrected=suite in self._judges)
+            for suite, gate in own_gates.items()
+        }
         self._sources = self._resolve(plan)
         self._quarantine, self.warnings = self._read_quarantine()
         self.plan: RunPlan = self._order(plan, replays=replays)
@@ -156,6 +161,7 @@ class RunGate:
                 quarantined=frozenset(self._quarantine),
                 earlier_flakes=earlier_flakes(ledger, run_id=report.run_id),
                 unchecked=unchecked,
+                judges=self._judges,
                 derive=derive,
                 is_complete=stopped is None or stopped.kind in ("decided", "max_calls"),
                 is_partial=is_partial or (stopped is not None and stopped.kind != "fail_fast"),
@@ -247,7 +253,7 @@ class RunGate:
         for suite, gate in self._gates.items():
             if gate is None or gate.baseline is None:
                 continue
-            own = _first_of_groups(trial for trial in plan if trial.suite.path == suite)
+            own = first_of_targets(trial for trial in plan if trial.suite.path == suite)
             source = resolve_baseline(self._workspace, gate.baseline, own, self._target)
             planned_groups = {(suite, trial.target.prompt, trial.target.model) for trial in own}
             before = {(suite, item.prompt, item.model) for item in source.targets.values()}
@@ -337,23 +343,11 @@ class RunGate:
         return active_and_expired(entries, today)
 
 
-def _first_of_groups(trials: Iterable[PlannedTrial]) -> list[PlannedTrial]:
-    """Return the first trial of each prompt and model."""
-    found: dict[tuple[str, str], PlannedTrial] = {}
-    for trial in trials:
-        found.setdefault((trial.target.prompt, trial.target.model), trial)
-    return list(found.values())
+def _with_options(gate: Gate | None, options: GateOptions, repeats: int, *, is_corrected: bool) -> Gate | None:
+    """Return a suite's gate with the options of the command; None if there is neither.
 
-
-def _planned_repeats(planned: Iterable[PlannedTrial]) -> dict[str, int]:
-    repeats: dict[str, int] = {}
-    for trial in planned:
-        repeats[trial.suite.path] = max(repeats.get(trial.suite.path, 0), trial.repeat + 1)
-    return repeats
-
-
-def _with_options(gate: Gate | None, options: GateOptions, repeats: int) -> Gate | None:
-    """Return a suite's gate with the options of the command; None if there is neither."""
+    Corrected rates have no test that may stop early: the labels' error does not shrink with the cases.
+    """
     changed = gate or Gate()
     if options.baseline is not None:
         changed = msgspec.structs.replace(changed, baseline=options.baseline)
@@ -363,6 +357,8 @@ def _with_options(gate: Gate | None, options: GateOptions, repeats: int) -> Gate
         changed = msgspec.structs.replace(changed, max_trials=repeats + options.retry_failing)
     if options.max_calls is not None and (changed.alpha is not None or changed.baseline is not None):
         changed = msgspec.structs.replace(changed, stops_early=True)
+    if is_corrected:
+        changed = msgspec.structs.replace(changed, stops_early=False)
     return gate if changed == Gate() else changed
 
 

@@ -210,3 +210,19 @@ def names_prompt(names: Sequence[str], target: TrialTarget) -> bool:
 def _is_named(names: Sequence[str], own: set[str]) -> bool:
     prefixes = tuple(name[:-1] if name.endswith("*") else f"{name}:" for name in names)
     return not own.isdisjoint(names) or any(item.startswith(prefixes) for item in own)
+
+
+def planned_repeats(planned: Iterable[PlannedTrial]) -> dict[str, int]:
+    """Return the number of planned trials per case by suite path."""
+    repeats: dict[str, int] = {}
+    for trial in planned:
+        repeats[trial.suite.path] = max(repeats.get(trial.suite.path, 0), trial.repeat + 1)
+    return repeats
+
+
+def first_of_targets(trials: Iterable[PlannedTrial]) -> list[PlannedTrial]:
+    """Return the first trial of each prompt and model."""
+    found: dict[tuple[str, str], PlannedTrial] = {}
+    for trial in trials:
+        found.setdefault((trial.target.prompt, trial.target.model), trial)
+    return list(found.values())

@@ -138,7 +138,9 @@ def _gate_slices(report: Report) -> Markup:
 
 def _limit_text(check: GateCheck) -> str:
     if check.observed is None:
-        return "nothing measured"
+        return check.note or "nothing measured"
+    if check.passed is None and check.note is not None:
+        return f"{format_number(check.observed)}, {check.note}"
     if check.passed is None:
         return f"{format_number(check.observed)} leaves the limit {format_number(check.threshold)} undecided"
     relation = "is below" if check.direction == "min" else "is above"
