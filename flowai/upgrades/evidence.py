@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from flowai.evals.reports import Trial
     from flowai.evals.runs.plan import PlannedTrial
     from flowai.evals.suites.records import Suite
+    from flowai.upgrades.judged_margin import JudgedMargin
     from flowai.upgrades.pairs import CaseOutcome
     from flowai.upgrades.records import EvidenceKind
 
@@ -179,6 +180,6 @@ def _mean(values: Sequence[float]) -> float | None:
     return math.fsum(values) / len(values) if values else None
 
 
-def not_judged(evidence: Evidence, note: str) -> Evidence:
-    """Return evidence that is shown and does not count."""
-    return msgspec.structs.replace(evidence, judged=False, note=note)
+def as_judged(evidence: Evidence, judging: JudgedMargin) -> Evidence:
+    """Return evidence with what the judge's error means for it; it does not count if the judge must not decide."""
+    return msgspec.structs.replace(evidence, judged=judging.is_judged, note=judging.note)

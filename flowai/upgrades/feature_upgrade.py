@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from flowai.errors import InfrastructureError, UsageError
 from flowai.evals.runs.baselines import resolve_baseline
-from flowai.upgrades.evidence import EvidenceNames, build_evidence, worse_slices
+from flowai.upgrades.evidence import EvidenceNames, as_judged, build_evidence, worse_slices
+from flowai.upgrades.judged_margin import JudgedMargin, judged_margin
 from flowai.upgrades.pairs import PairCollector
 from flowai.upgrades.records import FeatureUpgrade
 from flowai.upgrades.speed import speed_findings, speed_of
@@ -40,7 +41,7 @@ class SuiteTask:
     workspace: Workspace
     pair: FeaturePair
     plan: tuple[PlannedTrial, ...]
-    margin: float
+    judging: JudgedMargin
     before: Mapping[CaseKey, CaseResult] | None = None
     """Results of the old model from a baseline; None to call it."""
 
@@ -87,7 +88,8 @@ def plan_suites(workspace: Workspace, pair: FeaturePair, options: UpgradeOptions
     before = None
     if options.baseline is not None and plan:
         before = _baseline_results(workspace, pair, options.baseline, plan)
-    return SuiteTask(workspace=workspace, pair=pair, plan=tuple(plan), margin=_margin(suites, options), before=before)
+    judging = judged_margin(workspace, [item.suite for item in suites], _margin(suites, options))
+    return SuiteTask(workspace=workspace, pair=pair, plan=tuple(plan), judging=judging, before=before)
 
 
 def run_suites(
@@ -110,7 +112,7 @@ def run_suites(
     old = task.pair.old.model
     counts = task.case_counts
     has_gated_slices = any(trial.suite.gate is not None and trial.suite.gate.slices for trial in task.plan)
-    running = None if has_gated_slices else RunningVerdict(task.margin, alpha)
+    running = None if has_gated_slices else RunningVerdict(task.judging.margin, alpha)
     rule = PairCollector(counts, old=old, before=task.before, running=running)
     run = make_run(
         task.workspace,
@@ -128,13 +130,13 @@ def run_suites(
         outcomes,
         trials,
         planned_count=len(counts),
-        margin=task.margin,
+        margin=task.judging.margin,
         alpha=alpha,
         is_complete=done.is_complete,
     )
     return Findings(
-        evidence=(evidence,),
-        slices=worse_slices(task.plan, outcomes, alpha=alpha),
+        evidence=(as_judged(evidence, task.judging),),
+        slices=worse_slices(task.plan, outcomes, alpha=alpha) if task.judging.is_judged else (),
         trials=tuple(trials),
         notes=(*done.warnings, *stop_notes(done)),
     )

@@ -128,7 +128,7 @@ def _try_feature(  # noqa: PLR0913, PLR0917 - one step of `run_upgrade`
         if options.from_log:
             with progress(f"{feature}: logged requests") as observer:
                 stages.append(
-                    run_logged(logged, workspace, pair, options, own, observer, margin=task.margin, alpha=alpha)
+                    run_logged(logged, workspace, pair, options, own, observer, judging=task.judging, alpha=alpha)
                 )
     spending.join(own)
     report = feature_report(pair, stages, parameters, own)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from flowai.evals.judges import default_grader
 from flowai.providers import PriceTable
 from flowai.providers.endpoint_price import price_of
-from flowai.upgrades.evidence import EvidenceNames, build_evidence
+from flowai.upgrades.evidence import EvidenceNames, as_judged, build_evidence
 from flowai.upgrades.feature_upgrade import Findings, make_run, run_plan, stop_notes
 from flowai.upgrades.log.preference import answer_pairs, build_preference, compare_answers
 from flowai.upgrades.log.requests import LoggedPreparer, LoggedTask, plan_logged
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from flowai.evals.reports import Trial
     from flowai.evals.runs.trials import Observer
     from flowai.evals.suites.records import Suite
+    from flowai.upgrades.judged_margin import JudgedMargin
     from flowai.upgrades.options import UpgradeOptions
     from flowai.upgrades.records import Evidence, UpgradeModel
     from flowai.upgrades.spending import Spending
@@ -94,7 +95,7 @@ def run_logged(  # noqa: PLR0913 - a stage with everything that bounds it
     spending: Spending,
     observer: Observer,
     *,
-    margin: float,
+    judging: JudgedMargin,
     alpha: float,
 ) -> Findings:
     """Answer the logged requests with both models, check the answers, and let the judge compare them.
@@ -116,7 +117,7 @@ def run_logged(  # noqa: PLR0913 - a stage with everything that bounds it
     )
     done = run_plan(run, None, spending)
     trials = done.finished()
-    evidence = [_checked(stage, pair, done, trials, margin=margin, alpha=alpha)] if stage.task.has_checks else []
+    evidence = [_checked(stage, pair, done, trials, judging=judging, alpha=alpha)] if stage.task.has_checks else []
     notes = [*stage.notes, *done.warnings, *stop_notes(done)]
     if stage.judge is not None:
         if options.max_cost_usd is not None and price_of(workspace.endpoint(stage.judge), PriceTable()) is None:
@@ -124,24 +125,31 @@ def run_logged(  # noqa: PLR0913 - a stage with everything that bounds it
         else:
             pairs = answer_pairs(stage.sample.requests, trials, old=pair.old.model, judge=stage.judge)
             found = compare_answers(workspace, stage.judge, pairs, done.directory, spending)
-            evidence.append(build_preference(pairs, found, judge=stage.judge, margin=margin, alpha=alpha))
+            evidence.append(build_preference(pairs, found, judge=stage.judge, margin=judging.loss, alpha=alpha))
     return Findings(evidence=tuple(evidence), trials=tuple(trials), notes=tuple(notes))
 
 
 def _checked(
-    stage: LoggedStage, pair: FeaturePair, done: TrialRun, trials: Sequence[Trial], *, margin: float, alpha: float
+    stage: LoggedStage,
+    pair: FeaturePair,
+    done: TrialRun,
+    trials: Sequence[Trial],
+    *,
+    judging: JudgedMargin,
+    alpha: float,
 ) -> Evidence:
     counts = {(trial.suite.path, trial.case.id): 2 for trial in done.plan}
     outcomes = PairCollector(counts, old=pair.old.model).add_all(trials)
-    return build_evidence(
+    evidence = build_evidence(
         EvidenceNames("logged_checks", f"{len(counts):,} of {stage.sample.total_count:,}", pair.old.model),
         outcomes,
         trials,
         planned_count=len(counts),
-        margin=margin,
+        margin=judging.margin,
         alpha=alpha,
         is_complete=done.is_complete,
     )
+    return as_judged(evidence, judging)
 
 
 def _judge(workspace: Workspace, options: UpgradeOptions) -> str | None:
