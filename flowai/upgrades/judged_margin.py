@@ -41,7 +41,6 @@ def judged_margin(workspace: Workspace, suites: Iterable[Suite], loss: float) ->
     margins = [flagged_margin(loss, one.counts) for one in calibrations if one is not None]
     if not margins:
         return JudgedMargin(loss, loss)
-    least = min(margins)
-    return JudgedMargin(
-        loss, least, f"by the judge's error, a loss of {100 * loss:g} points shows as {100 * least:.1f}"
-    )
+    smallest = min(margins)
+    note = f"by the judge's error, a loss of {100 * loss:g} points shows as {100 * smallest:.1f} or more"
+    return JudgedMargin(loss, smallest, note)
