@@ -1,6 +1,6 @@
 """Corrected rates: equal to truescore's, and what must hold for any counts; the coverage is measured by a benchmark.
 
-Frozen values are of truescore 0.7.4; where it is installed, it is asked again.
+Frozen values are of truescore 0.7.4, which is asked again.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def test_estimate_and_variance_are_those_of_truescore(reference: Reference) -> N
 
 @pytest.mark.parametrize("reference", REFERENCES)
 def test_the_references_are_still_what_truescore_says(reference: Reference) -> None:
-    truescore = pytest.importorskip("truescore")
+    import truescore
+
     judge = reference.judge
     labels = [1] * (judge.true_positive_count + judge.false_negative_count)
     labels += [0] * (judge.true_negative_count + judge.false_positive_count)
