@@ -187,6 +187,7 @@ class GatewayRuntime:
                 release=active.release,
                 candidate=active.candidate,
                 overlay_epoch=epoch,
+                drill=shared.drill,
                 at=self._settings.now(),
             ),
             processes_id=shared.processes_id,

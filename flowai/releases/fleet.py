@@ -141,6 +141,15 @@ class Fleet:
             self._wait(lambda heartbeat: has_applied(heartbeat, overlay), ignored, waits_for_all=True)
         )
 
+    def drill(self, drill: str, *, ignored: Collection[str] = ()) -> Confirmation:
+        """Write the id of a drill where overlays are read; wait until every live process has repeated it.
+
+        Raises:
+            InfrastructureError: the store is unreachable.
+        """
+        self._runner.run(_within(self._opened().write_drill(self._environment, drill)))
+        return self._runner.run(self._wait(lambda heartbeat: heartbeat.drill == drill, ignored, waits_for_all=True))
+
     def check(self, follows: Callable[[Heartbeat], bool], *, ignored: Collection[str] = ()) -> Confirmation:
         """Check that every process follows a decision; wait only for a store that may not know all of them yet.
 

@@ -244,6 +244,7 @@ class FallbackStateStore:
     balance = _forward(StateStore.balance)
     write_overlay = _forward(StateStore.write_overlay, has_fallback=False)
     clear_overlay = _forward(StateStore.clear_overlay, has_fallback=False)
+    write_drill = _forward(StateStore.write_drill, has_fallback=False)
     processes = _forward(StateStore.processes, has_fallback=False)
     processes_known_for_s = _forward(StateStore.processes_known_for_s, has_fallback=False)
     heartbeats = _forward(StateStore.heartbeats, has_fallback=False)

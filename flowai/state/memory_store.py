@@ -60,6 +60,7 @@ class InMemoryStateStore:
         self._spent_nano: dict[tuple[str, str], int] = {}  # spent and reserved, by day and account
         self._reserved: dict[str, tuple[Reservation, float]] = {}  # by id, with the end of the lease
         self._overlays: dict[str, Overlay] = {}
+        self._drills: dict[str, str] = {}
         self._clear_counts: dict[str, int] = {}
         self._processes: dict[tuple[str, str], tuple[float, float, Heartbeat]] = {}
         """By environment and process: last seen, end of life, heartbeat."""
@@ -94,6 +95,7 @@ class InMemoryStateStore:
             breakers=views,
             overlay=self._overlays.get(environment),
             overlay_clear_count=self._clear_counts.get(environment, 0),
+            drill=self._drills.get(environment, ""),
             read_at_s=now_s,
         )
 
@@ -214,6 +216,10 @@ class InMemoryStateStore:
         """Remove the overlay on purpose."""
         self._overlays.pop(environment, None)
         self._clear_counts[environment] = self._clear_counts.get(environment, 0) + 1
+
+    async def write_drill(self, environment: str, drill: str) -> None:
+        """Write the id of a drill."""
+        self._drills[environment] = drill
 
     async def heartbeat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
         """Announce that this process is alive."""

@@ -4,7 +4,7 @@ Keys, all in one hash slot; all but the overlay expire:
     flowai:{state}:circuits                  hash: provider -> window
     flowai:{state}:spent:ACCOUNT             hash: day -> nano-dollars spent and reserved
     flowai:{state}:reserved:ACCOUNT          sorted set: reservation by end of lease
-    flowai:{state}:overlay:ENVIRONMENT       hash: epoch, record, clears
+    flowai:{state}:overlay:ENVIRONMENT       hash: epoch, record, clears, drill
     flowai:{state}:heartbeats:ENVIRONMENT    hash: process -> lifetime, heartbeat; "" -> time since which they are known
     flowai:{state}:seen:ENVIRONMENT          sorted set: process by last heartbeat
 """
@@ -108,11 +108,11 @@ class RedisStateStore:
         """Read what every call reads."""
         reads = (
             ("HGETALL", _BREAKERS),
-            ("HMGET", _overlay_key(environment), "record", "clears"),
+            ("HMGET", _overlay_key(environment), "record", "clears", "drill"),
             ("HGET", _process_keys(environment)[0], ""),
             ("TIME",),
         )
-        pairs, (overlay, clears), known_since, (seconds, microseconds) = await self._connection.run(*reads)
+        pairs, (overlay, clears, drill), known_since, (seconds, microseconds) = await self._connection.run(*reads)
         now_s = self._clock_s() if self._clock_s is not None else int(seconds) + int(microseconds) / 1_000_000
         views: dict[str, BreakerView] = {}
         with self._decoding():
@@ -124,6 +124,7 @@ class RedisStateStore:
             breakers=views,
             overlay=active_overlay,
             overlay_clear_count=int(clears or 0),
+            drill=(drill or b"").decode(errors="replace"),
             processes_id=(known_since or b"").decode(errors="replace"),
             read_at_s=now_s,
         )
@@ -223,6 +224,10 @@ class RedisStateStore:
     async def clear_overlay(self, environment: str) -> None:
         """Remove the overlay on purpose."""
         await self._run(self._overlay_script, [_overlay_key(environment)], "clear")
+
+    async def write_drill(self, environment: str, drill: str) -> None:
+        """Write the id of a drill."""
+        await self._run(self._overlay_script, [_overlay_key(environment)], "drill", drill)
 
     async def _run_processes(self, verb: str, environment: str, *values: str | bytes | float) -> Any:  # noqa: ANN401 - as the script says
         return await self._run(self._processes_script, _process_keys(environment), verb, self._clock(), *values)

@@ -18,6 +18,8 @@ DROP TABLE store;
 ALTER TABLE overlay RENAME TO old_overlay;
 """
 
+_DRILL_TABLE = "CREATE TABLE IF NOT EXISTS drill (environment TEXT PRIMARY KEY, drill TEXT NOT NULL) WITHOUT ROWID"
+"""Files of the same format may lack it: it is newer."""
 _SCHEMA = f"""{BUDGET_SCHEMA}
 CREATE TABLE IF NOT EXISTS store (boot TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS breaker (provider TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
@@ -28,6 +30,7 @@ CREATE TABLE IF NOT EXISTS process (
     environment TEXT, process TEXT, seen_at_s REAL NOT NULL, until_s REAL NOT NULL, record BLOB NOT NULL,
     PRIMARY KEY (environment, process)
 ) WITHOUT ROWID;
+{_DRILL_TABLE};
 """
 """An overlay that was cleared has no record."""
 
@@ -47,6 +50,7 @@ def prepare(connection: sqlite3.Connection, *, boot: str) -> None:
     version = _version(connection)
     if version != _FORMAT:
         raise sqlite3.DatabaseError(f"its format is {version}; expected {_FORMAT}")
+    connection.execute(_DRILL_TABLE)
     if connection.execute("SELECT boot FROM store").fetchone()[0] != boot:
         with transaction(connection):
             _forget_boot(connection, boot)

@@ -86,6 +86,7 @@ class SqliteStateStore:
         self._version = -1  # SQLite's count of other connections' changes; the copies below are of this version
         self._windows: dict[str, circuit.CircuitWindow] = {}
         self._overlays: dict[str, tuple[Overlay | None, int]] = {}  # by environment, with the count of clears
+        self._drills: dict[str, str] = {}
 
     @contextmanager
     def _guard_errors(self) -> Iterator[None]:
@@ -152,7 +153,13 @@ class SqliteStateStore:
             if (view := circuit.view(window, now_s=now_s)) is not None:
                 views[provider] = view
         overlay, clear_count = self._overlays.get(environment, (None, 0))
-        return SharedState(breakers=views, overlay=overlay, overlay_clear_count=clear_count, read_at_s=now_s)
+        return SharedState(
+            breakers=views,
+            overlay=overlay,
+            overlay_clear_count=clear_count,
+            drill=self._drills.get(environment, ""),
+            read_at_s=now_s,
+        )
 
     def _read_all(self, version: int) -> None:
         windows = self._run("SELECT provider, record FROM breaker").fetchall()
@@ -162,6 +169,7 @@ class SqliteStateStore:
             environment: (None if record is None else _overlay_decoder.decode(record), clear_count)
             for environment, record, clear_count in overlays
         }
+        self._drills = dict(self._run("SELECT environment, drill FROM drill").fetchall())
         self._version = version
 
     def _update_window(
@@ -289,6 +297,12 @@ class SqliteStateStore:
                 msgspec.json.encode(overlay),
                 clear_count,
             )
+
+    async def write_drill(self, environment: str, drill: str) -> None:
+        """Write the id of a drill."""
+        self._version = -1
+        with self._guard_errors():
+            self._run("INSERT OR REPLACE INTO drill VALUES (?, ?)", environment, drill)
 
     async def clear_overlay(self, environment: str) -> None:
         """Remove the overlay on purpose."""

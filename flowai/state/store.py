@@ -172,6 +172,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """The release it rolls out; None for no active rollout."""
     overlay_epoch: int = 0
     """The newest overlay it follows; 0 for none."""
+    drill: str = ""
+    """Id of the newest drill that it read; empty for none."""
     machine: str = ""
     """`machine_id()` of its machine: where it is equal, the pid can be checked; empty if unknown."""
     process_start: str = ""
@@ -206,6 +208,8 @@ class SharedState(msgspec.Struct, frozen=True, kw_only=True):
     overlay: Overlay | None = None
     overlay_clear_count: int = 0
     """How often the overlay was cleared on purpose: a store that lost its data has a lower count."""
+    drill: str = ""
+    """Id of the newest drill, which processes repeat in their heartbeats; empty for none."""
     processes_id: str = ""
     """Changes when the store has lost the processes that it knew."""
     read_at_s: float = 0.0
@@ -274,6 +278,9 @@ class StateStore(Protocol):
 
     async def clear_overlay(self, environment: str) -> None:
         """Remove the overlay on purpose: processes forget its bad releases."""
+
+    async def write_drill(self, environment: str, drill: str) -> None:
+        """Write the id of a drill on the way that an overlay takes."""
 
     async def heartbeat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
         """Announce that this process is alive; without another heartbeat it counts as silent after its lifetime."""

@@ -15,6 +15,7 @@ from support.redis_server import RedisServer
 
 from flowai.gateway.gateway import Gateway
 from flowai.gateway.runtime import RuntimeOptions
+from flowai.rollouts.drill import run_drill
 from flowai.rollouts.records import RollbackOptions
 from flowai.rollouts.rollback import run_rollback
 from flowai.state import open_state
@@ -76,15 +77,18 @@ async def _serve(root: Path, number: int) -> None:
 def test_no_process_serves_the_bad_release_after_confirmation(project: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
     for limit in ("STATE_TIMEOUT_S", "CONFIRM_TIMEOUT_S"):  # of people's patience; here four processes share a machine
         monkeypatch.setattr(f"flowai.releases.fleet.{limit}", PATIENCE_S)
+    context = CommandContext(directory=project.root, user="test", environ={**os.environ, "LOOPBACK_KEY": KEY})
     done = fleet(serve, project.root, range(PROCESS_COUNT))
     try:
         asyncio.run(served_everywhere(project))
+        drilled = run_drill(context, RollbackOptions())
+        assert drilled.is_passed, drilled
+        assert drilled.process_count == PROCESS_COUNT
         at: dict[str, float] = {}
 
         def on_step(step: RollbackStep) -> None:
             at[step.name] = time.time()
 
-        context = CommandContext(directory=project.root, user="test", environ={**os.environ, "LOOPBACK_KEY": KEY})
         result = run_rollback(context, RollbackOptions(), lambda _: None, on_step)
         assert result.is_confirmed, result
         assert result.process_count == PROCESS_COUNT

@@ -123,3 +123,18 @@ def test_a_file_of_an_older_format_keeps_budgets_and_overlays(tmp_path: Path) ->
         await store.aclose()
 
     asyncio.run(act())
+
+
+def test_a_file_without_drills_gets_them(tmp_path: Path) -> None:
+    async def act(*, is_old: bool) -> None:
+        store = open_state(str(tmp_path), tmp_path, clock_s=lambda: NOON_S)
+        assert (await store.shared("")).drill == ("" if is_old else "again")
+        await store.write_drill("", "again")
+        await store.aclose()
+
+    asyncio.run(act(is_old=True))
+    connection = sqlite3.connect(tmp_path / FILE_NAME)
+    connection.executescript("DROP TABLE drill")
+    connection.close()
+    asyncio.run(act(is_old=True))
+    asyncio.run(act(is_old=False))

@@ -121,6 +121,20 @@ def overlay(epoch: int) -> Overlay:
     )
 
 
+def test_a_drill_is_read_beside_the_overlay_and_changes_nothing_of_it(opening: Opening) -> None:
+    async def act(store: StateStore, _: Clock) -> None:
+        assert (await store.shared("prod")).drill == ""
+        newest = overlay(2)
+        await store.write_overlay("prod", newest)
+        for drill in ("first", "ünits"):
+            await store.write_drill("prod", drill)
+            seen = await store.shared("prod")
+            assert (seen.drill, seen.overlay) == (drill, newest)
+        assert (await store.shared("staging")).drill == ""
+
+    with_store(opening, act)
+
+
 def test_the_newest_overlay_is_active_until_cleared(opening: Opening) -> None:
     async def act(store: StateStore, clock: Clock) -> None:
         assert (await store.shared("prod")).overlay is None

@@ -118,9 +118,9 @@ class ReleaseProject:
 
     def beat(self, process: str = "library-1", env: str = "", lifetime_s: float = 60.0, **changes: Any) -> None:
         """Say that a process lives; with a lifetime of 0, that it has been silent since."""
-        facts: dict[str, Any] = {"host": "h1", "pid": 7, "release": "v2", "overlay_epoch": 0, **changes}
         now = datetime.now(UTC)
-        said = Heartbeat(process=process, environment=env, origin="library", started_at=now, at=now, **facts)
+        facts: dict[str, Any] = {"host": "h1", "pid": 7, "release": "v2", "overlay_epoch": 0, "at": now, **changes}
+        said = Heartbeat(process=process, environment=env, origin="library", started_at=now, **facts)
 
         async def beat() -> None:
             state = self.state()

@@ -14,7 +14,8 @@ from flowai.cli.options import AnyEnv, DryRun, JsonOption, State
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from flowai.rollouts.records import RollbackResult, RollbackStep
+    from flowai.rollouts.drill import DrillResult
+    from flowai.rollouts.records import RollbackOptions, RollbackResult, RollbackStep
 
 _WORDS = {"done": "done", "pending": "PENDING", "failed": "FAILED", "skipped": "-"}
 _MAX_NAMES = 20
@@ -22,6 +23,7 @@ _MAX_NAMES = 20
 EXAMPLES = examples(
     "flowai rollback --reason INC-4711",
     "flowai rollback --env prod --dry-run",
+    "flowai rollback --env prod --drill",
     "flowai rollback --to v1 --state redis://cache.example.com:6379/0",
 )
 
@@ -46,6 +48,10 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
         ),
     ] = None,
     dry_run: DryRun = False,
+    drill: Annotated[
+        bool,
+        typer.Option("--drill", help="Check that a rollback would reach every process; nothing that serves changes."),
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Return to a release even if it was never known good.")
     ] = False,
@@ -64,7 +70,8 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
 
     An active rollout ends; otherwise the newest known good release serves. Each release that stops serving is marked
     bad. A second run changes nothing and completes pending steps. Exit status: 0 done, 4 if a process does not confirm
-    or fell silent, or if the shared state or the registry is unreachable.
+    or fell silent, or if the shared state or the registry is unreachable. A drill takes the same way and has the same
+    exit status.
     """
     from flowai.cli import console
     from flowai.errors import ExitCode
@@ -82,9 +89,25 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
         ignored_processes=tuple(ignore_process or ()),
     )
     screen = _RollbackScreen(quiet=json)
+    if drill:
+        _run_drill(options, screen, json=json)
+        return
     result = run_rollback(console.command_context(), options, screen.plan, screen.step)
     screen.show(lambda: console.print_json(result) if json else _print(result_lines(result)))
     if not result.is_confirmed:
+        raise typer.Exit(ExitCode.INFRASTRUCTURE)
+
+
+def _run_drill(options: RollbackOptions, screen: _RollbackScreen, *, json: bool) -> None:
+    from flowai.cli import console
+    from flowai.errors import ExitCode, UsageError
+    from flowai.rollouts.drill import run_drill
+
+    if options.to is not None or options.force or options.dry_run:
+        raise UsageError("--drill changes nothing that serves, so --to, --force and --dry-run do not fit it")
+    result = run_drill(console.command_context(), options, screen.step)
+    screen.show(lambda: console.print_json(result) if json else _print(drill_lines(result)))
+    if not result.is_passed:
         raise typer.Exit(ExitCode.INFRASTRUCTURE)
 
 
@@ -172,6 +195,20 @@ def result_lines(result: RollbackResult) -> Iterator[str]:
     if result.rolled_back:
         env = f" --env {result.environment}" if result.environment else ""
         yield f"Then: flowai postmortem{env} --since {result.since}"
+
+
+def drill_lines(result: DrillResult) -> Iterator[str]:
+    """Yield the processes that a rollback would not reach, and the verdict."""
+    for name in result.unanswered[:_MAX_NAMES]:
+        yield f"  no answer: {name}"
+    for name in result.silent[:_MAX_NAMES]:
+        yield f"  silent: {name}"
+    failed = [step.name for step in result.steps if step.status == "failed"]
+    if result.is_passed:
+        reached = "the only process" if result.process_count == 1 else f"all {result.process_count} processes"
+        yield f"DRILL PASSED: a rollback reaches {reached}; nothing was changed."
+    else:
+        yield f"DRILL FAILED: {', '.join(failed)}; nothing was changed."
 
 
 def _place_lines(result: RollbackResult) -> Iterator[str]:
