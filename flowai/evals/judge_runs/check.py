@@ -19,7 +19,7 @@ from flowai.calibration import (
     write_calibration,
 )
 from flowai.errors import CallError, ExitCode, InconclusiveError, InfrastructureError, UsageError, expected_one_of
-from flowai.evals.assertions.graded import FACT_CHECK_NAME, GraderReplyError, Grading, select_best
+from flowai.evals.assertions.graded import FACT_CHECK_NAME, Grading, choose_best
 from flowai.evals.judge_identity import fact_check_judge, graded_assertions, property_name, suite_judges
 from flowai.evals.judge_runs.answers import labelled_answers
 from flowai.evals.judge_runs.asking import JudgeSession, in_parallel
@@ -270,8 +270,8 @@ def _criterion(one: LabelledAnswer, name: str) -> str:
 
 async def _choice(grading: Grading, answers: Sequence[Answer]) -> int | None:
     try:
-        return await select_best(grading, answers)
-    except (GraderReplyError, InfrastructureError):
+        return (await choose_best(grading, answers)).position
+    except InfrastructureError:
         return None
 
 
