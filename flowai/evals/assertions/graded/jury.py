@@ -93,7 +93,9 @@ class Jury:
         for model in self._order(turn):
             choice = await choose(model)
             if choice.position is not None:
-                return choice._replace(detail=f" [{model}]" + (f"; left out: {'; '.join(left_out)}" if left_out else ""))
+                return choice._replace(
+                    detail=f" [{model}]" + (f"; left out: {'; '.join(left_out)}" if left_out else "")
+                )
             left_out.append(f"{model}{choice.detail}")
         return AnswerChoice(None, f": no judge of the jury chose: {'; '.join(left_out)}")
 
