@@ -288,3 +288,42 @@ def test_a_cyclic_jury_selects_with_the_same_judge_in_both_orders(
     assert [check["outcome"] for check in select(flowai, project)] == ["fail", "pass"]
     first, second = asked_models(provider)
     assert first == second
+
+
+OWN_SCHEMA = PROMPT.replace("flowai:", "output: {schema: {pass: boolean}}\nflowai:")
+
+
+@pytest.mark.parametrize("prompt", [OWN_SCHEMA, "{{output}}"])
+def test_a_schema_that_the_provider_refuses_is_left_out_from_then_on(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider, prompt: str
+) -> None:
+    set_up(project, provider, prompt=prompt)
+    cases(project, 3)
+    refusal = {"message": "response_format: json_schema is not supported", "type": "invalid_request_error"}
+
+    def answer(asked: Asked) -> Reply:
+        if asked.body["model"] == "answering":
+            return Reply(text="Good morning.")
+        if "response_format" in asked.body:
+            return Reply(status=400, error=refusal)
+        return Reply(text='It is polite: {"pass": true}')
+
+    provider.answerer = answer
+    assert flowai("eval", "--record", "r.jsonl", "-j", "1").code == 0
+    asked = [one.body for one in provider.asked if one.body["model"] == "a"]
+    assert ["response_format" in body for body in asked] == [True, False, False, False]
+    assert len(events(project)) == 3
+    count = provider.request_count
+    assert flowai("eval", "--replay", "r.jsonl").code == 0
+    assert provider.request_count == count
+
+
+def test_a_request_that_is_wrong_without_a_schema_too_is_unscored(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider
+) -> None:
+    set_up(project, provider, prompt=OWN_SCHEMA)
+    cases(project)
+    script(provider, a=Reply(status=400, error={"message": "no such thing", "type": "invalid_request_error"}))
+    ran = flowai("eval", "--json")
+    assert "could not be judged" in json.loads(ran.out)["trials"][0]["checks"][0]["reason"]
+    assert asked_models(provider) == ["a", "a"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from flowai.evals.assertions.graded.replies import GraderReplyError, reason_of, reply_object
 from flowai.evals.judges.default_grader import default_grader
-from flowai.evals.judges.schema_refusal import complete_without_refused_schema
+from flowai.evals.judges.schema_refusal import SchemaRefusals
 from flowai.prompts import load_package_prompt, openai_messages
 from flowai.providers import Request
 
@@ -58,7 +58,7 @@ class PairwiseJudge:
         self._client = client
         self._endpoint = endpoint
         self._prompt = pairwise_prompt()
-        self._refuses_schema = False
+        self._refusals = SchemaRefusals()
 
     async def ask(self, request: str, first: str, second: str) -> Completion:
         """Return the judge's reply; `read_preference` reads it.
@@ -71,11 +71,9 @@ class PairwiseJudge:
             endpoint=self._endpoint,
             messages=tuple(openai_messages(self._prompt.render(values).messages)),
             params=dict(self._prompt.config),
-            response_schema=None if self._refuses_schema else self._prompt.output_schema,
+            response_schema=self._prompt.output_schema,
         )
-        completion, is_refused = await complete_without_refused_schema(self._client, sent)
-        self._refuses_schema = self._refuses_schema or is_refused
-        return completion
+        return await self._refusals.complete(sent, self._client.complete)
 
 
 def read_preference(text: str) -> PairwiseReply:
