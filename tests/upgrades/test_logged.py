@@ -163,6 +163,8 @@ def test_a_calibration_translates_margin_and_difference() -> None:
     assert found.verdict == "worse"
     raw = build_preference(pairs, replies, judge=PreferenceJudge(model="j", problem="x"), margin=0.1, alpha=0.05)
     assert raw.note == "shown, not judged: x"
+    assert found.difference is not None
+    assert raw.difference is not None
     assert found.difference == pytest.approx(raw.difference / 0.8, rel=0.01)  # TPR + TNR - 1 is 0.8
     assert found.margin == 0.1
     same = [msgspec.structs.replace(reply, better="equal") for reply in replies]
