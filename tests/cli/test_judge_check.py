@@ -456,6 +456,7 @@ def test_pairs_and_answers_of_a_suite_are_measured_apart(
         ([pair(1) | {"metadata": {"label": "C"}}], (), 3, 'found `metadata.label: "C"`, expected `A` or `B`'),
         ([case(1, "pass")], ("--name", "preference"), 2, "has no labelled pair"),
         (pairs(1), ("--judge", "nothing"), 2, "nothing"),
+        (pairs(1), ("--max-cost", "-1"), 2, "--max-cost: found -1, expected 0 or more"),
         (pairs(1), ("--max-cost", "1", "--judge", "m"), 2, "--max-cost needs the price of the judge `m`"),
     ],
 )

@@ -56,9 +56,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     ] = None,
     max_cost: Annotated[
         float | None,
-        typer.Option(
-            "--max-cost", metavar="USD", min=0, help="Stop before the judge costs more; run it again to continue."
-        ),
+        typer.Option("--max-cost", metavar="USD", help="Stop before the judge costs more; run it again to continue."),
     ] = None,
     concurrency: Annotated[
         int,
@@ -82,7 +80,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     """Measure how often a judge is right, on labelled answers.
 
     Labels are `metadata.label: pass` or `fail` of cases with `providerOutput`, or those of `flowai judge label`. A
-    feature's calls are judged by the fact check. Cases with `providerOutput: {A: ..., B: ...}` and the better one as
+    feature's calls are judged by the fact check. Cases with `providerOutput: {A: TEXT, B: TEXT}` and the better one as
     label measure the judge of `upgrade --from-log`: `preference`. No cache is used. The calibration is written to
     evals/judges/NAME.json. Exit status: 0 above the floor (`policies.judging`), 1 below it, 4 if the judge is down, 5
     with too few labels or at --max-cost.

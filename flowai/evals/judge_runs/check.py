@@ -117,10 +117,12 @@ def check_judges(
             pairs included.
 
     Raises:
-        UsageError: no such judged property or run, or `max_cost_usd` is set and a price is not known.
+        UsageError: no such judged property or run; `max_cost_usd` is negative, or set and a price is not known.
         SuiteError: the suite is wrong, or no model grades.
         InconclusiveError: no answer is labelled.
     """
+    if options.max_cost_usd is not None and not options.max_cost_usd >= 0:
+        raise UsageError(f"--max-cost: found {options.max_cost_usd:g}, expected 0 or more")
     workspace = open_workspace(context, models=[options.judge] if options.judge is not None else ())
     project = workspace.project
     labels = read_labels((labels_file(project.root), *options.labels), root=project.root)
