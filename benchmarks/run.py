@@ -101,6 +101,11 @@ PARTS = (
         "Targets: false rollbacks and false promotions at most 5 %; see `docs/explanation/verdicts.md`.",
     ),
     (
+        "Evidence for rare failures where failures are frequent",
+        "frequent_failures",
+        "Known limit: above 5 % where most users fail; see `docs/explanation/verdicts.md`.",
+    ),
+    (
         "A split that is not as configured",
         "verdict_mismatch",
         "Targets: 1 % that delivers 1.5 % noticed within 10,000 assignments; false alarms at most 0.1 %.",

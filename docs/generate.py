@@ -322,6 +322,11 @@ def verdict_simulation() -> str:
     return _benchmark_table("The verdict's statistics")
 
 
+def frequent_failures() -> str:
+    """Return the table of rollouts with frequent failures, as the benchmark wrote it."""
+    return _benchmark_table("Evidence for rare failures where failures are frequent")
+
+
 def judge_rates() -> str:
     """Return the table of corrected rates' coverage, as the benchmark wrote it."""
     return _benchmark_table("Rates that a judge measured")
@@ -354,6 +359,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "package-graph": package_graph,
     "gate-simulation": gate_simulation,
     "verdict-simulation": verdict_simulation,
+    "frequent-failures": frequent_failures,
     "judge-rates": judge_rates,
     "judged-rollouts": judged_rollouts,
 }

@@ -20,6 +20,7 @@ from flowai.evals.assertions.graded.fact_rules import RULES_VERSION
 from flowai.evals.execution.endpoints import endpoint_as_written
 from flowai.evals.judges.default_grader import chosen_grader, default_grader
 from flowai.evals.judges.feature_judge import judge_feature
+from flowai.evals.judges.pairwise import PREFERENCE_NAME, pairwise_prompt
 from flowai.evals.suites.records import iterate_assertions
 
 if TYPE_CHECKING:
@@ -137,6 +138,21 @@ def fact_check_judge(workspace: Workspace, suite: Suite | None = None) -> JudgeI
         judge=chosen.name,
         judge_hash=judge_hash(
             prompts=[prompt.hash], models=[_grader_model(workspace, chosen)], combine=None, rubric=_FACT_CHECK
+        ),
+    )
+
+
+def preference_judge(workspace: Workspace, model: str) -> JudgeIdentity:
+    """Return the judge that compares two answers: a model with the package's prompt."""
+    prompt = pairwise_prompt()
+    return JudgeIdentity(
+        name=PREFERENCE_NAME,
+        judge=model,
+        judge_hash=judge_hash(
+            prompts=[prompt.hash],
+            models=[(workspace.with_models((model,)).endpoint(model).model, prompt.config)],
+            combine=None,
+            rubric=PREFERENCE_NAME,
         ),
     )
 

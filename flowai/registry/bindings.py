@@ -149,6 +149,28 @@ def model_chain(registry: Registry, binding: Binding) -> ModelChain:
     return ModelChain(models=tuple(models), degrade=last, disclaimer=feature.degrade.disclaimer)
 
 
+def feature_models(registry: Registry, release: str, feature: str) -> tuple[str, ...]:
+    """Return all models that a feature may call in a release, each once.
+
+    They are the fallback chains of the release and of the feature's experiments, the last resort, and the jury.
+    """
+    bound = binding(registry, release, feature)
+    arms = [
+        arm_binding(registry, bound, name, arm)
+        for name, experiment in registry.experiments.items()
+        if experiment.feature == feature
+        for arm in experiment.arms
+    ]
+    models: dict[str, None] = {}
+    for each in (bound, *arms):
+        chain = model_chain(registry, each)
+        models |= dict.fromkeys(chain.models)
+        if chain.degrade is not None:
+            models[chain.degrade] = None
+    jury = registry.feature(feature).jury
+    return tuple(models | dict.fromkeys(() if jury is None else jury.models))
+
+
 def _first(registry: Registry, name: str) -> tuple[str, str | None]:
     """Return the model that the name of a model or tier means, and the tier, if it is one."""
     return (registry.tiers[name][0], name) if name in TIERS else (name, None)  # `validate` refuses empty tiers

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from flowai.errors import MissingKeyError, Place, RegistryError
 from flowai.providers.endpoint_price import price_of
-from flowai.registry.bindings import arm_binding, binding, features_of, model_chain
+from flowai.registry.bindings import feature_models, features_of
 from flowai.registry.environment import fill
 from flowai.registry.resolve import endpoint_as_written, provider_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from flowai.providers import PriceTable
     from flowai.registry.records import Registry
@@ -82,22 +82,5 @@ def _models_by_feature(registry: Registry, releases: Iterable[str | None]) -> di
     models: dict[str, dict[str, None]] = {}
     for release in releases:
         for feature in () if release is None else features_of(registry, release):
-            models.setdefault(feature, {}).update(dict.fromkeys(_chain_models(registry, release or "", feature)))
+            models.setdefault(feature, {}).update(dict.fromkeys(feature_models(registry, release or "", feature)))
     return {feature: list(names) for feature, names in models.items()}
-
-
-def _chain_models(registry: Registry, release: str, feature: str) -> Iterator[str]:
-    bound = binding(registry, release, feature)
-    arms = [
-        arm_binding(registry, bound, name, arm)
-        for name, experiment in registry.experiments.items()
-        if experiment.feature == feature
-        for arm in experiment.arms
-    ]
-    for each in (bound, *arms):
-        chain = model_chain(registry, each)
-        yield from chain.models
-        if chain.degrade is not None:
-            yield chain.degrade
-    jury = registry.feature(feature).jury
-    yield from () if jury is None else jury.models

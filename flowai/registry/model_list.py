@@ -12,7 +12,7 @@ from flowai.providers.endpoint_price import price_of
 from flowai.providers.model_facts import ModelFacts, model_facts, table_version
 from flowai.providers.model_lists.families import guess_replacement
 from flowai.providers.model_lists.records import LiveModel
-from flowai.registry.bindings import binding, features_of, model_chain
+from flowai.registry.bindings import feature_models, features_of
 from flowai.registry.resolve import TOKENS_PER_PRICE, endpoint_as_written
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ class ListedModel(msgspec.Struct, frozen=True, kw_only=True):
     days_left: int | None
     """Days until the end date, negative after it."""
     features: tuple[str, ...]
-    """Features of the serving release whose fallback chain has it, sorted."""
+    """Features that may call it in the serving release, as fallback, last resort, juror or arm of an experiment too;
+    sorted."""
     replacement: str | None = None
     """LiteLLM's name of the model that follows it; None without an end date, and if none is known."""
     is_replacement_guess: bool = False
@@ -88,7 +89,7 @@ def list_models(
     """
     users: dict[str, set[str]] = {}
     for feature in features_of(registry, release) if release is not None else ():
-        for model in model_chain(registry, binding(registry, str(release), feature)).models:
+        for model in feature_models(registry, str(release), feature):
             users.setdefault(model, set()).add(feature)
     models = tuple(
         _with_live(

@@ -10,7 +10,7 @@ import msgspec
 from flowai.errors import Place, RegistryError
 from flowai.providers.model_facts import model_facts
 from flowai.providers.model_lists.families import guess_replacement
-from flowai.registry.bindings import binding, features_of, model_chain
+from flowai.registry.bindings import feature_models, features_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +29,7 @@ class Retirement(msgspec.Struct, frozen=True, kw_only=True):
     days_left: int
     """Negative after the end date."""
     features: tuple[str, ...]
-    """Features whose fallback chain has the model, sorted."""
+    """Features that may call the model, as fallback, last resort, juror or arm of an experiment too; sorted."""
     severity: Literal["warn", "fail"]
     """By `policies.retirement`."""
     replacement: str | None = None
@@ -53,8 +53,7 @@ def retirements(
     users: dict[str, set[str]] = {}
     for release in releases:
         for feature in features_of(registry, release):
-            chain = model_chain(registry, binding(registry, release, feature))
-            for model in chain.models:
+            for model in feature_models(registry, release, feature):
                 users.setdefault(model, set()).add(feature)
     policy = registry.policies.retirement
     found = []

@@ -177,10 +177,12 @@ def other_uses(registry: Registry, old: str) -> Iterator[str]:
         if old in names:
             yield f"tiers.{tier}"
     for name, feature in registry.features.items():
-        if old in feature.fallback:
-            yield f"features.{name}.fallback"
-        if feature.degrade is not None and feature.degrade.to == old:
-            yield f"features.{name}.degrade"
+        named = {
+            "fallback": feature.fallback,
+            "degrade": () if feature.degrade is None else (feature.degrade.to,),
+            "jury": () if feature.jury is None else feature.jury.models,
+        }
+        yield from (f"features.{name}.{key}" for key, models in named.items() if old in models)
     for name, experiment in registry.experiments.items():
         for arm, entry in experiment.arms.items():
             if entry.model == old:

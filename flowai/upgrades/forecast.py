@@ -57,7 +57,7 @@ def forecast_upgrade(setup: UpgradeSetup, options: UpgradeOptions) -> UpgradeFor
             )
             done_count += len(run.waiting_for(builder.add))
         pair = setup.pair(workspace, candidate, feature)
-        logged = open_logged_stage(workspace, pair, task.suites, setup.new, options)
+        logged = open_logged_stage(workspace, pair, task.suites, setup.new, options, margin=task.margin)
         suite_call_count = builder.build(trial_count=len(task.plan), cached_count=0).call_count
         done_count += _add_logged(builder, workspace, pair, logged, options)
         found = builder.build(trial_count=len(task.plan), cached_count=0)
@@ -123,7 +123,8 @@ def _judge_usd(workspace: Workspace, logged: LoggedStage) -> float | None:
     """Estimate the cost of the judge's calls; None if its price is not known."""
     if logged.judge is None:
         return 0.0
-    price = price_of(workspace.with_models((logged.judge,)).endpoint(logged.judge), PriceTable())
+    judge = logged.judge.model
+    price = price_of(workspace.with_models((judge,)).endpoint(judge), PriceTable())
     if price is None:
         return None
     tokens = sum(request.input_tokens for request in logged.sample.requests) * 2

@@ -111,14 +111,13 @@ def _try_feature(  # noqa: PLR0913, PLR0917 - one step of `run_upgrade`
     pair = setup.pair(workspace, candidate, feature)
     own = Spending(max_usd=spending.left_usd)
     task = plan_suites(workspace, pair, options)
-    logged = open_logged_stage(workspace, pair, task.suites, setup.new, options)
+    logged = open_logged_stage(workspace, pair, task.suites, setup.new, options, margin=task.margin)
     stages: list[Findings] = []
     adaptation = None
     if logged.blocker is not None:  # nothing is paid for a feature that the new model cannot serve
         stages.append(Findings(blocker=logged.blocker))
     else:
-        judged_count = 1 + (bool(logged.sample.requests) and logged.task.has_checks)
-        alpha = options.alpha / judged_count
+        alpha = options.alpha / (1 + logged.judged_count)
         with progress(f"{feature}: suites") as observer:
             found = run_suites(task, options, own, observer, alpha=alpha)
         if options.adapts is not None and any(item.verdict in {"worse", "undecided"} for item in found.evidence):

@@ -203,3 +203,127 @@ def test_a_wrong_jury_is_named_with_its_place(
     assert ran.code == 3
     assert "registry.yaml:" in ran.err
     assert expected in ran.err
+
+
+SELECTION = {
+    "prompts": ["long and kind", "short"],
+    "providers": ["echo"],
+    "tests": [{"assert": [{"type": "select-best", "value": "the kindest"}]}],
+}
+
+
+def select(flowai: Flowai, project: SampleProject) -> list[dict[str, Any]]:
+    project.write("evals/best.yaml", json.dumps(SELECTION))
+    trials = json.loads(flowai("eval", "evals/best.yaml", "--json").out)["trials"]
+    return [trial["checks"][0] | {"outcome": trial["outcome"]} for trial in trials]
+
+
+def choosers(**chosen: str | int) -> Callable[[Asked], Reply]:
+    """Return judges that each choose the answer with a text, or a position whatever the order."""
+
+    def answer(asked: Asked) -> Reply:
+        choice = chosen[asked.body["model"]]
+        if isinstance(choice, int):
+            return Reply(text=json.dumps({"index": choice}))
+        message = asked.body["messages"][-1]["content"]
+        return Reply(text=json.dumps({"index": int(message.find(choice) > message.find("Answer 1:"))}))
+
+    return answer
+
+
+def test_the_best_answer_is_the_judge_s_in_both_orders(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider
+) -> None:
+    set_up(project, provider)
+    provider.answerer = choosers(a="short")
+    checks = select(flowai, project)
+    assert [check["outcome"] for check in checks] == ["fail", "pass"]
+    assert asked_models(provider) == ["a", "a"]
+    first, second = (asked.body["messages"][-1]["content"] for asked in provider.asked)
+    assert first.index("long and kind") < first.index("short")
+    assert second.index("short") < second.index("long and kind")
+    assert {event["feature"] for event in events(project)} == {"judge"}
+
+
+def test_a_judge_that_prefers_a_position_selects_none(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider
+) -> None:
+    set_up(project, provider)
+    provider.answerer = choosers(a=0)
+    checks = select(flowai, project)
+    assert {check["outcome"] for check in checks} == {"unscored"}
+    assert "in the other order the judge selects another answer" in checks[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("judges", "outcomes", "says"),
+    [
+        ({"a": "short", "b": "long and kind", "c": "short"}, ["fail", "pass"], "another answer is better (2 of 3"),
+        ({"a": 7, "b": "long and kind", "c": "long and kind"}, ["pass", "fail"], "left out: a: no number from 0 to 1"),
+        ({"a": 7, "b": "long and kind", "c": "short"}, ["unscored"] * 2, "the jury is split, 1 of 2 judges"),
+        ({"a": 7, "b": 7, "c": 7}, ["unscored"] * 2, "no judge of the jury chose: a: no number"),
+    ],
+)
+def test_the_majority_of_a_jury_selects_the_best_answer(
+    flowai: Flowai,
+    project: SampleProject,
+    provider: ScriptedProvider,
+    judges: dict[str, str | int],
+    outcomes: list[str],
+    says: str,
+) -> None:
+    set_up(project, provider, JURY % "majority")
+    provider.answerer = choosers(**judges)
+    checks = select(flowai, project)
+    assert [check["outcome"] for check in checks] == outcomes
+    assert any(says in check["reason"] for check in checks)
+    assert set(asked_models(provider)) == {"a", "b", "c"}
+
+
+def test_a_cyclic_jury_selects_with_the_same_judge_in_both_orders(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider
+) -> None:
+    set_up(project, provider, JURY % "cyclic")
+    provider.answerer = choosers(a="short", b="short", c="short")
+    assert [check["outcome"] for check in select(flowai, project)] == ["fail", "pass"]
+    first, second = asked_models(provider)
+    assert first == second
+
+
+OWN_SCHEMA = PROMPT.replace("flowai:", "output: {schema: {pass: boolean}}\nflowai:")
+
+
+@pytest.mark.parametrize("prompt", [OWN_SCHEMA, "{{output}}"])
+def test_a_schema_that_the_provider_refuses_is_left_out_from_then_on(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider, prompt: str
+) -> None:
+    set_up(project, provider, prompt=prompt)
+    cases(project, 3)
+    refusal = {"message": "response_format: json_schema is not supported", "type": "invalid_request_error"}
+
+    def answer(asked: Asked) -> Reply:
+        if asked.body["model"] == "answering":
+            return Reply(text="Good morning.")
+        if "response_format" in asked.body:
+            return Reply(status=400, error=refusal)
+        return Reply(text='It is polite: {"pass": true}')
+
+    provider.answerer = answer
+    assert flowai("eval", "--record", "r.jsonl", "-j", "1").code == 0
+    asked = [one.body for one in provider.asked if one.body["model"] == "a"]
+    assert ["response_format" in body for body in asked] == [True, False, False, False]
+    assert len(events(project)) == 3
+    count = provider.request_count
+    assert flowai("eval", "--replay", "r.jsonl").code == 0
+    assert provider.request_count == count
+
+
+def test_a_request_that_is_wrong_without_a_schema_too_is_unscored(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider
+) -> None:
+    set_up(project, provider, prompt=OWN_SCHEMA)
+    cases(project)
+    script(provider, a=Reply(status=400, error={"message": "no such thing", "type": "invalid_request_error"}))
+    ran = flowai("eval", "--json")
+    assert "could not be judged" in json.loads(ran.out)["trials"][0]["checks"][0]["reason"]
+    assert asked_models(provider) == ["a", "a"]

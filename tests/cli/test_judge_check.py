@@ -324,3 +324,160 @@ def test_a_wrong_label_is_named_with_its_line(
     assert ran.code == 3
     assert 'found `metadata.label: "good"`, expected `pass` or `fail`' in ran.err
     assert answer_of({"messages": [{"content": "Answer: <untrusted-1>x</untrusted-1>"}]}) == "x"
+
+
+def verdict_file(project: SampleProject) -> list[str]:
+    return [str(path) for path in (project.root / ".flowai" / "judges").glob("*.jsonl")]
+
+
+def test_a_check_stops_before_max_cost_and_the_same_command_continues_it(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider
+) -> None:
+    set_up(project, provider, labelled())
+    right = verdicts(lambda text: text.endswith("pass"))
+    provider.answerer = right
+    ran, judge = check(flowai, "--max-cost", "0.0007", "-j", "1")
+    first_count = provider.request_count
+    assert ran.code == 5, ran
+    assert judge["status"] == "stopped"
+    assert 5 < first_count < 200
+    assert f"at --max-cost $0.0007: {first_count} of 200 verdicts, $0.000" in judge["status_reason"]
+    assert not calibration(project).exists()
+    assert len(verdict_file(project)) == 1
+    assert "run it again to continue" in flowai("judge", "check", SUITE, "--max-cost", "0").out
+    assert provider.request_count == first_count
+    ran, judge = check(flowai)
+    assert (ran.code, judge["status"]) == (0, "above_floor")
+    assert provider.request_count == 200  # 60 answers, 50 of them three times, 20 pairs in both orders
+    assert judge["counts"]["true_positive_count"] == judge["counts"]["true_negative_count"] == 30
+    assert verdict_file(project) == []
+    check(flowai)
+    assert provider.request_count == 400  # a complete check asks anew
+
+
+def test_failed_calls_of_a_judge_that_was_down_are_made_again(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider
+) -> None:
+    set_up(project, provider, labelled())
+    right = verdicts(lambda text: text.endswith("pass"))
+    provider.answerer = lambda asked: right(asked) if "2" in answer_of(asked.body) else Reply(status=400)
+    options = ("--repeats", "1", "--pairs", "0")
+    ran, judge = check(flowai, *options)
+    assert (ran.code, judge["status"]) == (4, "judge_down")
+    before = provider.request_count
+    provider.answerer = right
+    assert check(flowai, *options)[0].code == 0
+    assert provider.request_count - before == judge["failed_call_count"]
+
+
+def test_max_cost_needs_a_price(flowai: Flowai, project: SampleProject, provider: ScriptedProvider) -> None:
+    set_up(project, provider, labelled(2, 2))
+    registry = REGISTRY.format(url=provider.base_url, judge="").replace("model: a,", "model: m,")
+    project.write("registry.yaml", registry)
+    ran = flowai("judge", "check", SUITE, "--max-cost", "1")
+    assert (ran.code, provider.request_count) == (2, 0)
+    assert "--max-cost needs the price of the judge `judge (m)`" in ran.err
+
+
+def pair(number: int, label: str = "A", better: str = "good", worse: str = "bad") -> dict[str, Any]:
+    texts = (f"{better} {number}", f"{worse} {number}")
+    return {
+        "description": f"p{number}{label}",
+        "vars": {"input": f"question {number}"},
+        "providerOutput": dict(zip("AB", texts if label == "A" else texts[::-1], strict=True)),
+        "metadata": {"label": label},
+    }
+
+
+def pairs(count: int = 30, ties: int = 0) -> list[dict[str, Any]]:
+    made = [pair(i, label) for label in "AB" for i in range(count)]
+    return made + [pair(100 + i, label, worse="good as well") for label in "AB" for i in range(ties)]
+
+
+def prefers_good(asked: Asked) -> Reply:
+    first, second = asked.body["messages"][-1]["content"].split("First answer:")[1].split("Second answer:")
+    if ("good" in first) == ("good" in second):
+        return Reply(text='{"better": "equal"}')
+    return Reply(text=json.dumps({"better": "first" if "good" in first else "second"}))
+
+
+def test_labelled_pairs_measure_the_judge_that_compares(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider
+) -> None:
+    set_up(project, provider, pairs())
+    provider.answerer = prefers_good
+    ran, judge = check(flowai, "--judge", "b")
+    assert ran.code == 0, ran
+    assert (judge["name"], judge["judge"], judge["status"]) == ("preference", "b", "above_floor")
+    assert judge["counts"]["true_positive_count"] == judge["counts"]["true_negative_count"] == 30
+    assert provider.request_count == 120  # both orders
+    assert {asked.body["model"] for asked in provider.asked} == {"b"}
+    assert judge["position"]["same_choice"]["value"] == 1.0
+    written = json.loads(calibration(project, "preference").read_bytes())
+    assert written["judge_hash"] == judge["judge_hash"]
+    screen = flowai("judge", "check", SUITE, "--judge", "b").out
+    assert "30 judged B, 0 judged A" in screen
+    assert check(flowai)[1]["judge_hash"] != judge["judge_hash"]  # of the feature `judge`: another model
+
+
+def test_a_tie_is_half_a_preference_and_a_position_is_none(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider
+) -> None:
+    set_up(project, provider, pairs(20, ties=10))
+    provider.answerer = prefers_good
+    counts = check(flowai)[1]["counts"]
+    assert (counts["true_positive_count"], counts["false_negative_count"]) == (25, 5)
+    assert (counts["true_negative_count"], counts["false_positive_count"]) == (25, 5)
+    provider.answerer = lambda _: Reply(text='{"better": "first"}')
+    ran, judge = check(flowai)
+    assert (ran.code, judge["youden"]["value"]) == (1, 0.0)
+    assert judge["position"]["first_chosen"]["value"] == 1.0
+
+
+def test_pairs_and_answers_of_a_suite_are_measured_apart(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider
+) -> None:
+    set_up(project, provider, [*labelled(20, 20), *pairs(20)])
+    right = verdicts(lambda text: text.endswith("pass"))
+    provider.answerer = lambda asked: (
+        prefers_good(asked) if "First answer" in asked.body["messages"][-1]["content"] else right(asked)
+    )
+    ran = flowai("judge", "check", SUITE, "--json")
+    assert ran.code == 0, ran
+    assert [judge["name"] for judge in json.loads(ran.out)["judges"]] == ["llm-rubric", "preference"]
+    count = provider.request_count
+    assert check(flowai, "--name", "preference")[1]["labels"]["pass_count"] == 20
+    assert provider.request_count == count + 80
+
+
+@pytest.mark.parametrize(
+    ("cases", "options", "code", "expected"),
+    [
+        ([pair(1) | {"metadata": {"label": "C"}}], (), 3, 'found `metadata.label: "C"`, expected `A` or `B`'),
+        ([case(1, "pass")], ("--name", "preference"), 2, "has no labelled pair"),
+        (pairs(1), ("--judge", "nothing"), 2, "nothing"),
+        (pairs(1), ("--max-cost", "-1"), 2, "--max-cost: found -1, expected 0 or more"),
+        (pairs(1), ("--max-cost", "1", "--judge", "m"), 2, "--max-cost needs the price of the judge `m`"),
+    ],
+)
+def test_wrong_pairs_are_named(
+    flowai: Flowai,
+    project: SampleProject,
+    provider: ScriptedProvider,
+    cases: list[dict[str, Any]],
+    options: tuple[str, ...],
+    code: int,
+    expected: str,
+) -> None:
+    set_up(project, provider, cases)
+    ran = flowai("judge", "check", SUITE, *options)
+    assert (ran.code, provider.request_count) == (code, 0), ran
+    assert expected in ran.err
+
+
+def test_too_few_pairs_are_counted(flowai: Flowai, project: SampleProject, provider: ScriptedProvider) -> None:
+    set_up(project, provider, [pair(i) for i in range(20)])
+    provider.answerer = prefers_good
+    ran, judge = check(flowai)
+    assert ran.code == 5
+    assert "20 more answers labelled `B` are needed" in judge["status_reason"]

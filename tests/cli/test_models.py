@@ -90,6 +90,40 @@ def test_a_model_behind_another_address_has_no_end_date(project: SampleProject, 
     assert check(project, table(tmp_path, first=day(-100), spare=None), release="v2") == ()
 
 
+OTHER_USERS = [
+    ("{jury: {models: [first, spare, unused]}}", ""),
+    ("{degrade: {to: unused, disclaimer: d}}", ""),
+    ("{}", "experiments: {e: {feature: chat, goal: save_rate, arms: {a: {model: first}, b: {model: unused}}}}\n"),
+]
+
+
+@pytest.mark.parametrize(("feature", "more"), OTHER_USERS)
+def test_a_juror_a_last_resort_and_an_arm_count_too(
+    project: SampleProject, tmp_path: Path, flowai: Flowai, feature: str, more: str
+) -> None:
+    text = REGISTRY.replace("{fallback: [spare]}", feature) + more
+    project.write("registry.yaml", text)
+    registry = load_registry(find_project(project.root, {}), env=None, environ={})
+    prices = table(tmp_path, first=None, spare=None, unused=day(30))
+    (warning,) = check_retirements(registry, ("v1",), today=TODAY, prices=prices)
+    assert "`unused`" in warning
+    assert warning.endswith("used by chat")
+    with pytest.raises(RegistryError, match="in 3 days"):
+        check_retirements(registry, ("v1",), today=TODAY + timedelta(days=27), prices=prices)
+    assert listed(flowai)["unused"]["features"] == ["chat"]
+
+
+def test_smoke_fails_if_a_juror_is_retired(project: SampleProject, flowai: Flowai) -> None:
+    jury = "{jury: {models: [first, spare, unused]}}"
+    text = REGISTRY.replace("{fallback: [spare]}", jury).replace("openai/unused", f"openai/{retired_model()}")
+    project.write("registry.yaml", text)
+    project.write("evals/smoke.yaml", "tests: [{id: a, vars: {text: x}, metadata: {feature: chat}}]\n")
+    ran = flowai("smoke")
+    assert ran.code == 3, ran
+    assert "model `unused`" in ran.err
+    assert "is retired on" in ran.err
+
+
 def test_every_end_date_of_the_installed_table_is_a_date() -> None:
     prices = PriceTable()
     assert prices.row("openai/gpt-5-mini") is not None
@@ -128,10 +162,11 @@ def test_the_table_fits_and_names_its_source(project: SampleProject, flowai: Flo
     assert lines[-1].startswith("prices, limits and end dates: litellm 1.")
 
 
-def test_smoke_fails_before_any_call_if_a_model_is_retired(project: SampleProject, flowai: Flowai) -> None:
+def retired_model() -> str:
+    """Return a model of the installed table whose end date is past."""
     prices = PriceTable()
     today = datetime.now(UTC).date()
-    old = next(
+    return next(
         name
         for name in prices.names()
         if name.startswith("gpt-")
@@ -139,7 +174,10 @@ def test_smoke_fails_before_any_call_if_a_model_is_retired(project: SampleProjec
         and facts.end_date
         and facts.end_date < today
     )
-    project.write("registry.yaml", REGISTRY.replace("openai/first", f"openai/{old}"))
+
+
+def test_smoke_fails_before_any_call_if_a_model_is_retired(project: SampleProject, flowai: Flowai) -> None:
+    project.write("registry.yaml", REGISTRY.replace("openai/first", f"openai/{retired_model()}"))
     project.write("evals/smoke.yaml", "tests: [{id: a, vars: {text: x}, metadata: {feature: chat}}]\n")
     ran = flowai("smoke")
     assert ran.code == 3, ran.out

@@ -174,3 +174,14 @@ def test_a_dry_run_tells_once_and_queues_nothing(make: Callable[..., Retiring]) 
     assert len(world.told()) == 1
     assert world.receiver.posted == []
     assert world.logged() == []
+
+
+def test_a_juror_counts(make: Callable[..., Retiring]) -> None:
+    world = make(30, model="gpt-4o")
+    path = world.project.root / "registry.yaml"
+    jury = "plan: {critical: true, jury: {models: [m, n], combine: mean}}"
+    path.write_text(path.read_text().replace("plan: {critical: true}", jury))
+    world.tick()
+    (text,) = world.told()
+    assert text.startswith("model `n` (openai/gpt-4o) is retired on")
+    assert "used by plan" in text

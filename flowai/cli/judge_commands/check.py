@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 EXAMPLES = examples(
     "flowai judge check evals/answers.yaml",
     "flowai judge check evals/facts.yaml --name hallucination -o judge.md",
-    "flowai judge check summarization --since 30d",
+    "flowai judge check summarization --since 30d --max-cost 2",
     "flowai judge check evals/summary.yaml --run last --labels labels-0412.jsonl",
 )
 
@@ -50,6 +50,14 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     pairs: Annotated[
         int, typer.Option("--pairs", metavar="N", min=0, max=1000, help="Pairs of answers asked in both orders.")
     ] = 20,
+    judge: Annotated[
+        str | None,
+        typer.Option("--judge", metavar="NAME", help="Model that compares labelled pairs; default feature `judge`."),
+    ] = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option("--max-cost", metavar="USD", help="Stop before the judge costs more; run it again to continue."),
+    ] = None,
     concurrency: Annotated[
         int,
         typer.Option(
@@ -72,9 +80,10 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     """Measure how often a judge is right, on labelled answers.
 
     Labels are `metadata.label: pass` or `fail` of cases with `providerOutput`, or those of `flowai judge label`. A
-    feature's calls are judged by the fact check. No cache is used. The calibration is written to
+    feature's calls are judged by the fact check. Cases with `providerOutput: {A: TEXT, B: TEXT}` and the better one as
+    label measure the judge of `upgrade --from-log`: `preference`. No cache is used. The calibration is written to
     evals/judges/NAME.json. Exit status: 0 above the floor (`policies.judging`), 1 below it, 4 if the judge is down, 5
-    with too few labels.
+    with too few labels or at --max-cost.
     """
     from flowai.cli import console
     from flowai.evals.judge_runs.check import JudgeCheckOptions, check_judges, exit_code
@@ -94,6 +103,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         concurrency=concurrency,
         replay=replay,
         record=record,
+        judge=judge,
+        max_cost_usd=max_cost,
     )
     report = check_judges(console.command_context(env), options, on_begin=_announce)
     write_reports(report, outputs, WRITERS)

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flowai.errors import FlowaiError
-from flowai.evals.assertions.graded import GraderReplyError, Grading, select_best
+from flowai.evals.assertions.graded import Grading, choose_best_in_both_orders
 from flowai.evals.assertions.records import Answer, quoted, suite_error
 from flowai.evals.assertions.scoring import Score
-from flowai.evals.assertions.services import CodeError
 from flowai.evals.reports.records import AssertionResult
 from flowai.evals.suites.assertion_types import COMPARISON_TYPES
 
@@ -94,11 +93,12 @@ def _select_best(assertion: Assertion, services: CheckServices) -> Select:
 
     async def select(answers: Sequence[Answer], _: Sequence[Score]) -> BestAnswer:
         try:
-            return BestAnswer(await select_best(grading, answers), ": another answer is better")
-        except (GraderReplyError, CodeError) as error:
-            return BestAnswer(None, f": {error}", is_judged=False)
+            choice = await choose_best_in_both_orders(grading, answers)
         except FlowaiError as error:
             return BestAnswer(None, f": {error.what}", is_judged=False)
+        if choice.position is None:
+            return BestAnswer(None, choice.detail, is_judged=False)
+        return BestAnswer(choice.position, f": another answer is better{choice.detail}")
 
     return select
 

@@ -88,6 +88,8 @@ def _answers(suite: Suite, trials: Sequence[Trial]) -> Iterator[tuple[Case, str,
         if trial.suite == suite.path and trial.output is not None:
             by_case.setdefault(trial.case, []).append(trial)
     for case in suite.cases:
+        if is_pair(case):
+            continue
         output = case.recorded_output
         if output is not None:
             yield (
@@ -106,6 +108,17 @@ def request_of(variables: Mapping[str, Any]) -> str:
         if isinstance(value, str) and value.strip():
             return value
     return ""
+
+
+def is_pair(case: Case) -> bool:
+    """Return whether a case is a labelled pair of answers; with the label `pass` or `fail` it is one JSON answer."""
+    output = case.recorded_output
+    return (
+        isinstance(output, dict)
+        and output.keys() == {"A", "B"}
+        and all(isinstance(text, str) for text in output.values())
+        and case.metadata.get("label") not in (None, *get_args(LabelValue))
+    )
 
 
 def _own_label(case: Case) -> LabelValue | None:

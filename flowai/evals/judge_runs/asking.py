@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flowai.errors import BudgetError, CallError, PromptError
 from flowai.evals.assertions.catalog import compile_check
-from flowai.evals.assertions.graded import fact_check
+from flowai.evals.assertions.graded import Grading, choose_best, fact_check
 from flowai.evals.execution.services import RunServices
+from flowai.evals.judges.pairwise import PairwiseJudge, read_preference
 from flowai.providers import create_client
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ class JudgeSession:
     ) -> None:
         self._client: Client = create_client(redactor=workspace.redactor, replay=replay, record=record)
         self._services = RunServices(workspace, lambda: self._client, runs_code=False, needs_keys=replay is None)
-        self._suite = suite
+        self._workspace = workspace
+        self._needs_keys = replay is None
         checks = self._services.checks_of(suite)
         assert checks.models is not None  # noqa: S101 - RunServices always has them
         self.checks: CheckServices = replace(checks, models=_CountingModels(checks.models))
@@ -95,6 +97,40 @@ class JudgeSession:
             _tally.set(tally)
             result = await check.apply(answer)
             return _verdict(tally, result.passed, result.score, result.detail)
+
+        return ask
+
+    def asks_choice(self, assertion: Assertion) -> Callable[[Answer, Answer], Awaitable[Verdict]]:
+        """Return a function that asks for the better of two answers; score 1 is the first one, 0 the second."""
+        assert self.checks.models is not None  # noqa: S101 - a session always has them
+        grading = Grading(assertion=assertion, models=self.checks.models, services=self.checks)
+
+        async def ask(first: Answer, second: Answer) -> Verdict:
+            tally = _Tally()
+            _tally.set(tally)
+            choice = await choose_best(grading, (first, second))
+            score = None if choice.position is None else 1.0 - choice.position
+            return _verdict(tally, None, score, choice.detail)
+
+        return ask
+
+    def asks_preference(self, model: str) -> Callable[[str, str, str], Awaitable[Verdict]]:
+        """Return a function that asks the pairwise judge about a request and two answers; score as above, 0.5 equal."""
+        workspace = self._workspace.with_models((model,))
+        endpoint = workspace.resolve_endpoint(model) if self._needs_keys else workspace.endpoint(model)
+        judge = PairwiseJudge(self._client, endpoint)
+
+        async def ask(request: str, first: str, second: str) -> Verdict:
+            try:
+                completion = await judge.ask(request, first, second)
+            except CallError as error:
+                return Verdict(None, None, f" could not be judged: {error}", 0, 0.0, error)
+            reply = read_preference(completion.text)
+            if reply.better is None:
+                reason = " could not be judged: the reply names none of first, second and equal"
+                return Verdict(None, None, reason, 1, completion.cost_usd, None)
+            score = {"first": 1.0, "second": 0.0, "equal": 0.5}[reply.better]
+            return Verdict(None, score, reply.reason, 1, completion.cost_usd, None)
 
         return ask
 

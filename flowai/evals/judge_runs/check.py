@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import math
-from collections import defaultdict
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,16 +15,16 @@ from flowai.calibration import (
     floor_problem,
     write_calibration,
 )
-from flowai.errors import CallError, ExitCode, InconclusiveError, InfrastructureError, UsageError, expected_one_of
-from flowai.evals.assertions.graded import FACT_CHECK_NAME, GraderReplyError, Grading, select_best
-from flowai.evals.judge_identity import fact_check_judge, graded_assertions, property_name, suite_judges
+from flowai.errors import CallError, ExitCode, InconclusiveError, SuiteError, UsageError, expected_one_of
+from flowai.evals.assertions.graded import FACT_CHECK_NAME
+from flowai.evals.judge_identity import fact_check_judge, preference_judge, suite_judges
 from flowai.evals.judge_runs.answers import labelled_answers
-from flowai.evals.judge_runs.asking import JudgeSession, in_parallel
+from flowai.evals.judge_runs.costs import PRICE_HINT, VerdictBudget, VerdictCosts
 from flowai.evals.judge_runs.labelled_calls import labelled_calls
+from flowai.evals.judge_runs.labelled_pairs import labelled_pairs
 from flowai.evals.judge_runs.labels import label_agreement, labels_file, read_labels
 from flowai.evals.judge_runs.measures import (
     Judged,
-    JudgedPair,
     count_verdicts,
     group_reasons,
     label_kappa,
@@ -36,37 +33,46 @@ from flowai.evals.judge_runs.measures import (
     measure_position,
     measure_rates,
 )
-from flowai.evals.judge_runs.records import JudgeCheck, JudgeCheckReport, Misjudged
+from flowai.evals.judge_runs.measuring import (
+    JudgeMeasurement,
+    Questions,
+    Recordings,
+    answer_usd,
+    assertion_of,
+    pair_usd,
+    plan_answers,
+)
+from flowai.evals.judge_runs.records import JudgeCheck, JudgeCheckReport, LabelCounts, Misjudged
+from flowai.evals.judges.default_grader import NO_GRADER_HINT
+from flowai.evals.judges.pairwise import PREFERENCE_NAME, pairwise_model
 from flowai.evals.runs.run_history import load_report
 from flowai.evals.suites.loader import load_suite
-from flowai.evals.suites.records import Assertion
 from flowai.evals.suites.yaml_reader import LoadContext
+from flowai.rendering.formatting import dollars
 from flowai.timestamps import format_rfc3339
 from flowai.workspace.workspace import open_workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from flowai.evals.assertions.records import Answer
     from flowai.evals.judge_identity import JudgeIdentity
     from flowai.evals.judge_runs.answers import LabelledAnswer
-    from flowai.evals.judge_runs.asking import Verdict
-    from flowai.evals.judge_runs.records import JudgeStatus, LabelCounts
+    from flowai.evals.judge_runs.labelled_pairs import LabelledPair
+    from flowai.evals.judge_runs.measuring import Measured
+    from flowai.evals.judge_runs.records import JudgeStatus
     from flowai.evals.suites.records import Suite
     from flowai.workspace.workspace import CommandContext, Workspace
 
 MIN_LABELS_PER_CLASS = 20
 """Labels of each kind below which a rate says too little: its 95 % interval is up to 0.45 wide."""
-MAX_REPEATED_ANSWERS = 50
-"""Answers that are asked about several times."""
 DEFAULT_REPEATS = 3
 DEFAULT_PAIRS = 20
 MAX_FAILED_SHARE = 0.2
 """Share of answers with a failed call above which the judge counts as down."""
 MAX_MISJUDGED = 20
-PAIR_CRITERION = "The answer is correct, and nothing in it is unsupported."
+PAIR_HINT = "a case with `providerOutput: {A: TEXT, B: TEXT}` and `metadata: {label: A}` or `B` is one"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,14 +94,12 @@ class JudgeCheckOptions:
     concurrency: int = 4
     replay: Path | None = None
     record: Path | None = None
+    judge: str | None = None
+    """Model that compares labelled pairs; None for that of the feature `judge`."""
+    max_cost_usd: float | None = None
+    """Of this command; verdicts of one that was stopped are kept and cost nothing again."""
     writes: bool = True
     """Whether calibration files are written."""
-
-
-@dataclass(kw_only=True)
-class _Measured:
-    judged: list[Judged] = field(default_factory=list)
-    pairs: list[JudgedPair] = field(default_factory=list)
 
 
 def check_judges(
@@ -113,11 +117,13 @@ def check_judges(
             pairs included.
 
     Raises:
-        UsageError: no such judged property or run.
+        UsageError: no such judged property or run; `max_cost_usd` is negative, or set and a price is not known.
         SuiteError: the suite is wrong, or no model grades.
         InconclusiveError: no answer is labelled.
     """
-    workspace = open_workspace(context)
+    if options.max_cost_usd is not None and not options.max_cost_usd >= 0:
+        raise UsageError(f"--max-cost: found {options.max_cost_usd:g}, expected 0 or more")
+    workspace = open_workspace(context, models=[options.judge] if options.judge is not None else ())
     project = workspace.project
     labels = read_labels((labels_file(project.root), *options.labels), root=project.root)
     if options.suite in workspace.registry.features and not (project.root / options.suite).is_file():
@@ -126,21 +132,34 @@ def check_judges(
         suite = load_suite(project.root / options.suite, project, LoadContext(environ=workspace.environ))
     trials = () if options.run is None else load_report(project, options.run).trials
     answers, counts = labelled_answers(suite, trials, labels)
-    if not answers:
+    pairs = labelled_pairs(suite)
+    if not answers and not pairs:
         raise InconclusiveError(
             f"no answer of {suite.path} is labelled: {counts.unlabelled_count} without a label, "
             f"{counts.disputed_count} disputed",
             hint="set `metadata: {label: pass}` or `fail` of cases with `providerOutput`, or label a run: "
             "`flowai judge label RUN`, then `--run RUN`",
         )
+    budget, costs = VerdictBudget(options.max_cost_usd), VerdictCosts(workspace)
     checks = []
-    for identity in _chosen(workspace, suite, options.name):
-        fitting = [one for one in answers if identity.name == FACT_CHECK_NAME or _assertion(one, identity.name)]
-        own_counts = _counts_of(fitting, counts)
-        repeated, pairs = _repeated(fitting, options.repeats), _pairs(fitting, options.max_pairs)
-        on_begin(identity, own_counts, len(fitting) + len(repeated) * (options.repeats - 1) + 2 * len(pairs))
-        measured = asyncio.run(_measure(workspace, suite, identity, fitting, repeated, pairs, options))
-        checks.append(_result(workspace, identity, own_counts, measured, options))
+    for identity in _chosen(workspace, suite, options, has_answers=bool(answers), has_pairs=bool(pairs)):
+        questions, own_counts = _questions(identity, answers, counts, pairs, options)
+        _check_price(identity, questions, suite, costs, options)
+        on_begin(identity, own_counts, questions.count)
+        measurement = JudgeMeasurement(
+            workspace,
+            suite,
+            identity,
+            budget=budget,
+            costs=costs,
+            recordings=Recordings(options.replay, options.record),
+            concurrency=options.concurrency,
+        )
+        measured = asyncio.run(measurement.run(questions))
+        check = _result(workspace, identity, own_counts, measured, questions, budget, options)
+        if check.status not in {"judge_down", "stopped"}:
+            measurement.finish()
+        checks.append(check)
     warnings = [
         f"{' and '.join(names)} gave the same label to {agreement.agreed_count} of {agreement.rated_by_both_count} "
         f"answers, kappa {'-' if agreement.kappa is None else f'{agreement.kappa:.2f}'}"
@@ -162,13 +181,25 @@ def exit_code(report: JudgeCheckReport) -> ExitCode:
         return ExitCode.INFRASTRUCTURE
     if "below_floor" in statuses:
         return ExitCode.GATE_NOT_MET
-    return ExitCode.INCONCLUSIVE if "too_few_labels" in statuses else ExitCode.DONE
+    return ExitCode.INCONCLUSIVE if statuses & {"too_few_labels", "stopped"} else ExitCode.DONE
 
 
-def _chosen(workspace: Workspace, suite: Suite, name: str | None) -> tuple[JudgeIdentity, ...]:
+def _chosen(
+    workspace: Workspace, suite: Suite, options: JudgeCheckOptions, *, has_answers: bool, has_pairs: bool
+) -> tuple[JudgeIdentity, ...]:
+    name = options.name
     if name == FACT_CHECK_NAME:
         return (fact_check_judge(workspace, suite),)
-    judges = suite_judges(workspace, suite)
+    judges = suite_judges(workspace, suite) if has_answers else ()
+    if has_pairs and name in {None, PREFERENCE_NAME}:
+        model = pairwise_model(workspace, options.judge)
+        if model is None:
+            raise SuiteError(
+                "labelled pairs need a model that compares", hint=f"name it by `--judge`, or {NO_GRADER_HINT}"
+            )
+        judges = (*judges, preference_judge(workspace, model))
+    elif name == PREFERENCE_NAME:
+        raise UsageError(f"--name: {suite.path} has no labelled pair", hint=PAIR_HINT)
     if name is None:
         return judges or (fact_check_judge(workspace, suite),)
     chosen = tuple(one for one in judges if one.name == name)
@@ -178,8 +209,35 @@ def _chosen(workspace: Workspace, suite: Suite, name: str | None) -> tuple[Judge
     return chosen
 
 
-def _assertion(one: LabelledAnswer, name: str) -> Assertion | None:
-    return next((found for found in graded_assertions(one.case) if property_name(found) == name), None)
+def _questions(
+    identity: JudgeIdentity,
+    answers: Sequence[LabelledAnswer],
+    counts: LabelCounts,
+    pairs: Sequence[LabelledPair],
+    options: JudgeCheckOptions,
+) -> tuple[Questions, LabelCounts]:
+    """Return the questions to a judge, and the labels that they are about."""
+    if identity.name == PREFERENCE_NAME:
+        first = sum(pair.label == "A" for pair in pairs)
+        own = LabelCounts(pass_count=first, fail_count=len(pairs) - first, disputed_count=0)
+        return Questions(labelled_pairs=pairs), own
+    fitting = [one for one in answers if identity.name == FACT_CHECK_NAME or assertion_of(one, identity.name)]
+    planned = plan_answers(fitting, repeats=options.repeats, max_pairs=options.max_pairs)
+    return planned, _counts_of(fitting, counts)
+
+
+def _check_price(
+    identity: JudgeIdentity, questions: Questions, suite: Suite, costs: VerdictCosts, options: JudgeCheckOptions
+) -> None:
+    """Raise UsageError if there is a limit of cost and a verdict has no known price."""
+    if options.max_cost_usd is None or options.replay is not None:
+        return
+    estimates = [answer_usd(costs, suite, one, identity.name) for one in questions.answers]
+    estimates += [pair_usd(costs, identity.judge, pair) for pair in questions.labelled_pairs]
+    if None in estimates:
+        raise UsageError(
+            f"--max-cost needs the price of the judge `{identity.judge}`, which is not known", hint=PRICE_HINT
+        )
 
 
 def _counts_of(answers: Sequence[LabelledAnswer], counts: LabelCounts) -> LabelCounts:
@@ -187,96 +245,14 @@ def _counts_of(answers: Sequence[LabelledAnswer], counts: LabelCounts) -> LabelC
     return msgspec.structs.replace(counts, pass_count=len(answers) - fails, fail_count=fails)
 
 
-def _repeated(answers: Sequence[LabelledAnswer], repeats: int) -> frozenset[int]:
-    """Return which answers are asked about several times: a fixed choice that does not follow the suite's order."""
-    if repeats < 2:  # noqa: PLR2004 - once is no repetition
-        return frozenset()
-    order = sorted(range(len(answers)), key=lambda index: _digest(answers[index]))
-    return frozenset(order[:MAX_REPEATED_ANSWERS])
-
-
-def _pairs(answers: Sequence[LabelledAnswer], max_count: int) -> list[tuple[LabelledAnswer, LabelledAnswer]]:
-    """Return pairs of a sound and a faulty answer to the same request."""
-    by_request: defaultdict[str, list[LabelledAnswer]] = defaultdict(list)
-    for one in answers:
-        by_request[one.request].append(one)
-    pairs = []
-    for group in by_request.values():
-        sound = next((one for one in group if one.label == "pass"), None)
-        faulty = next((one for one in group if one.label == "fail"), None)
-        if sound is not None and faulty is not None:
-            pairs.append((sound, faulty))
-    return sorted(pairs, key=lambda pair: _digest(pair[0]))[:max_count]
-
-
-def _digest(one: LabelledAnswer) -> str:
-    return hashlib.sha256(f"{one.case.id}\n{one.answer.text}".encode(errors="surrogatepass")).hexdigest()
-
-
-async def _measure(
-    workspace: Workspace,
-    suite: Suite,
-    identity: JudgeIdentity,
-    answers: Sequence[LabelledAnswer],
-    repeated: frozenset[int],
-    pairs: Sequence[tuple[LabelledAnswer, LabelledAnswer]],
-    options: JudgeCheckOptions,
-) -> _Measured:
-    session = JudgeSession(workspace, suite, replay=options.replay, record=options.record)
-    measured = _Measured()
-    results: dict[int, Judged] = {}
-
-    async def judge(index: int, one: LabelledAnswer) -> None:
-        assertion = _assertion(one, identity.name)
-        ask = session.asks_fact_check() if assertion is None else session.asks_assertion(assertion)
-        count = options.repeats if index in repeated else 1
-        verdicts: list[Verdict] = [await ask(one.answer) for _ in range(count)]
-        results[index] = Judged(
-            case=one.case.id, label=one.label, length=len(one.answer.text), verdicts=tuple(verdicts)
-        )
-
-    async def compare(sound: LabelledAnswer, faulty: LabelledAnswer) -> None:
-        assertion = Assertion(type="select-best", value=_criterion(sound, identity.name))
-        assert session.checks.models is not None  # noqa: S101 - a session always has them
-        grading = Grading(assertion=assertion, models=session.checks.models, services=session.checks)
-        measured.pairs.append(
-            JudgedPair(
-                sound_first=await _choice(grading, (sound.answer, faulty.answer)),
-                sound_second=await _choice(grading, (faulty.answer, sound.answer)),
-            )
-        )
-
-    work: list[Callable[[], Awaitable[None]]] = [partial(judge, index, one) for index, one in enumerate(answers)]
-    work += [partial(compare, *pair) for pair in pairs]
-    try:
-        await in_parallel(work, 1 if options.replay is not None else options.concurrency)
-    finally:
-        await session.aclose()
-    measured.judged = [results[index] for index in sorted(results)]
-    return measured
-
-
-def _criterion(one: LabelledAnswer, name: str) -> str:
-    """Return the criterion of a comparison: the rubric, if it is a text that all cases share, and the request."""
-    assertion = _assertion(one, name)
-    is_rubric = assertion is not None and assertion.type in {"llm-rubric", "model-graded-closedqa", "g-eval"}
-    criterion = str(assertion.value) if is_rubric and assertion is not None else PAIR_CRITERION
-    parts = [criterion, f"Request: {one.answer.prompt}" if one.answer.prompt else ""]
-    context = one.case.vars.get("context")
-    if context:
-        parts.append(f"Text: {context}")
-    return "\n".join(filter(None, parts))
-
-
-async def _choice(grading: Grading, answers: Sequence[Answer]) -> int | None:
-    try:
-        return await select_best(grading, answers)
-    except (GraderReplyError, InfrastructureError):
-        return None
-
-
 def _result(
-    workspace: Workspace, identity: JudgeIdentity, labels: LabelCounts, measured: _Measured, options: JudgeCheckOptions
+    workspace: Workspace,
+    identity: JudgeIdentity,
+    labels: LabelCounts,
+    measured: Measured,
+    questions: Questions,
+    budget: VerdictBudget,
+    options: JudgeCheckOptions,
 ) -> JudgeCheck:
     judged = measured.judged
     counts = count_verdicts(judged)
@@ -298,7 +274,15 @@ def _result(
         counts=counts,
         unscored_count=len(judged) - len(readable),
     )
-    status, reason = _status(workspace, calibration, labels, failed, len(judged), now)
+    if measured.stopped is None:
+        status, reason = _status(workspace, calibration, labels, failed, len(judged), now)
+    else:
+        spent = "-" if budget.spent_usd is None else dollars(budget.spent_usd)
+        status, reason = (
+            "stopped",
+            f"{measured.stopped}: {measured.verdict_count:,} of {questions.count:,} verdicts, {spent} spent; "
+            + ("a recording starts over" if options.record else "run it again to continue"),
+        )
     is_written = options.writes and status in {"above_floor", "below_floor"}
     path = write_calibration(workspace.project.root, calibration) if is_written else None
     redact = workspace.redactor.text
@@ -317,7 +301,7 @@ def _result(
         base_rate=faulty / len(readable) if readable else None,
         accuracy=right / len(readable) if readable else None,
         constant_accuracy=max(faulty, len(readable) - faulty) / len(readable) if readable else None,
-        consistency=measure_consistency(judged, options.repeats),
+        consistency=measure_consistency(judged, questions.repeats),
         position=measure_position(measured.pairs),
         length=measure_length(judged),
         unscored_count=len(judged) - len(readable),
@@ -353,12 +337,13 @@ def _status(
         cause = failed[-1]
         hint = f"; {cause.hint}" if isinstance(cause, CallError) and cause.hint else ""
         return "judge_down", f"{len(failed)} of {asked_count} answers could not be judged: {cause}{hint}"
+    sound, faulty = ("A", "B") if calibration.name == PREFERENCE_NAME else ("pass", "fail")
     missing = [
         f"{MIN_LABELS_PER_CLASS - count} more answers labelled `{label}` are needed (found {count}, expected "
         f"{MIN_LABELS_PER_CLASS})" + ("" if count else f": without one, its {rate} is unknown")
         for label, count, rate in (
-            ("pass", labels.pass_count, "true negative rate"),
-            ("fail", labels.fail_count, "true positive rate"),
+            (sound, labels.pass_count, "true negative rate"),
+            (faulty, labels.fail_count, "true positive rate"),
         )
         if count < MIN_LABELS_PER_CLASS
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flowai.evals.judges.pairwise import PREFERENCE_NAME
 from flowai.rendering import formatting
 from flowai.rendering.markdown import escape_markdown, table
 from flowai.rendering.report_files import to_json
@@ -19,6 +20,7 @@ STATUS_WORDS = {
     "below_floor": "BELOW THE FLOOR",
     "too_few_labels": "TOO FEW LABELS",
     "judge_down": "JUDGE DOWN",
+    "stopped": "STOPPED",
 }
 MAX_SHOWN_MISJUDGED = 3
 
@@ -84,15 +86,20 @@ def _rows(check: JudgeCheck) -> Iterator[tuple[str, str]]:
         if count
     ]
     without = f"; left out: {', '.join(left_out)}" if left_out else ""
-    yield "labels", f"{labels.fail_count:,} fail, {labels.pass_count:,} pass{without}"
-    yield (
-        "faulty answers",
-        f"{counts.true_positive_count:,} flagged, {counts.false_negative_count:,} passed by the judge",
-    )
-    yield (
-        "sound answers",
-        f"{counts.true_negative_count:,} passed, {counts.false_positive_count:,} flagged by the judge",
-    )
+    if check.name == PREFERENCE_NAME:
+        yield "labelled pairs", f"{labels.pass_count:,} A, {labels.fail_count:,} B"
+        yield "B is better", f"{counts.true_positive_count:,} judged B, {counts.false_negative_count:,} judged A"
+        yield "A is better", f"{counts.true_negative_count:,} judged A, {counts.false_positive_count:,} judged B"
+    else:
+        yield "labels", f"{labels.fail_count:,} fail, {labels.pass_count:,} pass{without}"
+        yield (
+            "faulty answers",
+            f"{counts.true_positive_count:,} flagged, {counts.false_negative_count:,} passed by the judge",
+        )
+        yield (
+            "sound answers",
+            f"{counts.true_negative_count:,} passed, {counts.false_positive_count:,} flagged by the judge",
+        )
     yield "true positive rate", _share(check.true_positive_rate)
     yield "true negative rate", _share(check.true_negative_rate)
     yield "TPR + TNR - 1", _number(check.youden)

@@ -10,9 +10,9 @@ from flowai.calibration import JudgeCounts
 
 CHECK_SCHEMA_VERSION = 1
 
-JudgeStatus = Literal["above_floor", "below_floor", "too_few_labels", "judge_down"]
+JudgeStatus = Literal["above_floor", "below_floor", "too_few_labels", "judge_down", "stopped"]
 """`above_floor`: the judge decides. `below_floor`: it is shown only. `too_few_labels`: its error is not known.
-`judge_down`: too many of its calls failed."""
+`judge_down`: too many of its calls failed. `stopped`: at `--max-cost`; the same command continues."""
 
 
 class RateWithInterval(Struct, frozen=True, kw_only=True):
@@ -27,7 +27,7 @@ class RateWithInterval(Struct, frozen=True, kw_only=True):
 
 
 class LabelCounts(Struct, frozen=True, kw_only=True):
-    """Labels of the answers."""
+    """Labels of the answers; of pairs, `pass` is the label `A` and `fail` the label `B`."""
 
     pass_count: int
     fail_count: int
@@ -126,7 +126,7 @@ class JudgeCheck(Struct, frozen=True, kw_only=True):
     misjudged: tuple[Misjudged, ...]
     """At most 20."""
     calibration: str | None
-    """File that was written; None if the labels were too few or the judge was down."""
+    """File that was written; None if the labels were too few, the judge was down, or the check was stopped."""
 
 
 class JudgeCheckReport(Struct, frozen=True, kw_only=True):

@@ -15,21 +15,15 @@ from flowai.errors import ExitCode, InconclusiveError, UsageError
 from flowai.evals.assertions import Answer
 from flowai.evals.assertions.graded import FACT_CHECK_RUBRIC
 from flowai.evals.assertions.graded.fact_rules import unsupported
-from flowai.evals.execution.endpoints import endpoint_as_written
 from flowai.evals.execution.limits import StopReason
 from flowai.evals.judge_identity import fact_check_judge
 from flowai.evals.judge_runs.asking import JudgeSession, in_parallel
+from flowai.evals.judge_runs.costs import PRICE_HINT, VerdictBudget, VerdictCosts
 from flowai.evals.judge_runs.logged_answers import read_sample
 from flowai.evals.judge_runs.measures import share
 from flowai.evals.judge_runs.records import RateWithInterval, UnscoredReason
-from flowai.evals.judges.default_grader import chosen_grader, default_grader
-from flowai.evals.judges.feature_judge import judge_feature
-from flowai.evals.runs.trials import CHARS_PER_TOKEN
 from flowai.evals.suites.records import Suite
 from flowai.events import EventLog, ScoreEvent
-from flowai.providers import PriceTable
-from flowai.providers.endpoint_price import price_of
-from flowai.rendering import formatting
 from flowai.workspace.workspace import open_workspace
 
 if TYPE_CHECKING:
@@ -38,15 +32,11 @@ if TYPE_CHECKING:
     from flowai.evals.judge_identity import JudgeIdentity
     from flowai.evals.judge_runs.asking import Verdict
     from flowai.evals.judge_runs.logged_answers import LoggedAnswer, LoggedSample, Stratum
-    from flowai.providers import Endpoint
     from flowai.workspace.workspace import CommandContext, Workspace
 
 SAMPLE_SCHEMA_VERSION = 1
 MAX_FAILURES = 10
 """Failed calls in a row that end a run."""
-ASSUMED_REPLY_TOKENS = 100
-INSTRUCTIONS_CHARS = 700
-"""Assumed length of a judge's prompt without its variables."""
 LOG_CONTENT_HINT = "set `log_content: redacted` of the feature; answers from then on can be judged"
 
 
@@ -158,7 +148,7 @@ def sample_answers(
     if options.max_cost_usd is not None and forecast.estimated_cost_usd is None:
         raise UsageError(
             f"--max-cost needs the price of the judge `{identity.judge}`, which is not known",
-            hint="set `price: {input: ..., output: ...}` of the model in the registry",
+            hint=PRICE_HINT,
         )
     on_forecast(forecast)
     if options.dry_run:
@@ -201,12 +191,11 @@ class _SampleRun:
         self._sample = sample
         self._on_score = on_score
         self._flagged = {one.call_id for one in sample.answers if unsupported(one.output, one.context)}
-        self._estimate = _CostEstimate(workspace)
+        self._costs = VerdictCosts(workspace)
+        self._budget = VerdictBudget(options.max_cost_usd)
         self._counts = _Counts()
-        self._spent_usd: float | None = 0.0
-        self._reserved_usd = 0.0
         self._failed_in_a_row = 0
-        self._stopped: StopReason | None = None
+        self._unreachable: StopReason | None = None
         self._done_count = 0
 
     def judge(self) -> None:
@@ -227,14 +216,15 @@ class _SampleRun:
             ask = session.asks_fact_check()
 
             async def judge(one: LoggedAnswer) -> None:
-                if self._stopped is not None:
+                if self._unreachable is not None:
                     return
-                estimated = 0.0 if one.call_id in self._flagged else self._estimate.usd(one) or 0.0
-                if not self._reserve(estimated):
+                estimated = 0.0 if one.call_id in self._flagged else self._estimated_usd(one) or 0.0
+                reserved = self._budget.reserve(estimated)
+                if reserved is None:
                     return
                 answer = Answer(text=one.output, variables={"context": one.context}, prompt=one.request)
                 verdict = await ask(answer)
-                self._reserved_usd -= estimated
+                self._budget.settle(reserved, verdict.cost_usd)
                 self._record(one, verdict, log)
 
             try:
@@ -242,18 +232,11 @@ class _SampleRun:
             finally:
                 await session.aclose()
 
-    def _reserve(self, usd: float) -> bool:
-        limit = self._options.max_cost_usd
-        if limit is not None and (self._spent_usd or 0.0) + self._reserved_usd + usd > limit:
-            self._stopped = StopReason(kind="max_cost", what=f"at --max-cost {formatting.dollars(limit)}")
-            return False
-        self._reserved_usd += usd
-        return True
+    def _estimated_usd(self, one: LoggedAnswer) -> float | None:
+        return self._costs.usd(len(FACT_CHECK_RUBRIC) + len(one.context) + len(one.output) + len(one.request))
 
     def _record(self, one: LoggedAnswer, verdict: Verdict, log: EventLog) -> None:
         self._done_count += 1
-        cost = verdict.cost_usd
-        self._spent_usd = None if cost is None or self._spent_usd is None else self._spent_usd + cost
         if verdict.passed is None:
             self._record_unscored(one, verdict)
         else:
@@ -285,8 +268,8 @@ class _SampleRun:
             self._failed_in_a_row = 0
             return
         self._failed_in_a_row += 1
-        if self._failed_in_a_row >= MAX_FAILURES and self._stopped is None:
-            self._stopped = StopReason(
+        if self._failed_in_a_row >= MAX_FAILURES and self._unreachable is None:
+            self._unreachable = StopReason(
                 kind="unreachable", what=f"after {MAX_FAILURES} failed calls of the judge in a row: {verdict.failure}"
             )
 
@@ -294,7 +277,7 @@ class _SampleRun:
         """Return the counts so far."""
         sample, counts = self._sample, self._counts
         asked = [one for one in sample.answers if one.call_id not in self._flagged]
-        estimates = [self._estimate.usd(one) for one in asked]
+        estimates = [self._estimated_usd(one) for one in asked]
         unlogged = sum(sample.unlogged_counts.values())
         warnings = []
         if unlogged:
@@ -302,7 +285,7 @@ class _SampleRun:
             warnings.append(f"the content of {unlogged:,} calls was not logged: {names}")
             warnings.append(LOG_CONTENT_HINT)
         redact = self._workspace.redactor.text
-        stopped = self._stopped
+        stopped = self._unreachable or self._budget.stopped
         return SampleResult(
             name=self._identity.name,
             judge=self._identity.judge,
@@ -312,7 +295,7 @@ class _SampleRun:
             waiting_count=len(sample.answers),
             call_count=len(asked),
             estimated_cost_usd=_sum(estimates),
-            cost_usd=0.0 if is_dry_run else self._spent_usd,
+            cost_usd=0.0 if is_dry_run else self._budget.spent_usd,
             unscored_reasons=tuple(
                 UnscoredReason(reason=redact(reason), count=count)
                 for reason, count in sorted(counts.reasons.items(), key=lambda item: -item[1])[:5]
@@ -345,27 +328,3 @@ class _SampleRun:
 def _sum(costs: Sequence[float | None]) -> float | None:
     known = [cost for cost in costs if cost is not None]
     return sum(known) if len(known) == len(costs) else None
-
-
-class _CostEstimate:
-    """Estimates the cost of a verdict from the price table."""
-
-    def __init__(self, workspace: Workspace) -> None:
-        judge = judge_feature(workspace)
-        prices = PriceTable()
-        self._fixed_chars = INSTRUCTIONS_CHARS + len(FACT_CHECK_RUBRIC)
-        endpoints: list[Endpoint]
-        if judge is None:
-            grader = chosen_grader(None, default_grader(workspace.registry, workspace.release, workspace.environ))
-            endpoints = [endpoint_as_written(workspace, grader)]
-        else:
-            endpoints = [workspace.endpoint(model) for model in judge.jury or (judge.model,)]
-        self._prices = [price_of(endpoint, prices) for endpoint in endpoints]
-        self._share = 1 / len(endpoints) if judge is not None and judge.combine == "cyclic" else 1.0
-
-    def usd(self, one: LoggedAnswer) -> float | None:
-        """Return the cost of a verdict of all its jurors; None if a price is not known."""
-        tokens = (self._fixed_chars + len(one.context) + len(one.output) + len(one.request)) / CHARS_PER_TOKEN
-        costs = [None if price is None else price.cost_usd(tokens, ASSUMED_REPLY_TOKENS) for price in self._prices]
-        total = _sum(costs)
-        return None if total is None else total * self._share

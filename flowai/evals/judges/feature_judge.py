@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowai.evals.assertions.services import JudgeFeature
 from flowai.evals.judges.default_grader import JUDGE_FEATURE
+from flowai.evals.judges.schema_refusal import SchemaRefusals
 from flowai.gateway.gateway import Gateway
 from flowai.gateway.plan import FeatureToggles, build_request
 from flowai.prompts import openai_messages
@@ -76,6 +77,7 @@ class FeatureJudge:
         self._replays = replays
         self._uses_cache = uses_cache
         self._gateway: Gateway | None = None
+        self._refusals = SchemaRefusals()
 
     async def ask(self, request: JudgeRequest) -> Completion:
         """Return the reply of the judge, or of one of its jurors.
@@ -122,20 +124,18 @@ class FeatureJudge:
         entry = workspace.registry.feature(feature.name)
         if request.messages is None:
             values = feature.prompt.select(request.values)
-            return await self._client().complete(
-                build_request(feature.prompt, values, endpoint, params=bound.params, feature=entry)
-            )
+            sent = build_request(feature.prompt, values, endpoint, params=bound.params, feature=entry)
+            return await self._refusals.complete(sent, self._client().complete)
         params = {**bound.params, **request.params, **self._own_params(request.params)}
         if entry.budget.completion_tokens is not None:
             params.setdefault("max_tokens", entry.budget.completion_tokens)
-        return await self._client().complete(
-            Request(
-                endpoint=endpoint,
-                messages=tuple(request.messages),
-                params=params,
-                response_format=_response_format(request.schema),
-            )
+        sent = Request(
+            endpoint=endpoint,
+            messages=tuple(request.messages),
+            params=params,
+            response_format=_response_format(request.schema),
         )
+        return await self._refusals.complete(sent, self._client().complete)
 
     def _opened(self) -> Gateway:
         if self._gateway is None:
@@ -143,7 +143,7 @@ class FeatureJudge:
             toggles = FeatureToggles(fallback=False, warms_fallbacks=False, assignment=False, release=workspace.release)
             settings = replace(
                 workspace.context.runtime_options(),
-                connect=lambda _redactor, **_options: _Borrowed(self._client()),
+                connect=lambda _redactor, **_options: _Borrowed(self._client(), self._refusals),
                 toggles=toggles,
             )
             self._gateway = Gateway(
@@ -174,13 +174,14 @@ def _completion(result: CompletionResult) -> Completion:
 
 
 class _Borrowed:
-    """A client that the gateway may not close."""
+    """A client that the gateway may not close; a schema that an endpoint refuses is left out."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, refusals: SchemaRefusals) -> None:
         self._client = client
+        self._refusals = refusals
 
     async def complete(self, request: Request) -> Completion:
-        return await self._client.complete(request)
+        return await self._refusals.complete(request, self._client.complete)
 
     async def stream(self, request: Request) -> AsyncGenerator[Chunk]:
         async for chunk in self._client.stream(request):

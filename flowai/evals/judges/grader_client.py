@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from flowai.cache.exact import cache_key
-from flowai.errors import CallError, InvalidRequestError, SuiteError
+from flowai.errors import CallError, SuiteError
 from flowai.evals.judges.default_grader import NO_GRADER_HINT, chosen_grader
+from flowai.evals.judges.schema_refusal import SchemaRefusals
 from flowai.evals.targets.records import TargetRequest
 from flowai.evals.targets.system_prompt import with_system_prompt
 from flowai.providers.client import EmbedRequest
@@ -70,7 +72,7 @@ class GraderClient:
         self._moderation = moderation
         self._settings = settings
         self._endpoints: dict[str, Endpoint] = {}
-        self._without_schema: set[str] = set()
+        self._refusals = SchemaRefusals()
 
     @property
     def judge(self) -> JudgeFeature | None:
@@ -99,21 +101,13 @@ class GraderClient:
             endpoint=endpoint,
             messages=tuple(messages),
             params={**params, **chosen.params} if is_model else {},
-            response_schema=dict(schema)
-            if schema is not None and is_model and chosen.name not in self._without_schema
-            else None,
+            response_schema=dict(schema) if schema is not None and is_model else None,
             provider=chosen,
             prompt=_as_text(messages),
         )
         if is_model:
             request = with_system_prompt(request, chosen)
-        try:
-            return await self._cached(request, is_model=is_model)
-        except InvalidRequestError:
-            if request.response_schema is None:
-                raise
-        self._without_schema.add(chosen.name)  # some endpoints refuse every schema
-        return await self._cached(msgspec.structs.replace(request, response_schema=None), is_model=is_model)
+        return await self._refusals.complete(request, partial(self._cached, is_model=is_model))
 
     async def embed(self, embedder: SuiteProvider | None, texts: Sequence[str]) -> Embeddings:
         """Return one vector per text; see `ModelCaller.embed`."""

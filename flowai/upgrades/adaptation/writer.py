@@ -12,6 +12,7 @@ import msgspec
 
 from flowai.errors import CallError
 from flowai.evals.assertions.graded.replies import GraderReplyError, reply_object
+from flowai.evals.judges.schema_refusal import SchemaRefusals
 from flowai.prompts import load_package_prompt, openai_messages
 from flowai.providers import Request, create_client
 from flowai.storage.jsonl import AppendLog, read_lines
@@ -84,7 +85,7 @@ class TemplateWriter:
         )
         client = create_client(redactor=self.workspace.redactor)
         try:
-            return await client.complete(request)
+            return await SchemaRefusals().complete(request, client.complete)
         except CallError:
             return None
         finally:

@@ -11,24 +11,27 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from flowai.analytics.judged_usage import judging_rules
 from flowai.errors import CallError
-from flowai.evals.assertions.graded.replies import GraderReplyError, reason_of, reply_object
+from flowai.evals.judge_identity import preference_judge
 from flowai.evals.judges.call_event import judge_call_event
+from flowai.evals.judges.pairwise import PREFERENCE_NAME, PairwiseJudge, read_preference
 from flowai.events import EventLog
-from flowai.prompts import load_package_prompt, openai_messages
-from flowai.providers import Request, create_client
+from flowai.providers import create_client
 from flowai.rendering.markdown import one_line
+from flowai.statistics.corrected_rates import corrected_gap, flagged_margin
 from flowai.statistics.paired_trials import PairedTrials
 from flowai.storage.jsonl import AppendLog, read_lines
 from flowai.upgrades.records import Evidence, WorstCase
 from flowai.upgrades.verdict import judge_pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
+    from flowai.calibration import JudgeCounts
     from flowai.evals.reports import Trial
-    from flowai.providers import Client, Endpoint
+    from flowai.providers import Endpoint
     from flowai.upgrades.log.sample import LoggedRequest
     from flowai.upgrades.spending import Spending
     from flowai.workspace.workspace import Workspace
@@ -36,8 +39,16 @@ if TYPE_CHECKING:
 FILE_NAME = "preferences.jsonl"
 CONCURRENCY = 8
 MAX_WORST_COUNT = 5
-NOT_CALIBRATED = "shown, not judged: the judge has no calibration"
 _POINTS = {"new": 1.0, "equal": 0.0, "old": -1.0}
+_MODELS: dict[tuple[str, str], Literal["old", "new", "equal"]] = {
+    ("first", "old"): "old",
+    ("first", "new"): "new",
+    ("second", "old"): "new",
+    ("second", "new"): "old",
+    ("equal", "old"): "equal",
+    ("equal", "new"): "equal",
+}
+"""Better model by the judge's word and the model whose answer came first."""
 ORDERS: tuple[Literal["old", "new"], ...] = ("old", "new")
 """Model whose answer comes first."""
 
@@ -65,6 +76,53 @@ class AnswerPair:
     old: str
     new: str
     digest: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreferenceJudge:
+    """The judge of an upgrade, and whether its comparisons may decide."""
+
+    model: str
+    counts: JudgeCounts | None = None
+    """Of its calibration; None if its comparisons are shown and decide nothing."""
+    problem: str | None = None
+    """Why they decide nothing; None if they do."""
+
+    @property
+    def note(self) -> str | None:
+        """Return why the evidence is not judged; None if it is."""
+        return None if self.problem is None else f"shown, not judged: {self.problem}"
+
+
+def preference_standing(workspace: Workspace, model: str, compared: Collection[str], margin: float) -> PreferenceJudge:
+    """Return the judge with its calibration, if that is fresh and above the floor.
+
+    Args:
+        workspace: the project.
+        model: the judge.
+        compared: the two models; the judge prefers its own answers by an unknown amount if it is one of them.
+        margin: the accepted loss; the calibration must be able to exclude it.
+
+    Raises:
+        ProjectError: a file in `evals/judges` is not a calibration.
+    """
+    identity = preference_judge(workspace, model)
+    standing = judging_rules(workspace).standing(PREFERENCE_NAME, {identity.judge_hash: 1})
+    if standing is None or standing.calibration is None:
+        reason = "" if standing is None else f" ({standing.problem})"
+        return PreferenceJudge(
+            model=model,
+            problem=f"the judge has no calibration{reason}; measure it on labelled pairs: "
+            f"`flowai judge check SUITE --name {PREFERENCE_NAME} --judge {model}`",
+        )
+    if standing.problem is not None:
+        return PreferenceJudge(model=model, problem=f"judge `{model}`: {standing.problem}")
+    if model in compared:
+        return PreferenceJudge(model=model, problem=f"the judge `{model}` is one of the two models")
+    counts = standing.calibration.counts
+    if flagged_margin(margin, counts) <= 0:
+        return PreferenceJudge(model=model, problem=f"judge `{model}`: too few labels to exclude a loss of the margin")
+    return PreferenceJudge(model=model, counts=counts)
 
 
 def answer_pairs(
@@ -104,7 +162,7 @@ def compare_answers(
         (pair, first) for pair in pairs for first in ORDERS if pair.old != pair.new and (pair.digest, first) not in kept
     ]
     if waiting:
-        endpoint = workspace.resolve_endpoint(judge)
+        endpoint = workspace.with_models((judge,)).resolve_endpoint(judge)
         with closing(AppendLog(path)) as log:
             runner = _ComparisonRunner(workspace, endpoint, log, spending)
             added = asyncio.run(runner.run(waiting))
@@ -114,9 +172,18 @@ def compare_answers(
 
 
 def build_preference(
-    pairs: Sequence[AnswerPair], comparisons: Sequence[JudgeReply], *, judge: str, margin: float, alpha: float
+    pairs: Sequence[AnswerPair],
+    comparisons: Sequence[JudgeReply],
+    *,
+    judge: PreferenceJudge,
+    margin: float,
+    alpha: float,
 ) -> Evidence:
-    """Build the evidence of a judge: +1 for the new model, -1 for the old one, the mean of both orders."""
+    """Build the evidence of a judge: +1 for the new model, -1 for the old one, the mean of both orders.
+
+    A calibrated judge decides: the margin is translated into its own preferences, and the difference is corrected by
+    its error (decision 0158).
+    """
     replies: dict[str, dict[str, JudgeReply]] = defaultdict(dict)
     for item in comparisons:
         if item.better is not None:
@@ -129,16 +196,20 @@ def build_preference(
         elif len(own) == len(ORDERS):
             scored.append((pair, sum(_POINTS[str(item.better)] for item in own.values()) / len(ORDERS)))
     trials = [PairedTrials(before=((1 - points) / 2,), after=((1 + points) / 2,)) for _, points in scored]
-    found = judge_pairs(trials, margin=margin, alpha=alpha)
+    counts = judge.counts
+    found = judge_pairs(trials, margin=margin if counts is None else flagged_margin(margin, counts), alpha=alpha)
+    difference = found.interval
+    if counts is not None:
+        difference = corrected_gap(difference, counts, alpha=1 - found.confidence)
     used = scored[: found.pair_count]
     worse = [(pair, points) for pair, points in used if points < 0]
     wins = sum(points > 0 for _, points in used)
     return Evidence(
         kind="preference",
-        source=f"judge {judge}",
+        source=f"judge {judge.model}",
         verdict=found.verdict,
-        judged=False,
-        note=NOT_CALIBRATED,
+        judged=counts is not None,
+        note=judge.note,
         planned_count=len(pairs),
         pair_count=found.pair_count,
         error_count=len(pairs) - len(scored),
@@ -146,9 +217,9 @@ def build_preference(
         better_count=wins,
         old=len(worse) / len(used) if used else None,
         new=wins / len(used) if used else None,
-        difference=found.interval.estimate,
-        low=found.interval.low,
-        high=found.interval.high,
+        difference=difference.estimate,
+        low=difference.low,
+        high=difference.high,
         confidence=found.confidence,
         margin=margin,
         stopped_early=False,
@@ -177,12 +248,12 @@ class _ComparisonRunner:
         self._log = log
         self._spending = spending
         self._spent: list[float] = []
-        self._prompt = load_package_prompt(__package__, "prompts/compare_answers.prompt")
 
     async def run(self, waiting: Sequence[tuple[AnswerPair, Literal["old", "new"]]]) -> list[JudgeReply]:
         """Return the comparisons that were made."""
         context, workspace = self._workspace.context, self._workspace
         client = create_client(redactor=workspace.redactor)
+        judge = PairwiseJudge(client, self._endpoint)
         found: list[JudgeReply] = []
         pending = iter(waiting)
         with closing(
@@ -198,7 +269,7 @@ class _ComparisonRunner:
                 for pair, first in pending:
                     if not self._can_pay():
                         return
-                    comparison = await self._compare(client, events, pair, first)
+                    comparison = await self._compare(judge, events, pair, first)
                     if comparison is not None:
                         self._log.append(comparison)
                         found.append(comparison)
@@ -217,40 +288,22 @@ class _ComparisonRunner:
         return sum(self._spent) + mean * CONCURRENCY < left
 
     async def _compare(
-        self, client: Client, events: EventLog, pair: AnswerPair, first: Literal["old", "new"]
+        self, judge: PairwiseJudge, events: EventLog, pair: AnswerPair, first: Literal["old", "new"]
     ) -> JudgeReply | None:
         answers = (pair.old, pair.new) if first == "old" else (pair.new, pair.old)
-        values = {"request": pair.request, "first": answers[0], "second": answers[1]}
-        request = Request(
-            endpoint=self._endpoint,
-            messages=tuple(openai_messages(self._prompt.render(values).messages)),
-            params=dict(self._prompt.config),
-            response_schema=self._prompt.output_schema,
-        )
         try:
-            completion = await client.complete(request)
+            completion = await judge.ask(pair.request, *answers)
         except CallError as error:
             events.append(judge_call_event(self._workspace.context, self._endpoint, error))
             return None
         events.append(judge_call_event(self._workspace.context, self._endpoint, completion))
         self._spent.append(completion.cost_usd or 0.0)
-        better, reason = _read_reply(completion.text, first)
+        reply = read_preference(completion.text)
         return JudgeReply(
             call_id=pair.call_id,
             first=first,
             digest=pair.digest,
-            better=better,
-            reason=self._workspace.redactor.text(reason),
+            better=None if reply.better is None else _MODELS[reply.better, first],
+            reason=self._workspace.redactor.text(reply.reason),
             cost_usd=completion.cost_usd,
         )
-
-
-def _read_reply(text: str, first: Literal["old", "new"]) -> tuple[Literal["old", "new", "equal"] | None, str]:
-    """Return the better model and the reason; None for a reply that names neither."""
-    try:
-        reply = reply_object(text)
-    except GraderReplyError:
-        return None, ""
-    second: Literal["old", "new"] = "new" if first == "old" else "old"
-    words: Mapping[str, Literal["old", "new", "equal"]] = {"first": first, "second": second, "equal": "equal"}
-    return words.get(str(reply.get("better", "")).strip().lower()), reason_of(reply)

@@ -5,12 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from flowai.evals.judges import default_grader
+from flowai.evals.judges.pairwise import pairwise_model
 from flowai.providers import PriceTable
 from flowai.providers.endpoint_price import price_of
 from flowai.upgrades.evidence import EvidenceNames, as_judged, build_evidence
 from flowai.upgrades.feature_upgrade import Findings, make_run, run_plan, stop_notes
-from flowai.upgrades.log.preference import answer_pairs, build_preference, compare_answers
+from flowai.upgrades.log.preference import (
+    PreferenceJudge,
+    answer_pairs,
+    build_preference,
+    compare_answers,
+    preference_standing,
+)
 from flowai.upgrades.log.requests import LoggedPreparer, LoggedTask, plan_logged
 from flowai.upgrades.log.sample import RequestSample, sample_requests
 from flowai.upgrades.pairs import PairCollector
@@ -37,13 +43,20 @@ class LoggedStage:
 
     sample: RequestSample
     task: LoggedTask
-    judge: str | None
-    """Model that compares answers; None without one."""
+    judge: PreferenceJudge | None
+    """Compares answers; None without one."""
     notes: tuple[str, ...] = ()
     blocker: str | None = None
     """Why the new model cannot answer some of the requests; None if it can."""
     new_call_count: int = field(default=0)
     """Calls of both models that are needed."""
+
+    @property
+    def judged_count(self) -> int:
+        """Return the comparisons of the logged requests that count for the verdict."""
+        if not self.sample.requests:
+            return 0
+        return self.task.has_checks + (self.judge is not None and self.judge.counts is not None)
 
     @property
     def judge_call_count(self) -> int:
@@ -52,12 +65,19 @@ class LoggedStage:
 
 
 def open_logged_stage(
-    workspace: Workspace, pair: FeaturePair, suites: Iterable[Suite], new: UpgradeModel, options: UpgradeOptions
+    workspace: Workspace,
+    pair: FeaturePair,
+    suites: Iterable[Suite],
+    new: UpgradeModel,
+    options: UpgradeOptions,
+    *,
+    margin: float,
 ) -> LoggedStage:
     """Sample the logged requests of a feature and plan them; nothing is called.
 
     Raises:
         UsageError: `--since` is no time.
+        ProjectError: a file in `evals/judges` is not a calibration.
         InfrastructureError: the log cannot be read.
     """
     sample = RequestSample((), 0)
@@ -71,11 +91,13 @@ def open_logged_stage(
         elif len(sample.requests) < options.from_log:
             notes.append(f"only {len(sample.requests):,} logged requests have content since {options.since}")
     task = plan_logged(workspace, pair, sample.requests, suites)
-    judge = _judge(workspace, options) if sample.requests else None
+    model = pairwise_model(workspace, options.judge) if sample.requests else None
+    models = (pair.old.model, pair.new.model)
+    judge = None if model is None else preference_standing(workspace, model, models, margin)
     if sample.requests and judge is None:
         notes.append(NO_JUDGE)
-    elif judge in {pair.old.model, pair.new.model}:
-        notes.append(f"the judge `{judge}` is one of the two models, and models prefer their own answers")
+    elif model in models:
+        notes.append(f"the judge `{model}` is one of the two models, and models prefer their own answers")
     logged_count = sum(request.old_output is not None for request in sample.requests)
     return LoggedStage(
         sample=sample,
@@ -120,11 +142,13 @@ def run_logged(  # noqa: PLR0913 - a stage with everything that bounds it
     evidence = [_checked(stage, pair, done, trials, judging=judging, alpha=alpha)] if stage.task.has_checks else []
     notes = [*stage.notes, *done.warnings, *stop_notes(done)]
     if stage.judge is not None:
-        if options.max_cost_usd is not None and price_of(workspace.endpoint(stage.judge), PriceTable()) is None:
-            notes.append(f"--max-cost: the price of the judge `{stage.judge}` is not known, so it is not called")
+        judge = stage.judge.model
+        endpoint = workspace.with_models((judge,)).endpoint(judge)
+        if options.max_cost_usd is not None and price_of(endpoint, PriceTable()) is None:
+            notes.append(f"--max-cost: the price of the judge `{judge}` is not known, so it is not called")
         else:
-            pairs = answer_pairs(stage.sample.requests, trials, old=pair.old.model, judge=stage.judge)
-            found = compare_answers(workspace, stage.judge, pairs, done.directory, spending)
+            pairs = answer_pairs(stage.sample.requests, trials, old=pair.old.model, judge=judge)
+            found = compare_answers(workspace, judge, pairs, done.directory, spending)
             evidence.append(build_preference(pairs, found, judge=stage.judge, margin=judging.loss, alpha=alpha))
     return Findings(evidence=tuple(evidence), trials=tuple(trials), notes=tuple(notes))
 
@@ -150,13 +174,6 @@ def _checked(
         is_complete=done.is_complete,
     )
     return as_judged(evidence, judging)
-
-
-def _judge(workspace: Workspace, options: UpgradeOptions) -> str | None:
-    if options.judge is not None:
-        return options.judge
-    grader = default_grader(workspace.registry, workspace.release, workspace.environ)
-    return None if grader is None else grader.model
 
 
 def _context_blocker(sample: RequestSample, new: UpgradeModel) -> str | None:

@@ -10,7 +10,7 @@ from flowai.evals.assertions.graded.fact_check import (
 from flowai.evals.assertions.graded.grading import Grading, uses_own_prompt
 from flowai.evals.assertions.graded.judge_prompts import JudgePrompts
 from flowai.evals.assertions.graded.replies import GraderReplyError
-from flowai.evals.assertions.graded.selection import select_best
+from flowai.evals.assertions.graded.selection import choose_best, choose_best_in_both_orders, select_best
 
 __all__ = [
     "FACT_CHECK_NAME",
@@ -21,6 +21,8 @@ __all__ = [
     "Grading",
     "JudgePrompts",
     "check_graders",
+    "choose_best",
+    "choose_best_in_both_orders",
     "fact_check",
     "select_best",
     "uses_own_prompt",

@@ -181,7 +181,7 @@ def graded_check(assertion: Assertion, services: CheckServices, grade: Grade) ->
         if judge is None or judge.combine is None or assertion.type == "moderation":
             return await grade_once(None, answer)
         jury = Jury(judge.jury, judge.combine, threshold=assertion.threshold)
-        return await jury.judge(lambda juror: grade_once(juror, answer), turn=_turn(answer))
+        return await jury.judge(lambda juror: grade_once(juror, answer), turn=case_turn(answer))
 
     return AsyncCheck(check)
 
@@ -193,7 +193,7 @@ def uses_own_prompt(judge: JudgeFeature, name: str) -> bool:
     return name != "fact_check" or "context" in judge.prompt.variables
 
 
-def _turn(answer: Answer) -> str:
+def case_turn(answer: Answer) -> str:
     """Return a text that decides whose turn it is: all answers to a case have the same juror, so that they compare."""
     return answer.case.id if answer.case is not None else f"{answer.prompt}\n{answer.text}"
 

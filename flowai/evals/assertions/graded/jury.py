@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from flowai.evals.assertions.records import CheckResult
 
@@ -16,9 +17,18 @@ MEAN_THRESHOLD = 0.5
 """Mean score that an answer needs if its assertion has no threshold."""
 
 
+class AnswerChoice(NamedTuple):
+    """Choice of the best of several answers."""
+
+    position: int | None
+    """Of the best answer, from 0; None if there is none."""
+    detail: str = ""
+    """Why there is none, or how many judges agreed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Jury:
-    """Models that judge the same answer.
+    """Models that judge the same answer, or compare the same answers.
 
     Args:
         models: at least two, by their names in the registry.
@@ -50,10 +60,53 @@ class Jury:
         combined = self._mean(readable) if self.combine == "mean" else _majority(readable)
         return _with_left_out(combined, left_out)
 
-    async def _judge_in_turn(self, grade: Callable[[str], Awaitable[CheckResult]], turn: str) -> CheckResult:
-        first = int.from_bytes(hashlib.sha256(turn.encode()).digest()[:8]) % len(self.models)
+    async def choose(self, choose: Callable[[str], Awaitable[AnswerChoice]], *, turn: str) -> AnswerChoice:
+        """Return the best of several answers: that of more than half of the jurors, or of most with `mean`.
+
+        Args:
+            choose: returns the choice of one juror.
+            turn: as of `judge`.
+        """
+        if self.combine == "cyclic":
+            return await self._choose_in_turn(choose, turn)
+        import asyncio  # late, as above
+
+        choices = await asyncio.gather(*(choose(model) for model in self.models))
+        votes = Counter(choice.position for choice in choices if choice.position is not None)
+        left_out = [
+            f"{model}{choice.detail}"
+            for model, choice in zip(self.models, choices, strict=True)
+            if choice.position is None
+        ]
+        if not votes:
+            return AnswerChoice(None, f": no judge of the jury chose: {'; '.join(left_out)}")
+        total = sum(votes.values())
+        (best, count), *others = votes.most_common()
+        others_count = (others[0][1] if others else 0) if self.combine == "mean" else total - count
+        names = f"; left out: {'; '.join(left_out)}" if left_out else ""
+        if count <= others_count:
+            return AnswerChoice(None, f": the jury is split, {count} of {total} judges for one answer{names}")
+        return AnswerChoice(best, f" ({count} of {total} judges){names}")
+
+    async def _choose_in_turn(self, choose: Callable[[str], Awaitable[AnswerChoice]], turn: str) -> AnswerChoice:
         left_out: list[str] = []
-        for model in (*self.models[first:], *self.models[:first]):
+        for model in self._order(turn):
+            choice = await choose(model)
+            if choice.position is not None:
+                return choice._replace(
+                    detail=f" [{model}]" + (f"; left out: {'; '.join(left_out)}" if left_out else "")
+                )
+            left_out.append(f"{model}{choice.detail}")
+        return AnswerChoice(None, f": no judge of the jury chose: {'; '.join(left_out)}")
+
+    def _order(self, turn: str) -> tuple[str, ...]:
+        """Return the models, that whose turn it is first."""
+        first = int.from_bytes(hashlib.sha256(turn.encode()).digest()[:8]) % len(self.models)
+        return (*self.models[first:], *self.models[:first])
+
+    async def _judge_in_turn(self, grade: Callable[[str], Awaitable[CheckResult]], turn: str) -> CheckResult:
+        left_out: list[str] = []
+        for model in self._order(turn):
             result = await grade(model)
             if result.passed is not None:
                 return _with_left_out(result._replace(detail=f"{result.detail} [{model}]"), left_out)
