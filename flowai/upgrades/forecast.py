@@ -57,7 +57,7 @@ def forecast_upgrade(setup: UpgradeSetup, options: UpgradeOptions) -> UpgradeFor
             )
             done_count += len(run.waiting_for(builder.add))
         pair = setup.pair(workspace, candidate, feature)
-        logged = open_logged_stage(workspace, pair, task.suites, setup.new, options, margin=task.margin)
+        logged = open_logged_stage(workspace, pair, task.suites, setup.new, options, margin=task.judging.loss)
         suite_call_count = builder.build(trial_count=len(task.plan), cached_count=0).call_count
         done_count += _add_logged(builder, workspace, pair, logged, options)
         found = builder.build(trial_count=len(task.plan), cached_count=0)

@@ -111,7 +111,7 @@ def _try_feature(  # noqa: PLR0913, PLR0917 - one step of `run_upgrade`
     pair = setup.pair(workspace, candidate, feature)
     own = Spending(max_usd=spending.left_usd)
     task = plan_suites(workspace, pair, options)
-    logged = open_logged_stage(workspace, pair, task.suites, setup.new, options, margin=task.margin)
+    logged = open_logged_stage(workspace, pair, task.suites, setup.new, options, margin=task.judging.loss)
     stages: list[Findings] = []
     adaptation = None
     if logged.blocker is not None:  # nothing is paid for a feature that the new model cannot serve

@@ -481,3 +481,23 @@ def test_too_few_pairs_are_counted(flowai: Flowai, project: SampleProject, provi
     ran, judge = check(flowai)
     assert ran.code == 5
     assert "20 more answers labelled `B` are needed" in judge["status_reason"]
+
+
+def test_a_grader_that_only_the_assertions_name_compares_pairs_too(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider
+) -> None:
+    own: dict[str, Any] = {"assert": [{"type": "llm-rubric", "value": "is right", "provider": "b"}]}
+    cases = [case(number, label, **own) for label in ("pass", "fail") for number in range(20)]
+    set_up(project, provider, cases)
+    text = (project.root / "registry.yaml").read_text()
+    project.write(
+        "registry.yaml", text.replace("    judge: {prompt: prompts/judge_v1, model: a, params: {temperature: 0}}\n", "")
+    )
+    provider.answerer = lambda asked: (
+        Reply(text='{"index": 0}')
+        if "Answer 1" in str(asked.body["messages"])
+        else Reply(text=json.dumps({"pass": " pass" in str(asked.body["messages"]), "score": 1, "reason": ""}))
+    )
+    ran, judge = check(flowai, "--repeats", "1")
+    assert ran.code == 0, ran
+    assert (judge["position"]["pair_count"], judge["position"]["unread_count"]) == (20, 0)

@@ -141,16 +141,19 @@ class JudgeSession:
 
 
 async def in_parallel(work: Sequence[Callable[[], Awaitable[None]]], concurrency: int) -> None:
-    """Run work, a few at a time, in order of their begin."""
+    """Run work, a few at a time, in order of their begin; raise the first error after the others are cancelled."""
     waiting = iter(work)
 
     async def run() -> None:
         for one in waiting:
             await one()
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(concurrency, len(work))):
-            group.create_task(run())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(concurrency, len(work))):
+                group.create_task(run())
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
 
 
 def _verdict(tally: _Tally, passed: bool | None, score: float | None, reason: str) -> Verdict:  # noqa: FBT001

@@ -176,7 +176,9 @@ class JudgeMeasurement:
 
     async def _compare(self, index: int, sound: LabelledAnswer, faulty: LabelledAnswer) -> None:
         criterion = _criterion(sound, self._identity.name)
-        ask = self._session.asks_choice(Assertion(type="select-best", value=criterion))
+        own = assertion_of(sound, self._identity.name)
+        grader = None if own is None else own.grader
+        ask = self._session.asks_choice(Assertion(type="select-best", value=criterion, grader=grader))
         estimate = answer_usd(self._costs, self._suite, sound, self._identity.name)
         found = []
         for first, second in ((sound, faulty), (faulty, sound)):
