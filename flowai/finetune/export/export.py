@@ -208,7 +208,7 @@ class _Export:
         with Duplicates(temporary) as duplicates:
             for pair, split in store.cleaned():
                 duplicates.add(pair, split)
-            for result in duplicates.results(store.cleaned_pair):
+            for result in duplicates.results():
                 if result.reason is None:
                     counter.passed()
                 else:
