@@ -109,7 +109,9 @@ class Likeness:
         has_evidence = min(letter_count(left.answer), letter_count(right.answer)) >= _LONG_ANSWER_LETTER_COUNT
         limit = 0 if is_slot and not has_evidence else _REPLACED_LETTER_COUNT
         old, new = _differing_words(*(text.split(" ") for text in texts))
-        is_similar = share >= self._threshold or _is_edited(left.request.own, right.request.own, old, new)
+        is_similar = share >= self._threshold or (
+            self._threshold <= THRESHOLD and _is_edited(left.request.own, right.request.own, old, new)
+        )
         return is_similar and not _is_replaced(old, new, limit)
 
 

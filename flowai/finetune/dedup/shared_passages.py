@@ -46,8 +46,8 @@ class RequestContent:
 class SharedPassages:
     """Counts passages in two tables of bytes, a byte per two passages, at most 128 MB together.
 
-    Passages with one byte are counted together; the smaller count of the two tables is nearly always that of the passage
-    alone (count-min sketch: Cormode, Muthukrishnan 2005).
+    Passages with one byte are counted together; the smaller count of the two tables is nearly always that
+    of one passage alone (count-min sketch: Cormode, Muthukrishnan 2005).
     """
 
     def __init__(self, character_count: int) -> None:
