@@ -16,6 +16,7 @@ import pytest
 from support.feedback_log import call_line, said_line, sentence, write_log
 from support.framed_requests import document_rows, example_rows, review_rows, twins
 
+from flowai.finetune.export import export
 from flowai.finetune.formats.catalog import FORMAT_NAMES
 
 if TYPE_CHECKING:
@@ -388,3 +389,30 @@ def test_steps_can_be_skipped_and_tuned(project: SampleProject, events: Path, fl
     ran = flowai(*EXPORT, "--skip", "duplicate")
     assert (ran.code, "did you mean `duplicates`?" in ran.err) == (2, True)
     assert flowai(*EXPORT, "--similarity", "0.2").code == 2
+
+
+def test_several_processes_write_the_same_bytes(
+    project: SampleProject, events: Path, flowai: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = [call_line(200 + at, output="I'm sorry, but I can't help with that.") for at in range(30)]
+    lines = [*judged(160), *broken, *(said_line(200 + at, "accepted") for at in range(30))]
+    lines += [call_line(300, output="Mail ann.lee@example.com today."), said_line(300, "accepted")]
+    write_log(events, lines)
+    assert flowai(*EXPORT, "-o", "one").code == 0
+    monkeypatch.setattr(export, "MIN_POOLED_COUNT", 1)
+    monkeypatch.setattr(export, "worker_count", lambda: 2)
+    assert flowai(*EXPORT, "-o", "two").code == 0
+    assert everything(project.root / "one") == everything(project.root / "two")
+
+
+def test_a_process_that_is_killed_ends_the_export_with_a_reason(
+    project: SampleProject, events: Path, flowai: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_log(events, judged(40))
+    monkeypatch.setattr(export, "MIN_POOLED_COUNT", 1)
+    monkeypatch.setattr(export, "worker_count", lambda: 2)
+    monkeypatch.setattr(export, "cleaning_steps", lambda *_, **__: {"quality": lambda _: os._exit(9)})
+    ran = flowai(*EXPORT)
+    assert ran.code == 4
+    assert "a process that cleans pairs ended early" in ran.err
+    assert not (project.root / "finetune" / "chat" / "openai").exists()

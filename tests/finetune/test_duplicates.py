@@ -22,7 +22,7 @@ from flowai.finetune.dedup.disk_table import DiskTable
 from flowai.finetune.dedup.likeness import THRESHOLD
 from flowai.finetune.dedup.minhash import SIGNATURE_COUNT, MinHash
 from flowai.finetune.dedup.near_duplicates import DuplicateResult, Duplicates
-from flowai.finetune.dedup.shingles import folded, letters, shingles, similarity
+from flowai.finetune.dedup.shingles import folded, letters, shingle_batch, shingles, similarity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -227,9 +227,21 @@ def test_a_signature_estimates_the_similarity() -> None:
     hashing = MinHash()
     numbers = np.random.default_rng(5).integers(0, 1 << 63, 600, dtype=np.uint64)
     one, other = numbers[:400], numbers[200:]  # 200 of 600 shared
-    agree = float((hashing.signature(one) == hashing.signature(other)).mean())
+    counts = np.array([len(one), 0, len(other)])
+    signatures = hashing.signatures(np.concatenate([one, other]), counts)
+    agree = float((signatures[0] == signatures[2]).mean())
     assert agree == pytest.approx(1 / 3, abs=0.2)
-    assert len(hashing.signature(numbers[:0])) == SIGNATURE_COUNT
+    assert signatures.shape == (3, SIGNATURE_COUNT)
+    assert (signatures[1] == np.iinfo(np.uint32).max).all()
+    assert hashing.signatures(numbers[:0], counts[:0]).shape == (0, SIGNATURE_COUNT)
+
+
+@given(st.lists(st.text(max_size=30), max_size=6), st.integers(1, 9))
+def test_shingles_of_many_texts_are_those_of_each(texts: list[str], length: int) -> None:
+    batch = shingle_batch(texts, length)
+    expected = [shingles(text.ljust(length, "\0") if text else "", length) for text in texts]
+    assert batch.counts.tolist() == list(map(len, expected))
+    assert batch.hashes.tolist() == [number for numbers in expected for number in numbers.tolist()]
 
 
 def test_a_table_larger_than_its_block_is_read_back(tmp_path: Path) -> None:

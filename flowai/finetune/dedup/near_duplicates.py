@@ -16,7 +16,7 @@ from flowai.finetune.dedup.disk_table import DiskTable
 from flowai.finetune.dedup.likeness import THRESHOLD, Likeness, PairContent
 from flowai.finetune.dedup.minhash import BAND_COUNT, SIGNATURE_COUNT, MinHash
 from flowai.finetune.dedup.shared_passages import SharedPassages
-from flowai.finetune.dedup.shingles import folded, shingles
+from flowai.finetune.dedup.shingles import folded, shingle_batch
 from flowai.finetune.dedup.split import SPLITS, hash_number
 from flowai.finetune.dedup.text_file import TextFile
 from flowai.finetune.pairs.pair_text import conversation_parts
@@ -37,7 +37,7 @@ _HALF_COUNT = 4
 _MIN_HALVED_WORDS, _MIN_HALF_WORDS = 6, 2
 _HALF_DOUBT = 0.5  # texts that share a half may share half of their shingles only
 _LOW_BITS = 0xFFFFFFFF
-_PROGRESS_ROWS = 1_024
+_BATCH_COUNT = 128  # rows at once, so that their shingles fit the processor's cache
 
 _TEXTS = ("request", "answer", "before")
 _COLUMNS: list[tuple[Any, ...]] = [
@@ -138,7 +138,7 @@ class Duplicates:
         reader = _ContentReader(self._table, self._texts)
         passages = self._count_passages(reader)
         self._sign(reader, passages, progress)
-        likeness = Likeness(lambda row: reader.content(row, passages), self._threshold)
+        likeness = Likeness(lambda row: reader.contents([row], passages)[0], self._threshold)
         sketches = self._signatures.column("sketch")  # by far the largest column: not copied into another order
         clusters.join_similar(
             self._bands(order),
@@ -151,21 +151,25 @@ class Duplicates:
     def _count_passages(self, reader: _ContentReader) -> SharedPassages:
         passages = SharedPassages(self._character_count)
         _, rows = np.unique(self._table.column("request"), return_index=True)
-        for row in np.sort(rows).tolist():
-            passages.add(reader.text(row, "request"))
+        for batch in _batches(np.sort(rows)):
+            passages.add([reader.text(row, "request") for row in batch])
         return passages
 
     def _sign(self, reader: _ContentReader, passages: SharedPassages, progress: Callable[[int], None]) -> None:
         """Store each row's signature: of the request's own text, and of the answer."""
-        for row in range(len(self._table)):
-            content = reader.content(row, passages)
-            own = content.request.own
-            signature = self._hash.signature(np.concatenate([shingles(own), shingles(content.answer) ^ _ANSWER_SALT]))
-            halves = np.array([hash_number(half) & _LOW_BITS for half in _halves(own, row)], dtype=np.uint32)
-            bands = np.concatenate([self._hash.bands(signature), halves])
-            self._signatures.add("", {"sketch": signature[::2].astype(np.uint8), "bands": bands})
-            if row % _PROGRESS_ROWS == 0:
-                progress(min(_PROGRESS_ROWS, len(self._table) - row))
+        for batch in _batches(np.arange(len(self._table))):
+            contents = reader.contents(batch, passages)
+            texts = [text for content in contents for text in (content.request.own, content.answer)]
+            both = shingle_batch(texts)
+            is_answer = np.repeat(np.arange(len(texts)) % 2 == 1, both.counts)
+            hashes = np.where(is_answer, both.hashes ^ _ANSWER_SALT, both.hashes)
+            signatures = self._hash.signatures(hashes, both.counts.reshape(-1, 2).sum(axis=1))
+            bands = self._hash.bands(signatures)
+            for row, content, signature, numbers in zip(batch, contents, signatures, bands, strict=True):
+                halves = [hash_number(half) & _LOW_BITS for half in _halves(content.request.own, row)]
+                values = {"sketch": signature[::2].astype(np.uint8), "bands": [*numbers.tolist(), *halves]}
+                self._signatures.add("", values)
+            progress(len(batch))
 
     def _bands(self, order: NDArray[np.int32]) -> Iterator[tuple[NDArray[np.uint32], float]]:
         for number in range(BAND_COUNT + _HALF_COUNT):
@@ -186,9 +190,16 @@ class _ContentReader:
         starts, sizes = self._spans[name]
         return self._texts.read(int(starts[row]), int(sizes[row]))
 
-    def content(self, row: int, passages: SharedPassages) -> PairContent:
-        request, answer, before = (self.text(row, name) for name in _TEXTS)
-        return PairContent(request=passages.content(request), answer=answer, before=before)
+    def contents(self, rows: list[int], passages: SharedPassages) -> list[PairContent]:
+        requests = passages.contents([self.text(row, "request") for row in rows])
+        return [
+            PairContent(request=request, answer=self.text(row, "answer"), before=self.text(row, "before"))
+            for row, request in zip(rows, requests, strict=True)
+        ]
+
+
+def _batches(rows: NDArray[np.int64]) -> Iterator[list[int]]:
+    return (rows[start : start + _BATCH_COUNT].tolist() for start in range(0, len(rows), _BATCH_COUNT))
 
 
 def _halves(text: str, row: int) -> tuple[str, ...]:

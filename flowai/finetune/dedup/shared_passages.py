@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flowai.finetune.dedup.shingles import shingles
+from flowai.finetune.dedup.shingles import shingle_batch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 WINDOW_CHARACTER_COUNT = 24
@@ -24,7 +26,6 @@ SHARED_REQUEST_COUNT = 20
 CONTENT_LETTER_COUNT = 24
 """Minimum letters and digits of a request's own text that is compared without the shared text around it."""
 
-_FRAME_SHARE = 0.5
 _SPACE = 0x20
 _FIRST_DENSE = 0x2E80  # scripts without spaces: a window begins at each character
 _MIN_BITS, _MAX_BITS = 16, 26
@@ -57,30 +58,42 @@ class SharedPassages:
         self._mask = np.uint64((1 << bits) - 1)
         self._high, self._low = (np.zeros(1 << bits, dtype=np.uint8) for _ in range(2))
 
-    def add(self, request: str) -> None:
-        """Count the passages of a request, each once; add different requests only."""
-        _, hashes = _windows(request)
+    def add(self, requests: Sequence[str]) -> None:
+        """Count the passages of requests, each once per request; add different requests only."""
+        _, hashes, owners = _windows(requests)
         for table, slots in ((self._high, hashes >> self._shift), (self._low, hashes & self._mask)):
-            distinct = np.unique(slots)
-            counts = table[distinct]
-            table[distinct] = counts + (counts < _MAX_COUNT)
+            keys = np.unique(owners.astype(np.uint64) << np.uint64(_MAX_BITS) | slots) & np.uint64((1 << _MAX_BITS) - 1)
+            distinct, counts = np.unique(keys, return_counts=True)
+            table[distinct] = np.minimum(table[distinct] + counts, _MAX_COUNT)
 
-    def content(self, request: str) -> RequestContent:
-        """Return what distinguishes a request."""
-        starts, hashes = _windows(request)
+    def contents(self, requests: Sequence[str]) -> list[RequestContent]:
+        """Return what distinguishes each request."""
+        positions, hashes, owners = _windows(requests)
         counts = np.minimum(self._high[hashes >> self._shift], self._low[hashes & self._mask])
         shared = counts >= SHARED_REQUEST_COUNT
-        if not shared.any():
-            return RequestContent(text=request, own=request, is_framed=False)
-        edges = np.zeros(len(request) + 1, dtype=np.int32)
-        np.add.at(edges, starts[shared], 1)
-        np.add.at(edges, starts[shared] + WINDOW_CHARACTER_COUNT, -1)
-        is_own = np.cumsum(edges[:-1]) == 0
-        is_framed = bool(is_own.mean() <= _FRAME_SHARE)
-        own = _kept(request, is_own) if is_framed else request
-        return RequestContent(
-            text=request, own=own if letter_count(own) >= CONTENT_LETTER_COUNT else request, is_framed=is_framed
-        )
+        ends = np.searchsorted(owners[shared], np.arange(len(requests) + 1))
+        starts = positions[shared]
+        return [
+            _content(request, starts[ends[at] : ends[at + 1]]) if ends[at] < ends[at + 1] else _own_content(request)
+            for at, request in enumerate(requests)
+        ]
+
+
+def _own_content(request: str) -> RequestContent:
+    return RequestContent(text=request, own=request, is_framed=False)
+
+
+def _content(request: str, starts: NDArray[np.int64]) -> RequestContent:
+    """Return the content of a request in which shared passages begin at `starts`."""
+    edges = np.zeros(len(request) + 1, dtype=np.int32)
+    edges[starts] += 1
+    edges[starts + WINDOW_CHARACTER_COUNT] -= 1
+    is_own = np.cumsum(edges[:-1]) == 0
+    if 2 * int(np.count_nonzero(is_own)) > len(request):
+        return _own_content(request)
+    own = _kept(request, is_own)
+    own = own if letter_count(own) >= CONTENT_LETTER_COUNT else request
+    return RequestContent(text=request, own=own, is_framed=True)
 
 
 def letter_count(text: str) -> int:
@@ -88,17 +101,25 @@ def letter_count(text: str) -> int:
     return sum(map(str.isalnum, text))
 
 
-def _windows(text: str) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """Return where words begin, the last window included, and the hash of the window there."""
-    if len(text) < WINDOW_CHARACTER_COUNT:
-        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint64)
-    hashes = shingles(text, WINDOW_CHARACTER_COUNT)
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")[: len(hashes)]
+def _windows(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64]]:
+    """Return the windows of texts that begin where words begin, the last window included.
+
+    Each has its position in its text, its hash, and the number of its text.
+    """
+    batch = shingle_batch(
+        [text if len(text) >= WINDOW_CHARACTER_COUNT else "" for text in texts], WINDOW_CHARACTER_COUNT
+    )
+    if not batch.hashes.size:
+        return batch.positions, batch.hashes, batch.positions
+    codes = np.frombuffer(batch.text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
     is_start = codes >= _FIRST_DENSE
     is_start[1:] |= codes[:-1] == _SPACE
-    is_start[[0, -1]] = True
-    starts = np.flatnonzero(is_start)
-    return starts, hashes[starts]
+    filled = batch.counts > 0
+    is_start[batch.starts[filled]] = True
+    is_start[batch.starts[filled] + batch.counts[filled] - 1] = True
+    chosen = is_start[batch.positions]
+    owners = np.repeat(np.arange(len(texts)), batch.counts)[chosen]
+    return batch.positions[chosen] - batch.starts[owners], batch.hashes[chosen], owners
 
 
 def _kept(text: str, is_kept: NDArray[np.bool_]) -> str:

@@ -15,8 +15,15 @@ import msgspec
 
 from flowai.errors import InconclusiveError, UsageError
 from flowai.finetune.cleaning.filters import cleaning_steps
-from flowai.finetune.cleaning.pipeline import StepCounter, clean
+from flowai.finetune.cleaning.pipeline import StepCounter
 from flowai.finetune.cleaning.quality import QualityLimits
+from flowai.finetune.cleaning.worker_pool import (
+    MIN_POOLED_COUNT,
+    clean_here,
+    clean_in_pool,
+    open_worker_pool,
+    worker_count,
+)
 from flowai.finetune.dedup.likeness import THRESHOLD
 from flowai.finetune.dedup.near_duplicates import Duplicates
 from flowai.finetune.dedup.split import Sessions, SplitRatios, split_of
@@ -41,6 +48,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flowai.events import Event
+    from flowai.finetune.cleaning.pipeline import CleaningStep
     from flowai.finetune.export.progress import ExportProgress
     from flowai.finetune.records import Pair, QuarantineReason, Split
     from flowai.finetune.session import FinetuneSession
@@ -194,11 +202,30 @@ class _Export:
         """Run the steps for single pairs, and store the remaining pairs with their split."""
         self._progress.start("cleaning", store.pair_count)
         steps = cleaning_steps(self._session.cleaning, skip=self._options.skip)
-        pairs, counts = clean(self._counted(store.pairs()), steps, self._quarantine)
-        counter = StepCounter("toxicity")
-        for pair in self._drop_toxic(pairs, counter):
-            store.add_cleaned(pair, split_of(pair, self._options.ratios))
-        return (*counts(), counter.count()) if self._session.toxicity else counts()
+        counters = {name: StepCounter(name) for name in steps}
+        toxic = StepCounter("toxicity")
+        with ExitStack() as stack:
+            pairs = self._run_steps(store, steps, counters, stack)
+            for pair in self._drop_toxic(pairs, toxic):
+                store.add_cleaned(pair, split_of(pair, self._options.ratios))
+        counts = [counter.count() for counter in counters.values()]
+        return [*counts, toxic.count()] if self._session.toxicity else counts
+
+    def _run_steps(
+        self, store: PairStore, steps: dict[str, CleaningStep], counters: dict[str, StepCounter], stack: ExitStack
+    ) -> Iterator[Pair]:
+        """Yield the pairs that pass; of a large log in several processes."""
+        source = self._counted(store.pairs())
+        workers = worker_count()
+        if workers == 1 or store.pair_count < MIN_POOLED_COUNT:
+            batches = clean_here(steps, source, self._quarantine)
+        else:
+            pool = stack.enter_context(open_worker_pool(steps, workers))
+            batches = clean_in_pool(pool, workers, source, self._quarantine)
+        for pairs, batch_counts in batches:
+            for count in batch_counts:
+                counters[count.step].add(count)
+            yield from pairs
 
     def _events(self) -> Iterator[Event]:
         return self._counted(self._session.events())
