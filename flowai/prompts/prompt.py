@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flowai.errors import Place, PromptError, expected_one_of
 from flowai.prompts import spotlight
 from flowai.prompts.messages import Message, RenderedPrompt
-from flowai.prompts.schema.front_matter import FrontMatter, TemplateFile, parse_front_matter, split_file
+from flowai.prompts.schema.front_matter import FrontMatter, parse_front_matter
 from flowai.prompts.schema.input_schema import InputSchema
 from flowai.prompts.template import nodes as tree
 from flowai.prompts.template.compiler import Program, compile_nodes
@@ -18,6 +18,7 @@ from flowai.prompts.template.context import RenderContext, RenderState
 from flowai.prompts.template.limits import check_size
 from flowai.prompts.template.message_builder import MessageBuilder
 from flowai.prompts.template.parser import Partials, PartialSource, parse
+from flowai.prompts.template.template_file import TemplateFile, split_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

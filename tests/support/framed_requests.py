@@ -96,7 +96,8 @@ def example_rows(count: int) -> list[Row]:
     departments = ("billing", "technology", "lost property")
     rows = []
     for number in range(count):
-        text = f"On the {number % 28 + 1}th I found {random_words(random, 7)} near the {random.choice(_NOUNS.split())} counter."
+        words, noun = random_words(random, 7), random.choice(_NOUNS.split())
+        text = f"On the {number % 28 + 1}th I found {words} near the {noun} counter."
         rows.append((f"{EXAMPLES}{text}\nDepartment:", departments[number % 3]))
     return rows
 

@@ -60,7 +60,7 @@ class PairContent:
 
     @property
     def has_own_text(self) -> bool:
-        """Whether a part of the request is compared, not all of it."""
+        """Return whether a part of the request is compared, not all of it."""
         return self.request.own is not self.request.text
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from flowai.errors import Place, PromptError, expected_one_of
 from flowai.prompts.messages import ROLES
-from flowai.prompts.schema.front_matter import has_front_matter
 from flowai.prompts.template import nodes as tree
 from flowai.prompts.template.lexer import Tag, TextToken, lex
 from flowai.prompts.template.limits import TemplateSize
+from flowai.prompts.template.template_file import has_front_matter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
