@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 app = typer.Typer(
     cls=HelpGroup,
     help="Render and check prompt files.",
-    epilog=examples("flowai prompt show prompts/summary_v2 --var text=@notes.txt"),
+    epilog=examples(
+        "flowai prompt show prompts/summary_v2", "flowai prompt show prompts/summary_v2 --var text=@notes.txt"
+    ),
     no_args_is_help=True,
 )
 
