@@ -53,13 +53,13 @@ def made(number):
 """
 _OURS = """
 from flowai.finetune.dedup.near_duplicates import Duplicates
-from flowai.finetune.dedup.split import Ratios, split_of
+from flowai.finetune.dedup.split import SplitRatios, split_of
 begin = cpu()
 with tempfile.TemporaryDirectory() as place, Duplicates(Path(place)) as duplicates:
     for number in range(count):
         pair = made(number)
-        duplicates.add(pair, split_of(pair, Ratios()))
-    found = sum(fate.reason is not None for fate in duplicates.fates(lambda name: made(int(name[5:]))))
+        duplicates.add(pair, split_of(pair, SplitRatios()))
+    found = sum(fate.reason is not None for fate in duplicates.results())
 """
 _PEER = """
 import numpy, warnings

@@ -57,6 +57,14 @@ UseCache = Annotated[
         help="Use cached answers, or call the models in any case; default --cache, with CI=true --no-cache.",
     ),
 ]
+Variables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--var",
+        metavar="NAME=VALUE",
+        help="Variable of the prompt: NAME=TEXT, NAME=@FILE, NAME=- for stdin, NAME:=JSON. Repeatable.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done and change nothing.")]
 Reason = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Reason, recorded in the ledger.")]
 

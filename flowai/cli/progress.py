@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from flowai.cli import console
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
     from flowai.evals.reports import Trial
     from flowai.evals.runs.trials import Forecast
+
+
+_QUIET_S = 2.0
 
 
 class RunProgress:
@@ -64,16 +68,7 @@ class RunProgress:
             self._bar = None
 
     def _start(self) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._bar = Progress(
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(),
-            console=console.stderr(),
-            transient=True,
-        )
+        self._bar = _stage_bar()
         self._task = self._bar.add_task("", total=self._total_count, figures="")
         self._bar.update(self._task, completed=self._done_count, figures=self._figures())
         self._bar.start()
@@ -85,6 +80,70 @@ class RunProgress:
     def _is_tenth_done(self) -> bool:
         tenth = max(1, self._total_count // 10)
         return self._done_count % tenth == 0
+
+
+class StageProgress:
+    """Progress of a command in stages; shown once it takes more than two seconds."""
+
+    def __init__(self) -> None:
+        self._begin_s = time.monotonic()
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._stage = ""
+        self._total_count: int | None = None
+        self._done_count = 0
+        self._is_printed = False
+
+    def start(self, stage: str, total_count: int | None) -> None:
+        """Begin a stage; `total_count` is None if the number of its items is unknown."""
+        self._stage, self._total_count, self._done_count, self._is_printed = stage, total_count, 0, False
+        if self._bar is not None and self._task is not None:
+            self._bar.reset(self._task, total=total_count, figures=stage)
+        self._show()
+
+    def advance(self, count: int) -> None:
+        """Count finished items of the stage."""
+        self._done_count += count
+        self._show()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _show(self) -> None:
+        if time.monotonic() - self._begin_s < _QUIET_S:
+            return
+        if not console.wants_progress():
+            if not self._is_printed:
+                self._is_printed = True
+                total = "" if self._total_count is None else f" {self._total_count:,}"
+                console.print_progress_line(f"{self._stage}{total}")
+            return
+        if self._bar is None:
+            self._bar = _stage_bar()
+            self._task = self._bar.add_task("", total=self._total_count, figures=self._stage)
+            self._bar.start()
+        if self._task is not None:
+            self._bar.update(self._task, completed=self._done_count)
+
+
+def _stage_bar() -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(),
+        console=console.stderr(),
+        transient=True,
+    )
 
 
 def _forecast_line(forecast: Forecast) -> str:

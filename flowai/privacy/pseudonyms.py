@@ -19,11 +19,19 @@ if TYPE_CHECKING:
 MIN_KEY_BYTES = 16
 _HASH_COUNT = 8  # hex digits: of 10,000 values of a kind, two share a placeholder with probability 1/86
 _NO_DIGIT = re.compile("[^0-9]+")
+_TRUNK_ZERO = re.compile(r"((?:\+|\b00)\s?[1-9]\d{0,2}[\s./-]*)\(0\)")
+_INTERNATIONAL = re.compile(r"\A00(?=[1-9]\d{7})")
 _NO_WORD = re.compile(r"[\W_]+")
 
 
 def _digits(value: str) -> str:
     return _NO_DIGIT.sub("", value)
+
+
+def _phone(value: str) -> str:
+    """Return the digits of a phone number: `0049` is `+49`, and the `(0)` after a country code is not dialled."""
+    digits = _NO_DIGIT.sub("", _TRUNK_ZERO.sub(r"\1", value))
+    return _INTERNATIONAL.sub("", digits)
 
 
 def _letters(value: str) -> str:
@@ -36,7 +44,7 @@ def _words(value: str) -> str:
 
 _SPELLING: dict[EntityType, Callable[[str], str]] = {
     EntityType.CARD: _digits,
-    EntityType.PHONE: _digits,
+    EntityType.PHONE: _phone,
     EntityType.SSN: _digits,
     EntityType.IBAN: _letters,
     EntityType.PERSON: _words,

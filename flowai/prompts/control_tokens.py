@@ -2,7 +2,8 @@
 
 A control token (`<|im_start|>`, `[INST]`) is text that some servers tokenise as the boundary of a turn. Typed messages
 keep their structure anyway; this policy is for servers that paste message text into a chat template. Variants that
-careless servers normalise are recognised too: any case, fullwidth letters, invisible characters inside.
+careless servers normalise are recognised too: any case, fullwidth letters, invisible characters inside. The tokens of
+each model family are in `control_tokens.json`, with their source.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cache
+from importlib import resources
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,13 +27,6 @@ Policy = Literal["allow", "neutralise", "reject"]
 MARK = "\N{MIDDLE DOT}"
 """Inserted after a token's first character: visible to people, meaningless to tokenisers."""
 
-# Llama 2 and Mistral, Gemma, T5 and SentencePiece models, Cohere, Qwen and Hermes tool calls
-_NAMED = (
-    "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "<s>", "</s>", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]",
-    "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[/TOOL_CALLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]",
-    "<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>", "<pad>", "<unk>", "<BOS_TOKEN>", "<EOS_TOKEN>",
-    "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<think>", "</think>",
-)  # fmt: skip
 # soft hyphen, zero-width characters and joiners, direction marks, variation selectors, and the mark of `neutralise`
 _INVISIBLE = f"[\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff{MARK}]*+"
 _FULLWIDTH_OFFSET = 0xFEE0
@@ -46,16 +43,44 @@ def _spelled(token: str) -> str:
     return _INVISIBLE.join(map(_letter, token))
 
 
+class TokenFamily(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Control tokens of a model family."""
+
+    name: str
+    source: str
+    """Tokenizer or documentation that defines them."""
+    tokens: tuple[str, ...]
+    """Recognised in any case."""
+    exact: tuple[str, ...]
+    """Recognised in this case only, because plain texts hold them in others."""
+
+
+class _TokenFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    note: str
+    families: tuple[TokenFamily, ...]
+
+
+@cache
+def token_families() -> tuple[TokenFamily, ...]:
+    """Return the control tokens of all known model families."""
+    data = resources.files("flowai.prompts").joinpath("control_tokens.json").read_bytes()
+    return msgspec.json.decode(data, type=_TokenFile).families
+
+
 @cache  # compiled at first need: it takes longer than all other patterns of a start together
 def _token() -> re.Pattern[str]:
     """Return a pattern for any control token; `<|name|>` by its shape, because new model families have new names."""
     name = "[0-9A-Za-z_\u2581\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\uff3f-]"
     named = f"(?:{name}{_INVISIBLE}){{1,{_MAX_NAME_CHARS}}}+"
     shaped = _INVISIBLE.join((_letter("<"), _letter("|"), named + _letter("|"), _letter(">")))
-    return re.compile("|".join((shaped, *map(_spelled, _NAMED))), re.IGNORECASE)
+    whole = re.compile(shaped)
+    tokens = {token: None for family in token_families() for token in family.tokens if not whole.fullmatch(token)}
+    exact = {token: None for family in token_families() for token in family.exact}
+    patterns = (shaped, *map(_spelled, tokens), *(f"(?-i:{_spelled(token)})" for token in exact))
+    return re.compile("|".join(patterns), re.IGNORECASE)
 
 
-_BEGIN = re.compile("|".join(map(_letter, sorted({token[0] for token in _NAMED}))))
+_BEGIN = re.compile("|".join(map(_letter, "<[")))
 _MARKED = re.compile(f"^(.){MARK}", re.DOTALL)
 
 Owner = TypeVar("Owner")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from flowai.prompts.schema.front_matter import split_file
+from flowai.prompts.template.template_file import split_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection

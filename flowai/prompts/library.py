@@ -8,22 +8,32 @@ partial `name` is `_name.prompt` in the prompt's folder, else in `prompts/`.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flowai.errors import Place, PromptError, UsageError, expected_one_of
 from flowai.prompts.prompt import Prompt, parse_prompt
+from flowai.prompts.template.limits import check_size
 from flowai.prompts.template.parser import PartialSource
 from flowai.storage.files import FileFingerprint, read_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from flowai.project import Project
+    from flowai.prompts.schema.picoschema import Schema
 
 PROMPT_SUFFIX = ".prompt"
 _VERSIONED = re.compile(r"_v\d+\Z")
 _PARTIAL_NAME = re.compile(r"[\w-]+(?:/[\w-]+)*\Z")
+
+
+def _read(path: Path, file: str) -> str:
+    with suppress(OSError):  # reading it names the reason
+        check_size(path.stat().st_size, file=file)
+    return read_text(path, name=file, kind=PromptError)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +54,7 @@ class _PartialFiles:
             if self.fingerprints[path] is not None:
                 _within(self.project, str(path))
                 file = self.project.show(path)
-                return PartialSource(text=read_text(path, name=file, kind=PromptError), file=file)
+                return PartialSource(text=_read(path, file), file=file)
         return None
 
     def names(self) -> list[str]:
@@ -59,8 +69,17 @@ class _PartialFiles:
 class PromptLibrary:
     """All prompts of one project; each is parsed once, and again when one of its files changes."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, *, schemas: Mapping[str, Schema] | None = None, strict: bool = True) -> None:
+        """Open the prompts of a project.
+
+        Args:
+            project: the project.
+            schemas: those that Picoschema may use by name.
+            strict: as for `parse_prompt`.
+        """
         self._project = project
+        self._schemas = schemas
+        self._strict = strict
         self._cache: dict[str, tuple[dict[Path, FileFingerprint | None], Prompt]] = {}
         self._drafts: dict[str, Prompt] = {}
 
@@ -104,9 +123,7 @@ class PromptLibrary:
         fingerprints = {path: FileFingerprint.of(path)}
         file = self._project.show(path)
         partials = _PartialFiles(project=self._project, folder=path.parent, fingerprints=fingerprints)
-        text = read_text(path, name=file, kind=PromptError)
-        prompt = parse_prompt(text, id=self._id(path), path=path, file=file, partials=partials)
-        prompt.contract.check_schema()
+        prompt = self._parse(_read(path, file), self._id(path), path, partials)
         self._cache[prompt_id] = (fingerprints, prompt)
         return prompt
 
@@ -127,9 +144,22 @@ class PromptLibrary:
         if prompt_id in self.ids():
             raise PromptError(f"there is a prompt `{prompt_id}`", place=Place(file=file))
         partials = _PartialFiles(project=self._project, folder=path.parent)
-        prompt = parse_prompt(text, id=prompt_id, path=path, file=file, partials=partials)
-        prompt.contract.check_schema()
+        prompt = self._parse(text, prompt_id, path, partials)
         self._drafts[prompt_id] = prompt
+        return prompt
+
+    def _parse(self, text: str, prompt_id: str, path: Path, partials: _PartialFiles) -> Prompt:
+        prompt = parse_prompt(
+            text,
+            id=prompt_id,
+            path=path,
+            file=self._project.show(path),
+            partials=partials,
+            schemas=self._schemas,
+            strict=self._strict,
+        )
+        if self._strict:
+            prompt.contract.check_schema()
         return prompt
 
     def _id(self, path: Path) -> str:

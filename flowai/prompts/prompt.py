@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 from flowai.errors import Place, PromptError, expected_one_of
 from flowai.prompts import spotlight
 from flowai.prompts.messages import Message, RenderedPrompt
-from flowai.prompts.schema.front_matter import FrontMatter, parse_front_matter, split_file
+from flowai.prompts.schema.front_matter import FrontMatter, parse_front_matter
 from flowai.prompts.schema.input_schema import InputSchema
+from flowai.prompts.template import nodes as tree
 from flowai.prompts.template.compiler import Program, compile_nodes
 from flowai.prompts.template.context import RenderContext, RenderState
+from flowai.prompts.template.limits import check_size
 from flowai.prompts.template.message_builder import MessageBuilder
 from flowai.prompts.template.parser import Partials, PartialSource, parse
+from flowai.prompts.template.template_file import TemplateFile, split_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -164,12 +167,30 @@ def parse_prompt(
     file: str,
     partials: Partials,
     schemas: Mapping[str, Schema] | None = None,
+    strict: bool = True,
 ) -> Prompt:
-    """Parse a prompt file; `file` is its name in errors, `schemas` are those that Picoschema may use by name."""
+    """Parse a prompt file.
+
+    Args:
+        text: the whole file.
+        id: the prompt's id.
+        path: the file.
+        file: its name in errors.
+        partials: source of partials.
+        schemas: those that Picoschema may use by name.
+        strict: unknown keys and parameters, and a file without a template, are errors; otherwise they are accepted, as
+            in dotprompt.
+
+    Raises:
+        PromptError: it is wrong.
+    """
+    check_size(len(text.encode("utf-8", "surrogatepass")), file=file)
     parts = split_file(text, file=file)
-    settings = parse_front_matter(parts, file=file, schemas=schemas)
+    settings = parse_front_matter(parts, file=file, schemas=schemas, strict=strict)
     recorded = _RecordingPartials(partials)
     nodes = parse(parts.body, file=file, first_line=parts.first_line, partials=recorded)
+    if strict and not any(not isinstance(node, tree.Text) or node.text.strip() for node in nodes):
+        raise _no_template(parts, file)
     program = compile_nodes(nodes, untrusted=settings.untrusted)
     digest = _digest(text, recorded.used)
     prompt = Prompt(id=id, path=path, hash=digest, settings=settings, program=program, file=file)
@@ -178,6 +199,15 @@ def parse_prompt(
             hint = expected_one_of(prompt.variables, found=name)
             raise PromptError(f"no variable `{name}`", place=settings.untrusted_place, hint=hint)
     return prompt
+
+
+def _no_template(parts: TemplateFile, file: str) -> PromptError:
+    hint = "write the text of the prompt, with `{{name}}` for variables"
+    if parts.yaml is not None:
+        what = "there is front matter, and no template after it"
+        return PromptError(what, place=Place(file=file, line=parts.first_line), hint=f"{hint}, below the second `---`")
+    what = "the prompt has only comments" if parts.body.strip() else "the prompt is empty"
+    return PromptError(what, place=Place(file=file, line=1), hint=hint)
 
 
 def _digest(text: str, partials: Mapping[str, PartialSource]) -> str:

@@ -9,6 +9,7 @@ import re
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from flowai.errors import FileWriteError, Place, ProjectError
@@ -100,6 +101,7 @@ def parse_yaml(text: str, *, name: str, kind: type[ProjectError] = ProjectError,
     import yaml  # some commands never read YAML
 
     from flowai.storage.yaml_core import core_loader
+    from flowai.storage.yaml_faults import explain_yaml
     from flowai.storage.yaml_nodes import NodeChecker
 
     # the C parser is ten times faster; it is missing only if PyYAML was built without libyaml
@@ -119,11 +121,12 @@ def parse_yaml(text: str, *, name: str, kind: type[ProjectError] = ProjectError,
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else None
         problem = " ".join(part for part in (error.context, error.problem) if part)
-        raise kind(f"not valid YAML: {problem}", place=Place(file=name, line=line)) from None
+        fault = explain_yaml(problem, next(islice(text.split("\n"), mark.line, None), "") if mark else "")
+        raise kind(f"not valid YAML: {fault.what}", place=Place(file=name, line=line), hint=fault.hint) from None
     except yaml.reader.ReaderError as error:  # its position counts bytes or characters
         line = text.encode()[: error.position].count(b"\n") + 1
-        problem = str(error).splitlines()[0]
-        raise kind(f"not valid YAML: {problem}", place=Place(file=name, line=line)) from None
+        fault = explain_yaml(" ".join(str(error).splitlines()))
+        raise kind(f"not valid YAML: {fault.what}", place=Place(file=name, line=line), hint=fault.hint) from None
     except Exception as error:  # PyYAML's constructors raise KeyError, IndexError ... for wrong scalars
         invalid = checker.find_invalid_scalar(loader.yaml_constructors, loader)
         if invalid is not None:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.feedback_log import call_line, said_line, sentence, write_log
+from support.framed_requests import document_rows, example_rows, review_rows, twins
 
+from flowai.finetune.export import export
 from flowai.finetune.formats.catalog import FORMAT_NAMES
 
 if TYPE_CHECKING:
@@ -320,3 +322,97 @@ def test_a_key_is_made_once_and_only_its_owner_reads_it(
     assert everything(project.root / "first") == everything(project.root / "second")
     key = project.root / ".flowai" / "finetune" / "chat.key"
     assert key.stat().st_mode & 0o777 == 0o600
+
+
+def framed(rows: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    lines = []
+    for number, (request, answer) in enumerate(rows):
+        lines += [call_line(number, request=request, output=answer), said_line(number, "accepted")]
+    return lines
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [review_rows(300), document_rows(40), example_rows(250)],
+    ids=["one long instruction", "40 documents", "examples in each request"],
+)
+def test_distinct_rows_of_real_applications_are_kept(
+    project: SampleProject, events: Path, flowai: Callable[..., Ran], rows: list[tuple[str, str]]
+) -> None:
+    copies = [twin for _, twin in twins(rows, 200)]
+    write_log(events, framed([*rows, *copies]))
+    begin_s = time.process_time()
+    ran = flowai(*EXPORT)
+    assert time.process_time() - begin_s < 20
+    assert ran.code == 0, ran.err
+    place = project.root / "finetune" / "chat" / "openai"
+    assert 0.99 * len(rows) <= len(rows_of(place)) <= len(rows)
+    share = 200 / (len(rows) + 200)
+    assert f"WARNING: duplicates dropped {share:.0%}".replace("%", " %") in ran.out
+    assert "warning: duplicates dropped 2" in ran.out
+    assert "`--similarity`, `--skip duplicates`" in ran.out
+    card = (place / "README.md").read_text()
+    assert "> Warning: duplicates dropped" in card
+
+
+def test_a_step_that_drops_little_gives_no_warning(
+    project: SampleProject, events: Path, flowai: Callable[..., Ran]
+) -> None:
+    lines = [line for number in range(20) for line in (call_line(number), said_line(number, "accepted"))]
+    write_log(events, [*lines, call_line(30, request="Repeat this.", output=" "), said_line(30, "accepted")])
+    ran = flowai(*EXPORT)
+    assert "empty 1" in ran.out
+    assert "arning" not in ran.out
+    assert "Warning" not in (project.root / "finetune" / "chat" / "openai" / "README.md").read_text()
+
+
+def test_steps_can_be_skipped_and_tuned(project: SampleProject, events: Path, flowai: Callable[..., Ran]) -> None:
+    long = sentence(0) + " And so on."
+    lines = [
+        *(call_line(0), said_line(0, "accepted")),
+        *(call_line(1, request=f"Repeat this. {long}", output=long), said_line(1, "accepted")),
+        *(call_line(2), said_line(2, "edited", sentence(2).upper())),
+        *(call_line(3, request="Say <|im_start|> to me, please.", output="No, thank you."), said_line(3, "accepted")),
+        *(call_line(4, output="I'm sorry, but I can't help with that."), said_line(4, "accepted")),
+    ]
+    write_log(events, lines)
+    flowai(*EXPORT, "-o", "all")
+    assert len(rows_of(project.root / "all")) == 1
+    flowai(*EXPORT, "-o", "near", "--similarity", "1")
+    assert len(rows_of(project.root / "near")) == 2
+    skipped = ("duplicates", "review", "control-tokens", "quality", "evaluation", "language", "sessions")
+    ran = flowai(*EXPORT, "-o", "none", *(part for name in skipped for part in ("--skip", name)))
+    assert ran.code == 0, ran.err
+    assert len(rows_of(project.root / "none")) == 5
+    assert manifest(project.root / "none")["skipped_steps"] == sorted(name.replace("-", " ") for name in skipped)
+    assert "Skipped: control tokens, duplicates, evaluation" in (project.root / "none" / "README.md").read_text()
+    ran = flowai(*EXPORT, "--skip", "duplicate")
+    assert (ran.code, "did you mean `duplicates`?" in ran.err) == (2, True)
+    assert flowai(*EXPORT, "--similarity", "0.2").code == 2
+
+
+def test_several_processes_write_the_same_bytes(
+    project: SampleProject, events: Path, flowai: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = [call_line(200 + at, output="I'm sorry, but I can't help with that.") for at in range(30)]
+    lines = [*judged(160), *broken, *(said_line(200 + at, "accepted") for at in range(30))]
+    lines += [call_line(300, output="Mail ann.lee@example.com today."), said_line(300, "accepted")]
+    write_log(events, lines)
+    assert flowai(*EXPORT, "-o", "one").code == 0
+    monkeypatch.setattr(export, "MIN_POOLED_COUNT", 1)
+    monkeypatch.setattr(export, "worker_count", lambda: 2)
+    assert flowai(*EXPORT, "-o", "two").code == 0
+    assert everything(project.root / "one") == everything(project.root / "two")
+
+
+def test_a_process_that_is_killed_ends_the_export_with_a_reason(
+    project: SampleProject, events: Path, flowai: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_log(events, judged(40))
+    monkeypatch.setattr(export, "MIN_POOLED_COUNT", 1)
+    monkeypatch.setattr(export, "worker_count", lambda: 2)
+    monkeypatch.setattr(export, "cleaning_steps", lambda *_, **__: {"quality": lambda _: os._exit(9)})
+    ran = flowai(*EXPORT)
+    assert ran.code == 4
+    assert "a process that cleans pairs ended early" in ran.err
+    assert not (project.root / "finetune" / "chat" / "openai").exists()

@@ -376,6 +376,29 @@ def test_other_file_types_are_named(tmp_path: Path, data: bytes, rule: str) -> N
     assert report.format is None
 
 
+@pytest.mark.parametrize("row", [TRL, SHAREGPT, TRL_DPO], ids=["trl", "llamafactory", "trl-dpo"])
+def test_an_array_is_read_where_the_consumer_reads_one(tmp_path: Path, row: dict[str, Any]) -> None:
+    whole = json.dumps([row] * 3, indent=2, ensure_ascii=False).encode()
+    for data in (whole, b"\xef\xbb\xbf \n" + whole + b"\n", json.dumps([row] * 3).encode()):
+        report = check(tmp_path, data)
+        assert rules(report) == set()
+        assert report.row_count == 3
+
+
+def test_faults_in_an_array_have_their_line(tmp_path: Path) -> None:
+    row = json.dumps(TRL)
+    data = f"[\n{row},\n{{}},\n{row[:-1]},\n{row}\n] x".encode()
+    report = check(tmp_path, data, format="trl")
+    found = [(problem.line, problem.rule) for problem in report.problems if problem.rule != "row/missing_key"]
+    assert {problem.line for problem in report.problems if problem.rule == "row/missing_key"} == {3}
+    assert [rule for _, rule in found] == ["json/syntax"]
+    assert rules(check(tmp_path, f"[\n{row},\n{row}\n] x".encode())) == {"json/trailing"}
+    assert rules(check(tmp_path, f"[{row},\n{row}\n".encode())) == {"json/syntax"}
+    assert rules(check(tmp_path, f"[{row}, 5]".encode())) == {"row/not_object"}
+    assert rules(check(tmp_path, f"[{row}, ]".encode())) == {"json/syntax"}
+    assert rules(check(tmp_path, f"[{row}]".encode(), format="openai")) == {"file/array"}
+
+
 def test_a_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
     report = check(tmp_path, b"\xef\xbb\xbf" + HEAD.replace(b"\n", b"\r\n") * 12)
     assert rules(report) == {"line/bom"}

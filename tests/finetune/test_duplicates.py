@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
+import time
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Literal
@@ -13,14 +13,16 @@ import numpy as np  # noqa: TID251 - shingles are its arrays
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.framed_requests import QUESTIONS, Row, document_rows, example_rows, review_rows, twins
 from support.planted_contamination import edit_letters
 from support.training_rows import make_pair
 
 from flowai.errors import InfrastructureError
 from flowai.finetune.dedup.disk_table import DiskTable
+from flowai.finetune.dedup.likeness import THRESHOLD
 from flowai.finetune.dedup.minhash import SIGNATURE_COUNT, MinHash
-from flowai.finetune.dedup.near_duplicates import THRESHOLD, DuplicateResult, Duplicates
-from flowai.finetune.dedup.shingles import folded, letters, shingles, similarity
+from flowai.finetune.dedup.near_duplicates import DuplicateResult, Duplicates
+from flowai.finetune.dedup.shingles import folded, letters, shingle_batch, shingles, similarity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,11 +56,10 @@ def asked(
 
 
 def fates(pairs: Sequence[Pair], splits: dict[str, Split] | None = None) -> dict[str, DuplicateResult]:
-    by_id = {pair.id: pair for pair in pairs}
     with tempfile.TemporaryDirectory() as place, Duplicates(Path(place)) as duplicates:
         for pair in pairs:
             duplicates.add(pair, (splits or {}).get(pair.id, "train"))
-        found = list(duplicates.results(by_id.__getitem__))
+        found = list(duplicates.results())
     assert [fate.id for fate in found] == [pair.id for pair in pairs]  # rows in = rows out
     return {fate.id: fate for fate in found}
 
@@ -166,18 +167,9 @@ def test_planted_near_duplicates_are_found_among_many_and_nothing_else() -> None
 @pytest.mark.slow  # compares thousands of pairs
 def test_a_bucket_of_thousands_is_searched_in_bounded_time() -> None:
     pairs = [asked(f"c{at}", sentence(1, 40) + f" {at}", sentence(2, 40) + f" {at}") for at in range(1_500)]
-    reads: Counter[str] = Counter()
-    by_id = {pair.id: pair for pair in pairs}
-
-    def read(name: str) -> Pair:
-        reads[name] += 1
-        return by_id[name]
-
-    with tempfile.TemporaryDirectory() as place, Duplicates(Path(place)) as duplicates:
-        for pair in pairs:
-            duplicates.add(pair, "train")
-        assert len({fate.keeper for fate in duplicates.results(read)}) == 1
-    assert reads.total() <= 4 * len(pairs)
+    begin_s = time.process_time()
+    assert len({fate.keeper for fate in fates(pairs).values()}) == 1
+    assert time.process_time() - begin_s < 5
 
 
 names = st.text(max_size=12).filter(bool)
@@ -235,9 +227,21 @@ def test_a_signature_estimates_the_similarity() -> None:
     hashing = MinHash()
     numbers = np.random.default_rng(5).integers(0, 1 << 63, 600, dtype=np.uint64)
     one, other = numbers[:400], numbers[200:]  # 200 of 600 shared
-    agree = float((hashing.signature(one) == hashing.signature(other)).mean())
+    counts = np.array([len(one), 0, len(other)])
+    signatures = hashing.signatures(np.concatenate([one, other]), counts)
+    agree = float((signatures[0] == signatures[2]).mean())
     assert agree == pytest.approx(1 / 3, abs=0.2)
-    assert len(hashing.signature(numbers[:0])) == SIGNATURE_COUNT
+    assert signatures.shape == (3, SIGNATURE_COUNT)
+    assert (signatures[1] == np.iinfo(np.uint32).max).all()
+    assert hashing.signatures(numbers[:0], counts[:0]).shape == (0, SIGNATURE_COUNT)
+
+
+@given(st.lists(st.text(max_size=30), max_size=6), st.integers(1, 9))
+def test_shingles_of_many_texts_are_those_of_each(texts: list[str], length: int) -> None:
+    batch = shingle_batch(texts, length)
+    expected = [shingles(text.ljust(length, "\0") if text else "", length) for text in texts]
+    assert batch.counts.tolist() == list(map(len, expected))
+    assert batch.hashes.tolist() == [number for numbers in expected for number in numbers.tolist()]
 
 
 def test_a_table_larger_than_its_block_is_read_back(tmp_path: Path) -> None:
@@ -253,3 +257,44 @@ def test_a_table_larger_than_its_block_is_read_back(tmp_path: Path) -> None:
 def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(InfrastructureError, match="cannot write"):
         Duplicates(tmp_path / "missing")
+
+
+FRAMED = {
+    "300 reviews with one long instruction": review_rows(300),
+    "320 questions on 40 documents": document_rows(40),
+    "250 messages after the same examples": example_rows(250),
+}
+
+
+@pytest.mark.parametrize("rows", FRAMED.values(), ids=FRAMED.keys())
+def test_what_many_requests_share_makes_no_duplicates_and_twins_are_found(rows: list[Row]) -> None:
+    pairs = [asked(f"a{at}", request, answer, minute=at) for at, (request, answer) in enumerate(rows)]
+    begin_s = time.process_time()
+    assert sum(fate.reason is None for fate in fates(pairs).values()) >= 0.99 * len(rows)
+    planted = twins(rows, 200)
+    copies = [asked(f"b{at}", *twin, minute=900 + at) for at, (_, twin) in enumerate(planted)]
+    found = fates([*pairs, *copies])
+    missed = [
+        (rows[number][0][-90:], twin[0][-90:])
+        for at, (number, twin) in enumerate(planted)
+        if found[f"b{at}"].keeper != f"a{number}"
+    ]
+    assert not missed
+    assert sum(found[pair.id].reason is None for pair in pairs) >= 0.99 * len(rows)
+    assert time.process_time() - begin_s < 4
+
+
+def test_short_items_in_a_shared_frame_are_different_requests() -> None:
+    frame = "Does the word below name something that grows on a tree? Answer with yes or no, and nothing else. Word: "
+    words = sorted({word for word in WORDS if word.isalpha() and len(word) > 3})[:60]
+    pairs = [asked(f"w{at}", frame + word, "yes") for at, word in enumerate(words)]
+    numbers = [asked(f"n{at}", frame.replace("word", "number") + str(1_000 + at), "no") for at in range(60)]
+    found = fates([*pairs, *numbers])
+    # "boats" may be a typing error of "boat"
+    assert sum(fate.reason is None for fate in found.values()) >= 0.95 * len(found)
+
+
+def test_two_questions_on_one_document_are_two_requests() -> None:
+    document = sentence(1, 600)
+    pairs = [asked(f"c{at}", f"{document}\n{question}", "Yes.") for at, question in enumerate(QUESTIONS[:3])]
+    assert all(fate.reason is None for fate in fates(pairs).values())

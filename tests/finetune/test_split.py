@@ -40,7 +40,6 @@ def row(
 def kept(pairs: list[Pair], ratios: SplitRatios = HALVES) -> dict[str, Split]:
     """Split as an export does: sessions first, then what is left of each cluster."""
     splits = {pair.id: split_of(pair, ratios) for pair in pairs}
-    by_id = {pair.id: pair for pair in pairs}
     with tempfile.TemporaryDirectory() as place, Sessions(Path(place)) as sessions:
         for pair in pairs:
             sessions.add(pair, splits[pair.id])
@@ -49,7 +48,7 @@ def kept(pairs: list[Pair], ratios: SplitRatios = HALVES) -> dict[str, Split]:
             for pair in pairs:
                 if pair.id not in strays:
                     duplicates.add(pair, splits[pair.id])
-            stay = [fate.id for fate in duplicates.results(by_id.__getitem__) if fate.reason is None]
+            stay = [fate.id for fate in duplicates.results() if fate.reason is None]
     return {name: splits[name] for name in stay}
 
 

@@ -96,6 +96,14 @@ def test_a_value_has_one_placeholder_per_key() -> None:
     assert "doe" not in first.lower()
 
 
+def test_one_phone_number_has_one_placeholder_however_it_is_dialled() -> None:
+    spellings = ("+49 30 1234567", "0049 30 1234567", "+49 (0)30 123 45 67", "0049-30-1234567")
+    texts = [SCRUBBER.text(f"Please phone me at {number}, thanks.").value for number in spellings]
+    assert len(set(texts)) == 1
+    assert "<PHONE_" in texts[0]
+    assert SCRUBBER.text("Please phone me at +49 30 1234568, thanks.").value != texts[0]
+
+
 def test_counts_name_kinds_and_no_values() -> None:
     done = SCRUBBER.text(f"ann@doe.org, bob@doe.org, key {A_KEY}")
     assert done.findings == {"EMAIL": 2, "SECRET:anthropic": 1}

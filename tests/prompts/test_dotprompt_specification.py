@@ -1,8 +1,9 @@
 """The 117 cases of dotprompt's specification, run on our own runtime.
 
-They run in the lenient mode, because dotprompt lets variables be missing. The reference runtime renders to one string
-and splits it at markers, so a value that carries a marker makes structure there. None of the 117 cases asserts that, so
-all of them pass unchanged; EXCEPTIONS has the reference's result for such a value, the test the result here.
+They run in the lenient mode, because dotprompt lets variables and templates be missing, and once more from files. The
+reference runtime renders to one string and splits it at markers, so a value that carries a marker makes structure
+there. None of the 117 cases asserts that, so all of them pass unchanged; EXCEPTIONS has the reference's result for
+such a value, the test the result here.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from flowai.prompts import MediaPart, Message, SectionPart, TextPart, parse_prompt
+from flowai.prompts import MediaPart, Message, Prompt, PromptLibrary, SectionPart, TextPart, parse_prompt
 from flowai.prompts.template.parser import PartialSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from flowai.project import Project
 
 CASE_COUNT = 117
 
@@ -92,7 +95,21 @@ def test_specification_case(group: dict[str, Any], test: dict[str, Any]) -> None
         file="case.prompt",
         partials=DictPartials(partials),
         schemas=group.get("schemas"),
+        strict=False,
     )
+    check_case(prompt, group, test)
+
+
+@pytest.mark.parametrize(("group", "test"), [pytest.param(g, t, id=name) for name, g, t in CASES])
+def test_specification_case_from_files(group: dict[str, Any], test: dict[str, Any], project: Project) -> None:
+    for name, text in {**group.get("partials", {}), **group.get("resolverPartials", {})}.items():
+        (project.prompts / f"_{name}.prompt").write_bytes(text.encode())
+    (project.prompts / "case_v1.prompt").write_bytes(group["template"].encode())
+    library = PromptLibrary(project, schemas=group.get("schemas"), strict=False)
+    check_case(library.load("prompts/case_v1"), group, test)
+
+
+def check_case(prompt: Prompt, group: dict[str, Any], test: dict[str, Any]) -> None:
     defaults = test.get("options", {}).get("input", {}).get("default", {})
     prompt = replace(prompt, settings=replace(prompt.settings, defaults={**prompt.settings.defaults, **defaults}))
     data = {**group.get("data", {}), **test.get("data", {})}

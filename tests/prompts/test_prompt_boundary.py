@@ -11,7 +11,7 @@ import pytest
 
 from flowai.errors import PromptError
 from flowai.prompts import Message, Prompt, RenderedPrompt, TextPart
-from flowai.prompts.control_tokens import restore
+from flowai.prompts.control_tokens import TokenFamily, ValueSpan, control_tokens, neutralise, restore, token_families
 
 MakePrompt = Callable[..., Prompt]
 
@@ -251,3 +251,23 @@ def test_the_policy_covers_the_history(make_prompt: MakePrompt) -> None:
         make_prompt(with_policy("{{a}}", "reject")).render({"a": "x"}, history=history)
     neutralised = make_prompt(with_policy("{{a}}", "neutralise")).render({"a": "x"}, history=history)
     assert neutralised.messages[0].text == "<·|im_start|>system"
+
+
+@pytest.mark.parametrize("family", token_families(), ids=lambda family: family.name)
+def test_the_tokens_of_every_family_are_found(family: TokenFamily) -> None:
+    assert family.source.startswith("https://")
+    for token in (*family.tokens, *family.exact):
+        assert control_tokens(f"a {token} b") == (token,)
+        assert restore(neutralise(token, [ValueSpan(start=0, end=len(token), owner=None)])) == token
+    for token in family.tokens:
+        assert control_tokens(token.lower()) == (token.lower(),)
+
+
+def test_current_families_are_known_and_plain_words_are_not() -> None:
+    text = "[THINK] [gMASK]<sop> <start_of_image> <|channel|>analysis<|message|> <|header_start|> <|turn>user <turn|>"
+    assert control_tokens(text) == (
+        *("[THINK]", "[gMASK]", "<sop>", "<start_of_image>", "<|channel|>", "<|message|>", "<|header_start|>"),
+        *("<|turn>", "<turn|>"),
+    )
+    for plain in ("[think] I wonder", "usage: run [OPTIONS] [ARGS]", "[audio] on", "a <tools> tag", "x <| y |> z"):
+        assert control_tokens(plain) == ()

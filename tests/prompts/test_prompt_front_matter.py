@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from flowai.errors import PromptError
+from flowai.errors import Place, PromptError
 from flowai.prompts import Prompt
+from flowai.prompts.template.limits import MAX_PROMPT_BYTES, MAX_TAGS
 
 MakePrompt = Callable[..., Prompt]
 
@@ -46,8 +48,140 @@ def test_no_front_matter_means_the_whole_file_is_the_template(make_prompt: MakeP
     assert make_prompt(text).render({}).messages[0].text == text
 
 
-def test_an_empty_file_is_an_empty_prompt(make_prompt: MakePrompt) -> None:
-    assert make_prompt("").render({}).messages == ()
+@pytest.mark.parametrize(
+    ("text", "line", "what"),
+    [
+        ("", 1, "the prompt is empty"),
+        (" \n\n", 1, "the prompt is empty"),
+        ("{{! later }}\n", 1, "only comments"),
+        ("---\nmodel: m\n---\n", 4, "no template after it"),
+        ("---\nmodel: m\n---\n  \n{{!-- later --}}", 5, "no template after it"),
+    ],
+)
+def test_a_file_without_a_template_is_an_error(text: str, line: int, what: str, make_prompt: MakePrompt) -> None:
+    with pytest.raises(PromptError, match=what) as caught:
+        make_prompt(text)
+    assert caught.value.place == Place(file="x_v1.prompt", line=line)
+    assert "{{name}}" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("yaml", "key", "hint"),
+    [
+        ("schema: {text: string}", "schema", "did you mean `input.schema` or `output.schema`?"),
+        ("temperature: 0", "temperature", "did you mean `config.temperature`?"),
+        ("maxOutputTokens: 9", "maxOutputTokens", "did you mean `config.maxOutputTokens`?"),
+        ("temprature: 0", "temprature", "did you mean `config.temperature`?"),
+        ("fromat: json", "fromat", "did you mean `output.format`?"),
+        ("untrusted: [a]", "untrusted", "did you mean `flowai.untrusted`?"),
+        ("mdoel: m", "mdoel", "did you mean `model`?"),
+        ("owner: ann", "owner", "a key of your own has a dot: `acme.owner`"),
+        ("input: {schemas: {a: string}}", "input.schemas", "did you mean `schema`?"),
+        ("input: {format: json}", "input.format", "did you mean `output.format`?"),
+        ("input: {text: string}", "input.text", "`input: {schema: {text: string}}`"),
+        ("output: {fromat: json}", "output.fromat", "did you mean `format`?"),
+        ("output: {summary: string}", "output.summary", "`output: {schema: {summary: string}}`"),
+        ("flowai: {control_token: allow}", "flowai.control_token", "did you mean `control_tokens`?"),
+        ("config: {temprature: 0}", "config.temprature", "did you mean `temperature`?"),
+        ("config: {temperatur: 0}", "config.temperatur", "did you mean `temperature`?"),
+        ("config: {model: m}", "config.model", "write `model:` beside `config:`"),
+        ("config: {response_format: {}}", "config.response_format", "`output.schema`"),
+        ("config: {mirostat_eta: 1}", "config.mirostat_eta", "`config.extra_body`"),
+    ],
+)
+def test_an_unknown_key_is_an_error_at_every_level(yaml: str, key: str, hint: str, make_prompt: MakePrompt) -> None:
+    with pytest.raises(PromptError, match=f"unknown (key|parameter) `{key}`") as caught:
+        make_prompt(f"---\n{yaml}\n---\nx")
+    assert caught.value.place == Place(file="x_v1.prompt", line=2, key=key)
+    assert hint in (caught.value.hint or "")
+
+
+def test_keys_of_one_s_own_have_a_dot(make_prompt: MakePrompt) -> None:
+    text = "---\nname: n\nacme.retries: 3\nmetadata: {any: thing}\nconfig: {extra_body: {min_p: 0.1}, top_k: 4}\n---\nx"
+    assert make_prompt(text).settings.ext == {"acme": {"retries": 3}}
+
+
+@pytest.mark.parametrize(
+    ("config", "what"),
+    [
+        ("temperature: '0'", "found text; expected a number"),
+        ("temperature: yes", "found a boolean; expected a number"),
+        ("max_tokens: 9.5", "found a number; expected a whole number above 0"),
+        ("maxOutputTokens: 0", "found a number; expected a whole number above 0"),
+        ("stop: 5", "found a number; expected text or a list of texts"),
+        ("stop: [a, 5]", "found a list; expected text or a list of texts"),
+        ("logit_bias: [1]", "found a list; expected a map"),
+        ("logprobs: 1", "found a number; expected true or false"),
+    ],
+)
+def test_a_known_parameter_has_its_type(config: str, what: str, make_prompt: MakePrompt) -> None:
+    with pytest.raises(PromptError) as caught:
+        make_prompt(f"---\nconfig: {{{config}}}\n---\nx")
+    assert caught.value.what == what
+    assert caught.value.place == Place(file="x_v1.prompt", line=2, key=f"config.{config.partition(':')[0]}")
+    assert caught.value.hint
+
+
+def test_a_parameter_may_be_null(make_prompt: MakePrompt) -> None:
+    assert make_prompt("---\nconfig: {temperature: null}\n---\nx").config == {"temperature": None}
+
+
+@pytest.mark.parametrize(
+    ("partial", "is_wrong"),
+    [
+        ("---\nmodel: m\n---\nText", True),
+        ("# a note\n---\nconfig:\n  temperature: 0\n---\nText", True),
+        ("---\n---\nText", True),
+        ("---\nA line between rulers\n---\nText", False),
+        ("---\nmodel: m", False),
+        ("Text\n---\nmodel: m\n---\n", False),
+    ],
+)
+def test_a_partial_s_front_matter_is_refused(partial: str, is_wrong: bool, make_prompt: MakePrompt) -> None:
+    if not is_wrong:
+        assert partial.strip() in make_prompt("{{> p}}", p=partial).render({}).messages[0].text
+        return
+    with pytest.raises(PromptError, match="a partial has no front matter") as caught:
+        make_prompt("{{> p}}", p=partial)
+    assert caught.value.place == Place(file="_p.prompt", line=1)
+
+
+@pytest.mark.parametrize(
+    ("yaml", "line", "what", "hint"),
+    [
+        ("a.b: it: is", 2, "a second `:`", "in quotes"),
+        ("config:\n\ttemperature: 0", 3, "a tab is in the indentation", "spaces"),
+        ("a.b: {{name}}", 2, "`{{`", "in quotes"),
+        ('a.b: "x', 2, "a quote is never closed", "close it"),
+        ("a.b: @x", 2, "begins with a sign", "in quotes"),
+        ("config:\n  top_p: 1\n top_k: 2", 4, "indented otherwise", "same number of spaces"),
+    ],
+)
+def test_a_yaml_fault_is_explained(yaml: str, line: int, what: str, hint: str, make_prompt: MakePrompt) -> None:
+    with pytest.raises(PromptError) as caught:
+        make_prompt(f"---\n{yaml}\n---\nx")
+    place = caught.value.place
+    assert place is not None
+    assert (place.file, place.line) == ("x_v1.prompt", line) or what == "a quote is never closed"
+    assert caught.value.what.startswith("not valid YAML: ")
+    assert what in caught.value.what
+    assert hint in (caught.value.hint or "")
+
+
+def test_a_prompt_has_limits(make_prompt: MakePrompt) -> None:
+    make_prompt("{{a}}" * MAX_TAGS)
+    with pytest.raises(PromptError, match="more than 10,000 tags"):
+        make_prompt("{{a}}" * (MAX_TAGS + 1))
+    with pytest.raises(PromptError, match="1,000,001 bytes"):
+        make_prompt("x" * (MAX_PROMPT_BYTES + 1))
+    # each partial includes the next twice: 2^30 tags in thirty small files
+    bomb = {f"p{number}": f"{{{{> p{number + 1}}}}}" * 2 for number in range(30)}
+    begin_s = time.process_time()
+    with pytest.raises(PromptError, match="more than 10,000 tags"):
+        make_prompt("{{> p0}}", **bomb, p30="{{a}}")
+    with pytest.raises(PromptError, match="more than 1,000,000 characters"):
+        make_prompt("{{> p}}" * 11, p="x" * 100_000)
+    assert time.process_time() - begin_s < 2
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,22 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         ),
     ] = None,
     toxicity: Annotated[bool, typer.Option("--toxicity/--no-toxicity", help="Quarantine toxic answers.")] = True,
+    similarity: Annotated[
+        float,
+        typer.Option(
+            "--similarity",
+            metavar="N",
+            help="Minimum similarity of near duplicates, 0.5 to 1; 1 drops equal texts only.",
+        ),
+    ] = 0.8,
+    skip: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--skip",
+            metavar="STEP",
+            help="Skip evaluation, quality, language, control-tokens, review, sessions or duplicates. Repeatable.",
+        ),
+    ] = None,
     base_model: Annotated[
         str | None,
         typer.Option(
@@ -90,10 +106,12 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     Rows are cleaned, deduplicated and split by user. Exit status: 0, or 5 if no row is left.
     """
     from flowai.cli import console
+    from flowai.cli.progress import StageProgress
     from flowai.errors import ExitCode
     from flowai.finetune.cleaning.quality import QualityLimits
     from flowai.finetune.export.dataset_card import NO_LICENSE
     from flowai.finetune.export.export import ExportOptions, run_export
+    from flowai.finetune.export.step_losses import check_skipped
     from flowai.rendering.report_files import to_json
 
     options = ExportOptions(
@@ -108,12 +126,15 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         rules=QualityLimits(min_answer_chars=min_answer, max_tokens=max_tokens),
         languages=tuple(language or ()),
         toxicity=toxicity,
+        skip=check_skipped(skip or ()),
+        similarity=similarity,
         base_model=base_model,
         licence=licence or NO_LICENSE,
         usd_per_million_tokens=usd_per_million,
         epochs=epochs,
     )
-    exported = run_export(console.command_context(env), options)
+    with StageProgress() as progress:
+        exported = run_export(console.command_context(env), options, progress)
     if json:
         console.print_json(to_json(exported.manifest))
     else:
@@ -138,6 +159,7 @@ def _ratios(text: str) -> SplitRatios:
 
 def _show(exported: ExportResult) -> None:
     from flowai.cli import console
+    from flowai.finetune.export.step_losses import high_losses, loss_summary
 
     manifest, funnel = exported.manifest, exported.manifest.funnel
     console.print_line(
@@ -169,4 +191,6 @@ def _show(exported: ExportResult) -> None:
             f"{manifest.review_count:,} pairs wait for a person: flowai finetune review --feature {manifest.feature}"
         )
     verdict = "NOTHING TO TRAIN WITH" if not manifest.row_count else f"{manifest.row_count:,} ROWS"
-    console.print_line(f"{verdict}   {exported.directory}/README.md says where they come from")
+    losses = "; ".join(map(loss_summary, high_losses(manifest.steps)))
+    warning = f"   WARNING: {losses}" if losses else ""
+    console.print_line(f"{verdict}   {exported.directory}/README.md says where they come from{warning}")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import UsageError
-from flowai.finetune.check.lines import check_head, iter_lines, iter_texts
+from flowai.finetune.check.lines import check_head, iter_array, iter_lines, iter_texts
 from flowai.finetune.check.messages import type_of
 from flowai.finetune.check.records import RULES, CheckReport, ProblemMatch, RowProblem, RuleCount, level_of
 from flowai.finetune.check.rows import check_row, detect_format
@@ -35,7 +36,8 @@ MAX_BYTES = 512 * 1024 * 1024
 _SAMPLED_ROWS_COUNT = 100
 _MAX_COLUMNS = 1_000  # a file whose every row has other keys must not fill the memory
 _API_FORMATS = frozenset({"openai", "openai-dpo"})
-"""Formats of files that are uploaded; other files are read by `datasets`, which ignores empty lines."""
+"""Formats of files that are uploaded; other files are read by `datasets`, which ignores empty lines and takes a JSON
+array in place of lines."""
 _ONCE = frozenset({"line/crlf", "roles/together", "row/other_format"})
 """Rules that a file often breaks on every line: counted, but only the first position is listed."""
 
@@ -58,22 +60,27 @@ def check_file(path: Path, name: str, options: CheckOptions) -> CheckReport:
     """Check a file, which the report calls `name`; raises DatasetError if it cannot be read."""
     file_bytes, problem = check_head(path, name)
     checker = _Checker(options)
-    if problem is not None:
+    is_array = problem is not None and problem.rule == "file/array" and file_bytes <= MAX_BYTES
+    if problem is not None and not is_array:
         checker.add_problem(0, problem)
-    else:
-        format_ = options.format or _guess_format(path, name)
-        if format_ is None:
-            checker.add_problem(0, ProblemMatch("file/format"))
-        for line in iter_lines(path, name):
-            checker.check_line(line, format_)
-        checker.check_totals(format_, file_bytes)
-        checker.format = format_
+        return checker.report(name, file_bytes)
+    lines = partial(iter_array if is_array else iter_lines, path, name)
+    format_ = options.format or _guess_format(lines())
+    if problem is not None and (format_ is None or format_ in _API_FORMATS):
+        checker.add_problem(0, problem)
+        return checker.report(name, file_bytes)
+    if format_ is None:
+        checker.add_problem(0, ProblemMatch("file/format"))
+    for line in lines():
+        checker.check_line(line, format_)
+    checker.check_totals(format_, file_bytes)
+    checker.format = format_
     return checker.report(name, file_bytes)
 
 
-def _guess_format(path: Path, name: str) -> FormatName | None:
+def _guess_format(lines: Iterator[Line]) -> FormatName | None:
     """Return the most frequent format of the first rows."""
-    rows = (line.value for line in iter_lines(path, name) if isinstance(line.value, dict))
+    rows = (line.value for line in lines if isinstance(line.value, dict))
     formats = (detect_format(row) for row in islice(rows, _SAMPLED_ROWS_COUNT))
     votes = Counter(format_ for format_ in formats if format_ is not None)
     return votes.most_common(1)[0][0] if votes else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
+# strings are skipped as a whole; of the rest, only what opens, closes or separates counts
+_ARRAY_TOKEN = re.compile(rb'"(?:\\.|[^"\\])*+"|[\[\]{},]', re.DOTALL)
 _MAGIC = {
     b"\x1f\x8b": "gzip; unpack it first",
     b"PAR1": "Parquet",
@@ -90,6 +93,39 @@ def iter_lines(path: Path, name: str) -> Iterator[Line]:
                     yield read_line(raw, number)
     except OSError as error:
         raise DatasetError(f"cannot be read: {error.strerror}", place=Place(file=name)) from None
+
+
+def iter_array(path: Path, name: str) -> Iterator[Line]:
+    """Yield the elements of a file that is one JSON array, each with the line where it begins.
+
+    The whole file is read: consumers that take arrays do so too. Raises DatasetError if the disk fails.
+    """
+    try:
+        data = path.read_bytes().removeprefix(_BOM)
+    except OSError as error:
+        raise DatasetError(f"cannot be read: {error.strerror}", place=Place(file=name)) from None
+    depth = count = 0
+    start = end = data.index(b"[") + 1
+    for token in _ARRAY_TOKEN.finditer(data):
+        sign = token.group()
+        depth += (sign in b"[{") - (sign in b"]}") if len(sign) == 1 else 0
+        if depth == 0 or (depth == 1 and sign == b","):
+            element, end = data[start : token.start()], token.end()
+            if element.strip() or sign == b"," or count:
+                yield _element(element, data.count(b"\n", 0, start + len(element) - len(element.lstrip())) + 1)
+            count, start = count + 1, end
+        if depth == 0:
+            break
+    number = data.count(b"\n", 0, end) + 1
+    if depth:
+        yield Line(number, problems=(ProblemMatch("json/syntax", problem="the array is never closed"),))
+    elif data[end:].strip():
+        yield Line(number, problems=(ProblemMatch("json/trailing"),))
+
+
+def _element(raw: bytes, number: int) -> Line:
+    parsed = _parse(raw.strip())
+    return Line(number, problems=(parsed,)) if isinstance(parsed, ProblemMatch) else Line(number, value=parsed)
 
 
 def read_line(raw: bytes, number: int) -> Line:

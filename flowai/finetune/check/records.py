@@ -20,7 +20,7 @@ ERRORS: dict[str, str] = {
     "file/empty": "the file has no rows",
     "file/binary": "not text: an archive, Parquet, or other binary data",
     "file/encoding": "UTF-16 or UTF-32; every consumer reads UTF-8",
-    "file/array": "one JSON array; every consumer reads one object per line",
+    "file/array": "a JSON array in a file that is uploaded or too large to read at once; write one object per line",
     "file/format": "no row has the keys of a known format",
     # lines
     "line/bom": "begins with a byte-order mark, which JSON does not allow",

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from flowai.privacy.scrubber import Scrubber
 
 
+_CHECKS = ("evaluation", "quality", "language", "control tokens")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cleaning:
     """Settings of the cleaning."""
@@ -43,8 +46,11 @@ class Cleaning:
     """Applies the reviewers' decision; returns pairs without one unchanged."""
 
 
-def cleaning_steps(cleaning: Cleaning) -> dict[str, CleaningStep]:
-    """Return the steps by name, in order."""
+def cleaning_steps(cleaning: Cleaning, *, skip: frozenset[str] = frozenset()) -> dict[str, CleaningStep]:
+    """Return the steps by name, in order, without those to skip.
+
+    Reviewers' decisions hold also if the step `review` is skipped: then doubtful edits do not wait for a reviewer.
+    """
 
     def evaluation(pair: Pair) -> Kept | Quarantined:
         leak = cleaning.leaks.find_in(pair)
@@ -72,21 +78,17 @@ def cleaning_steps(cleaning: Cleaning) -> dict[str, CleaningStep]:
     privacy = scrub_step(cleaning.scrubber)
 
     def review(pair: Pair) -> Kept | Quarantined:
-        decided = cleaning.decide(quarantine_doubtful_edit(pair) or pair)
+        doubtful = None if "review" in skip else quarantine_doubtful_edit(pair)
+        decided = cleaning.decide(doubtful or pair)
         if isinstance(decided, Pair):
             # a reviewer's text passes the same checks
-            checks = () if decided == pair else (check(decided) for check in (evaluation, quality, language, control))
+            checks = () if decided == pair else (steps[name](decided) for name in _CHECKS if name in steps)
             return next((result for result in checks if isinstance(result, Quarantined)), Kept(pair=decided))
         return decided if decided.pair is None else replace(decided, pair=privacy(decided.pair).pair)
 
-    return {
-        "evaluation": evaluation,
-        "quality": quality,
-        "language": language,
-        "control tokens": control,
-        "review": review,
-        "privacy": privacy,
-    }
+    checks = dict(zip(_CHECKS, (evaluation, quality, language, control), strict=True))
+    steps = {name: step for name, step in checks.items() if name not in skip}
+    return {**steps, "review": review, "privacy": privacy}
 
 
 def _reject(pair: Pair, step: str, reason: QuarantineReason, detail: str) -> Quarantined:

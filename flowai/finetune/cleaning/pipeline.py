@@ -48,6 +48,14 @@ class StepCounter:
         self._in_count += 1
         self._rejected[quarantined.reason] += 1
 
+    def add(self, count: StepCount) -> None:
+        """Add the counts of a batch."""
+        self._in_count += count.in_count
+        self._out_count += count.out_count
+        self._changed_count += count.changed_count
+        self._rejected.update(count.rejected)
+        self._findings.update(count.findings)
+
     def count(self) -> StepCount:
         """Return the counts in a stable order."""
         return StepCount(

@@ -55,20 +55,25 @@ def quality_problem(
     """Return the first quality problem of a pair; `max_tokens` is not checked without `count_tokens`."""
     parts = conversation_parts(pair)
     texts = list(all_texts(pair))
+    answer = folded(parts.answer)
     return (
         _short(folded(parts.request), "request", rules.min_request_chars)
-        or _short(folded(parts.answer), "answer", rules.min_answer_chars)
+        or _short(answer, "answer", rules.min_answer_chars)
         or _unreadable(texts)
         or _long(texts, rules, count_tokens)
-        or _boilerplate_problem(parts.answer, rules)
+        or _boilerplate_problem(parts.answer, answer, rules)
     )
 
 
 def has_repetition(text: str) -> bool:
     """Return whether an answer of at least 400 characters repeats itself to the end, as looping models do."""
-    spans = shingles(folded(text), _LOOP_LENGTH)[-_LOOP_TAIL_COUNT:]
-    if len(spans) < _LOOP_MIN_CHARACTER_COUNT - _LOOP_LENGTH:
+    return _repeats(folded(text))
+
+
+def _repeats(text: str) -> bool:
+    if len(text) < _LOOP_MIN_CHARACTER_COUNT - 1:
         return False
+    spans = shingles(text[-_LOOP_TAIL_COUNT - _LOOP_LENGTH :], _LOOP_LENGTH)[-_LOOP_TAIL_COUNT:]
     return distinct_share(spans) < _LOOP_DISTINCT_SHARE
 
 
@@ -101,9 +106,9 @@ def _long(texts: list[str], rules: QualityLimits, count_tokens: Callable[[str], 
     return None
 
 
-def _boilerplate_problem(answer: str, rules: QualityLimits) -> QualityProblem | None:
+def _boilerplate_problem(answer: str, folded_answer: str, rules: QualityLimits) -> QualityProblem | None:
     if rules.refusals and is_refusal(answer):
         return QualityProblem("refusal", "the answer begins with a refusal")
-    if rules.repetitions and has_repetition(answer):
+    if rules.repetitions and _repeats(folded_answer):
         return QualityProblem("repetition", "the answer repeats itself")
     return None

@@ -15,13 +15,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _HEADS_COUNT = 8
-"""Rows of a bucket that all others in it are compared with. Buckets of thousands are mostly boilerplate, and comparing
-every two of them would not end."""
+"""Rows of a large bucket that all others in it are compared with. Buckets of thousands are mostly boilerplate, and
+comparing every two of them would not end."""
+
+_SMALL_BUCKET_COUNT = 64
+"""Rows of a bucket in which every two are compared."""
+
+_MAX_REMEMBERED_COUNT = 500_000
+"""Compared pairs that are remembered, so that no band compares them again."""
 
 _MAX_MISSES = 8
 """Comparisons without a match after which a row is compared only with those of a similar signature."""
 
-_DOUBT = 0.15
+DOUBT = 0.15
 """Margin of a similarity estimated from 40 numbers: at a similarity of 0.8 the estimate is lower than that in one of a
 hundred cases."""
 
@@ -31,6 +37,10 @@ class Clusters:
 
     def __init__(self, count: int) -> None:
         self._first = np.arange(count, dtype=np.int32)
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return len(self._first)
 
     def representatives(self) -> NDArray[np.int32]:
         """Return the first row of each row's group."""
@@ -45,18 +55,18 @@ class Clusters:
 
     def join_similar(
         self,
-        bands: Iterator[NDArray[np.uint32]],
+        bands: Iterator[tuple[NDArray[np.uint32], float]],
         sketch: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
-        find_similar: Callable[[int, list[int]], list[int]],
+        is_near: Callable[[int, int], bool],
         threshold: float,
     ) -> None:
         """Join rows that share a bucket and are similar.
 
-        `bands` are every row's number in each band. `sketch` returns for some rows a byte of 40 numbers of their
-        signatures; `find_similar` returns those of some rows whose similarity to one row is at least `threshold`.
+        `bands` are every row's number in each band, and how much lower than `threshold` an estimate may be there.
+        `sketch` returns for some rows a byte of 40 numbers of their signatures; `is_near` compares two rows.
         """
-        misses = np.zeros(len(self._first), dtype=np.uint32)
-        for numbers in bands:
+        search = _Search(self, sketch, is_near, threshold)
+        for numbers, doubt in bands:
             # only the first row of a group per bucket: the others add nothing
             _, positions = np.unique(
                 (numbers.astype(np.uint64) << np.uint64(32)) | self.representatives().astype(np.uint64),
@@ -64,31 +74,10 @@ class Clusters:
             )
             positions.sort()
             for bucket in _buckets(positions, numbers[positions]):
-                self._search(bucket, sketch, find_similar, threshold, misses)
+                search.run(bucket, doubt)
 
-    def _search(
-        self,
-        bucket: NDArray[np.int64],
-        sketch: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
-        find_similar: Callable[[int, list[int]], list[int]],
-        threshold: float,
-        misses: NDArray[np.uint32],
-    ) -> None:
-        rest = bucket
-        for _ in range(_HEADS_COUNT):
-            if len(rest) < 2:  # noqa: PLR2004 - nothing to compare with
-                return
-            estimate = (sketch(rest[1:]) == sketch(rest[:1])).mean(axis=1)
-            head, rest = int(rest[0]), rest[1:]
-            compared = (estimate >= threshold) | ((estimate >= threshold - _DOUBT) & (misses[rest] < _MAX_MISSES))
-            matches = find_similar(head, rest[compared].tolist())
-            for position in matches:
-                self._join(head, position)
-            joined = np.isin(rest, matches)
-            misses[rest[compared & ~joined]] += 1
-            rest = rest[~joined]
-
-    def _join(self, left: int, right: int) -> None:
+    def join(self, left: int, right: int) -> None:
+        """Join the groups of two rows."""
         left, right = self._root(left), self._root(right)
         self._first[max(left, right)] = min(left, right)
 
@@ -96,6 +85,54 @@ class Clusters:
         while (parent := int(self._first[position])) != position:
             position = parent
         return position
+
+
+class _Search:
+    """Compares the rows of buckets; a row that matched nothing often is compared only with very similar ones."""
+
+    def __init__(
+        self,
+        clusters: Clusters,
+        sketch: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
+        is_near: Callable[[int, int], bool],
+        threshold: float,
+    ) -> None:
+        self._clusters = clusters
+        self._sketch = sketch
+        self._is_near = is_near
+        self._threshold = threshold
+        self._misses = np.zeros(len(clusters), dtype=np.uint32)
+        self._compared: set[int] = set()
+
+    def run(self, bucket: NDArray[np.int64], doubt: float) -> None:
+        """Join similar rows of one bucket."""
+        rest, sketches = bucket, self._sketch(bucket)
+        is_small = len(bucket) <= _SMALL_BUCKET_COUNT
+        for _ in range(len(bucket) if is_small else _HEADS_COUNT):
+            if len(rest) < 2:  # noqa: PLR2004 - nothing to compare with
+                return
+            head = int(rest[0])
+            estimate = (sketches[1:] == sketches[:1]).mean(axis=1)
+            rest, sketches = rest[1:], sketches[1:]
+            joined = np.zeros(len(rest), dtype=bool)
+            for index in np.flatnonzero(estimate >= self._threshold - doubt).tolist():
+                row = int(rest[index])
+                if is_small or estimate[index] >= self._threshold or self._misses[row] < _MAX_MISSES:
+                    joined[index] = self._compare(head, row)
+            rest, sketches = rest[~joined], sketches[~joined]
+
+    def _compare(self, head: int, row: int) -> bool:
+        key = head << 32 | row
+        if key in self._compared:
+            return False
+        if self._is_near(head, row):
+            self._clusters.join(head, row)
+            return True
+        if len(self._compared) >= _MAX_REMEMBERED_COUNT:
+            self._compared.clear()
+        self._compared.add(key)
+        self._misses[row] += 1
+        return False
 
 
 def _buckets(positions: NDArray[np.int64], *keys: NDArray[np.unsignedinteger]) -> Iterator[NDArray[np.int64]]:

@@ -58,15 +58,16 @@ class DiskTable:
         self._names_size += len(data)
         self._filled_count += 1
 
-    def column(self, name: str) -> NDArray[Any]:
-        """Return one column of all rows."""
+    def column(self, name: str, part: int | None = None) -> NDArray[Any]:
+        """Return one column of all rows; of a column of several numbers, one of them if `part` names it."""
         self._flush()
-        kind, shape = self._type[name].base, self._type[name].shape
+        kind, shape = self._type[name].base, self._type[name].shape if part is None else ()
         values = np.empty((self._written_count, *shape), dtype=kind)
         for start in range(0, self._written_count, _ROWS_AT_ONCE_COUNT):
             count = min(_ROWS_AT_ONCE_COUNT, self._written_count - start)
             offset = start * self._type.itemsize
-            values[start : start + count] = np.fromfile(self._path, self._type, count, offset=offset)[name]
+            block = np.fromfile(self._path, self._type, count, offset=offset)[name]
+            values[start : start + count] = block if part is None else block[:, part]
         return values
 
     def names(self) -> Names:

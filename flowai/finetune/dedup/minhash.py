@@ -21,7 +21,6 @@ SIGNATURE_COUNT = BAND_COUNT * _BAND_ROWS_COUNT
 0.999999 at 0.9, 0.4 at 0.5, 0.005 at 0.2."""
 
 _SEED = 86  # signatures of different seeds are not comparable; none is stored
-_BLOCK_COUNT = 4096  # shingles at once, so that memory for a long text fits the processor's cache
 _HALF_BITS = 32
 
 
@@ -36,23 +35,27 @@ class MinHash:
             2
         ) + np.uint64(1)
 
-    def signature(self, shingles: NDArray[np.uint64]) -> NDArray[np.uint32]:
-        """Return the signature of a set: two agree in about the share of numbers that is the sets' similarity.
+    def signatures(self, shingles: NDArray[np.uint64], counts: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """Return the signatures of several sets, one after the other in `shingles`: a row for each.
 
-        `shingles` are evenly distributed, in any order, repeated or not; an empty set has the maximum values.
+        Two signatures agree in about the share of numbers that is the sets' similarity. `shingles` are evenly
+        distributed, in any order, repeated or not; an empty set has the maximum values.
         """
         halves = (shingles >> np.uint64(_HALF_BITS)).astype(np.uint32)
-        smallest = np.full(SIGNATURE_COUNT, np.iinfo(np.uint32).max, dtype=np.uint32)
-        for start in range(0, len(halves), _BLOCK_COUNT):
-            block = halves[start : start + _BLOCK_COUNT, np.newaxis] ^ self._shifts
-            block *= self._factors
-            np.minimum(smallest, block.min(axis=0), out=smallest)
+        smallest = np.full((len(counts), SIGNATURE_COUNT), np.iinfo(np.uint32).max, dtype=np.uint32)
+        filled = np.flatnonzero(counts)
+        if filled.size:
+            starts = (np.cumsum(counts) - counts)[filled]
+            for number, (shift, factor) in enumerate(zip(self._shifts, self._factors, strict=True)):
+                mixed = halves ^ shift
+                mixed *= factor
+                smallest[filled, number] = np.minimum.reduceat(mixed, starts)
         return smallest
 
-    def bands(self, signature: NDArray[np.uint32]) -> NDArray[np.uint32]:
-        """Return BAND_COUNT numbers; sets that share one at the same position should be compared."""
-        rows = signature.reshape(BAND_COUNT, _BAND_ROWS_COUNT).astype(np.uint64)
-        mixed: NDArray[np.uint64] = (rows * self._weights).sum(axis=1, dtype=np.uint64)
+    def bands(self, signatures: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """Return BAND_COUNT numbers per signature; sets that share one at the same position should be compared."""
+        rows = signatures.reshape(-1, BAND_COUNT, _BAND_ROWS_COUNT).astype(np.uint64)
+        mixed: NDArray[np.uint64] = (rows * self._weights).sum(axis=2, dtype=np.uint64)
         mixed ^= mixed >> np.uint64(_HALF_BITS - 3)
         mixed *= np.uint64(0xBF58476D1CE4E5B9)
         return (mixed >> np.uint64(_HALF_BITS)).astype(np.uint32)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from flowai.finetune.export.step_losses import high_losses, loss_warning
 from flowai.finetune.pairs.collect import Funnel
 from flowai.finetune.records import SCHEMA_VERSION, Pair, Split, StepCount
 from flowai.rendering.markdown import escape_markdown, inline_code, table
@@ -58,6 +59,8 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True):
     funnel: Funnel
     steps: tuple[StepCount, ...]
     """Counts of each cleaning step, in order; the output of one step is the input of the next."""
+    skipped_steps: tuple[str, ...] = ()
+    """Steps that the user switched off."""
     quarantined_count: int
     review_count: int
     """Quarantined pairs that a reviewer may accept."""
@@ -143,6 +146,10 @@ def _parts(manifest: DatasetManifest) -> Iterator[str]:
     )
     yield "## Cleaning"
     yield table(("step", "in", "out", "changed", "rejected", "replaced"), [_step(step) for step in manifest.steps])
+    if manifest.skipped_steps:
+        yield f"Skipped: {', '.join(manifest.skipped_steps)}."
+    for step in high_losses(manifest.steps):
+        yield f"> Warning: {loss_warning(step)}."
     yield (
         f"`quarantine.jsonl` lists {manifest.quarantined_count:,} rejected calls with their reasons; "
         f"{manifest.review_count:,} of them wait for a reviewer: `flowai finetune review`."

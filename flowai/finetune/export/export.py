@@ -9,19 +9,29 @@ import json
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from flowai.errors import InconclusiveError, UsageError
 from flowai.finetune.cleaning.filters import cleaning_steps
-from flowai.finetune.cleaning.pipeline import StepCounter, clean
+from flowai.finetune.cleaning.pipeline import StepCounter
 from flowai.finetune.cleaning.quality import QualityLimits
+from flowai.finetune.cleaning.worker_pool import (
+    MIN_POOLED_COUNT,
+    clean_here,
+    clean_in_pool,
+    open_worker_pool,
+    worker_count,
+)
+from flowai.finetune.dedup.likeness import THRESHOLD
 from flowai.finetune.dedup.near_duplicates import Duplicates
 from flowai.finetune.dedup.split import Sessions, SplitRatios, split_of
 from flowai.finetune.export.dataset_card import NO_LICENSE, DatasetManifest, Sources, to_markdown
 from flowai.finetune.export.output_directory import MANIFEST, open_output_directory
+from flowai.finetune.export.progress import SilentProgress
 from flowai.finetune.export.row_writer import RowFiles
+from flowai.finetune.export.step_losses import high_losses, loss_warning
 from flowai.finetune.export.token_counts import TrainingTokenCounter, training_cost_usd
 from flowai.finetune.export.trainer_configs import BASE_MODEL, TrainingSetInfo, card_header, trainer_configs
 from flowai.finetune.formats.catalog import Format, FormatName, find_format
@@ -37,13 +47,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from flowai.events import Event
+    from flowai.finetune.cleaning.pipeline import CleaningStep
+    from flowai.finetune.export.progress import ExportProgress
     from flowai.finetune.records import Pair, QuarantineReason, Split
     from flowai.finetune.session import FinetuneSession
     from flowai.workspace.workspace import CommandContext
 
 QUARANTINE = "quarantine.jsonl"
 CARD = "README.md"
+MIN_SIMILARITY = 0.5
 _BATCH_COUNT = 256
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +82,10 @@ class ExportOptions:
     languages: tuple[str, ...] = ()
     """Expected languages of answers, ISO 639-1; empty for any."""
     toxicity: bool = True
+    skip: frozenset[str] = frozenset()
+    """Names of steps that are not run; see `step_losses.check_skipped`."""
+    similarity: float = THRESHOLD
+    """Minimum similarity of near duplicates."""
     base_model: str | None = None
     """The model to train, for tokenizer and trainer configurations."""
     licence: str = NO_LICENSE
@@ -86,23 +106,34 @@ class ExportResult:
     warnings: tuple[str, ...]
 
 
-def run_export(context: CommandContext, options: ExportOptions) -> ExportResult:
+def run_export(context: CommandContext, options: ExportOptions, progress: ExportProgress | None = None) -> ExportResult:
     """Export the training set of a feature; raises InconclusiveError if no selected call has feedback."""
     format_ = find_format(options.format)
     if options.epochs < 1:
         raise UsageError(f"--epochs: found {options.epochs}, expected 1 or more")
+    if not MIN_SIMILARITY <= options.similarity <= 1:
+        raise UsageError(f"--similarity: found {options.similarity:g}, expected {MIN_SIMILARITY:g} to 1")
     session = open_session(context, options.feature, options.rules, options.languages, toxicity=options.toxicity)
     selector = session.selector(options.since, options.until, options.releases)
     target = options.output or training_set_directory(session.project, options.feature) / format_.name
     name = session.project.show(target)
     with open_output_directory(target, name=name, replace=options.replace) as directory:
-        manifest = _Export(session, options, format_, directory).run(selector)
+        manifest = _Export(session, options, format_, directory, progress or SilentProgress()).run(selector)
         files = tuple(sorted(path.name for path in directory.iterdir()))
-    return ExportResult(manifest=manifest, directory=name, files=files, warnings=tuple(session.warnings))
+    warnings = (*session.warnings, *map(loss_warning, high_losses(manifest.steps)))
+    return ExportResult(manifest=manifest, directory=name, files=files, warnings=warnings)
 
 
 class _Export:
-    def __init__(self, session: FinetuneSession, options: ExportOptions, format_: Format, directory: Path) -> None:
+    def __init__(
+        self,
+        session: FinetuneSession,
+        options: ExportOptions,
+        format_: Format,
+        directory: Path,
+        progress: ExportProgress,
+    ) -> None:
+        self._progress = progress
         self._session = session
         self._options = options
         self._format = format_
@@ -139,6 +170,7 @@ class _Export:
             last_at=self._sources.last_at,
             funnel=funnel,
             steps=(*counts, formatted.count()),
+            skipped_steps=tuple(sorted(self._options.skip)),
             quarantined_count=self._quarantined_count,
             review_count=self._review_count,
             files=files,
@@ -155,9 +187,8 @@ class _Export:
 
     def _collect(self, store: PairStore, selector: PairSelector) -> tuple[Funnel, StepCount]:
         counter = StepCounter(STEP)
-        funnel = collect_pairs(
-            self._session.events, selector, store, lambda rejected: self._quarantine(rejected, counter)
-        )
+        self._progress.start("reading the event log", None)
+        funnel = collect_pairs(self._events, selector, store, lambda rejected: self._quarantine(rejected, counter))
         for line in self._session.unreadable_lines():
             self._quarantine(line, counter)
         if not funnel.judged_count:
@@ -169,11 +200,42 @@ class _Export:
 
     def _clean(self, store: PairStore) -> Iterable[StepCount]:
         """Run the steps for single pairs, and store the remaining pairs with their split."""
-        pairs, counts = clean(store.pairs(), cleaning_steps(self._session.cleaning), self._quarantine)
-        counter = StepCounter("toxicity")
-        for pair in self._drop_toxic(pairs, counter):
-            store.add_cleaned(pair, split_of(pair, self._options.ratios))
-        return (*counts(), counter.count()) if self._session.toxicity else counts()
+        self._progress.start("cleaning", store.pair_count)
+        steps = cleaning_steps(self._session.cleaning, skip=self._options.skip)
+        counters = {name: StepCounter(name) for name in steps}
+        toxic = StepCounter("toxicity")
+        with ExitStack() as stack:
+            pairs = self._run_steps(store, steps, counters, stack)
+            for pair in self._drop_toxic(pairs, toxic):
+                store.add_cleaned(pair, split_of(pair, self._options.ratios))
+        counts = [counter.count() for counter in counters.values()]
+        return [*counts, toxic.count()] if self._session.toxicity else counts
+
+    def _run_steps(
+        self, store: PairStore, steps: dict[str, CleaningStep], counters: dict[str, StepCounter], stack: ExitStack
+    ) -> Iterator[Pair]:
+        """Yield the pairs that pass; of a large log in several processes."""
+        source = self._counted(store.pairs())
+        workers = worker_count()
+        if workers == 1 or store.pair_count < MIN_POOLED_COUNT:
+            batches = clean_here(steps, source, self._quarantine)
+        else:
+            pool = stack.enter_context(open_worker_pool(steps, workers))
+            batches = clean_in_pool(pool, workers, source, self._quarantine)
+        for pairs, batch_counts in batches:
+            for count in batch_counts:
+                counters[count.step].add(count)
+            yield from pairs
+
+    def _events(self) -> Iterator[Event]:
+        return self._counted(self._session.events())
+
+    def _counted(self, items: Iterator[_Item]) -> Iterator[_Item]:
+        """Yield the items, and report them as progress."""
+        for number, item in enumerate(items, start=1):
+            yield item
+            if number % _BATCH_COUNT == 0:
+                self._progress.advance(_BATCH_COUNT)
 
     def _drop_toxic(self, pairs: Iterator[Pair], counter: StepCounter) -> Iterator[Pair]:
         classifier = self._session.toxicity
@@ -193,6 +255,12 @@ class _Export:
 
     def _deduplicate_and_split(self, store: PairStore, temporary: Path) -> Iterator[StepCount]:
         """Drop pairs that conflict with others: sessions across splits, then duplicates."""
+        if "sessions" not in self._options.skip:
+            yield self._drop_split_sessions(store, temporary)
+        if "duplicates" not in self._options.skip:
+            yield self._drop_duplicates(store, temporary)
+
+    def _drop_split_sessions(self, store: PairStore, temporary: Path) -> StepCount:
         with Sessions(temporary) as sessions:
             for pair, split in store.cleaned():
                 sessions.add(pair, split)
@@ -203,17 +271,21 @@ class _Export:
                 counter.passed()
             else:
                 self._drop(store, pair.id, counter, "split_conflict", "its session began in another split")
-        yield counter.count()
+        return counter.count()
+
+    def _drop_duplicates(self, store: PairStore, temporary: Path) -> StepCount:
         counter = StepCounter("duplicates")
-        with Duplicates(temporary) as duplicates:
-            for pair, split in store.cleaned():
+        with Duplicates(temporary, threshold=self._options.similarity) as duplicates:
+            self._progress.start("reading texts", store.cleaned_count)
+            for pair, split in self._counted(store.cleaned()):
                 duplicates.add(pair, split)
-            for result in duplicates.results(store.cleaned_pair):
+            self._progress.start("searching for duplicates", store.cleaned_count)
+            for result in duplicates.results(self._progress.advance):
                 if result.reason is None:
                     counter.passed()
                 else:
                     self._drop(store, result.id, counter, result.reason, f"pair {result.keeper} is kept")
-        yield counter.count()
+        return counter.count()
 
     def _drop(
         self, store: PairStore, pair_id: str, counter: StepCounter, reason: QuarantineReason, detail: str
@@ -222,7 +294,8 @@ class _Export:
         store.drop(pair_id)
 
     def _write(self, store: PairStore, files: RowFiles, counter: StepCounter) -> None:
-        for pair, split in store.cleaned():
+        self._progress.start("writing rows", store.cleaned_count)
+        for pair, split in self._counted(store.cleaned()):
             rows = self._format.rows(pair)
             if not isinstance(rows, tuple):
                 detail = f"{rows.rule}: {rows.detail}"

@@ -105,6 +105,12 @@ class PairStore:
         row = (pair.id, split, msgspec.json.encode(pair))
         self._connection.execute("INSERT INTO cleaned (id, split, body) VALUES (?, ?, ?)", row)
 
+    @property
+    def cleaned_count(self) -> int:
+        """Number of cleaned pairs."""
+        ((count,),) = self._connection.execute("SELECT count(*) FROM cleaned")
+        return int(count)
+
     def cleaned(self) -> Iterator[tuple[Pair, Split]]:
         """Yield the cleaned pairs in the order they were added; pairs may be dropped meanwhile."""
         last = -1
@@ -112,11 +118,6 @@ class PairStore:
         while rows := self._connection.execute(query, (last,)).fetchall():
             last = rows[-1][0]
             yield from ((self._decoder.decode(body), split) for _, split, body in rows)
-
-    def cleaned_pair(self, pair_id: str) -> Pair:
-        """Return a cleaned pair by its id."""
-        ((body,),) = self._connection.execute("SELECT body FROM cleaned WHERE id = ?", (pair_id,))
-        return self._decoder.decode(body)
 
     def drop(self, pair_id: str) -> None:
         """Delete a cleaned pair."""

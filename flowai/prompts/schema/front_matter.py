@@ -5,35 +5,30 @@ Source: dotprompt reference, "front matter"; the key `flowai` is an extension.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
 
 from flowai.errors import Place, PromptError, expected_one_of
 from flowai.prompts.control_tokens import Policy
+from flowai.prompts.schema.parameters import DOTPROMPT_NAMES, OTHER_PLACES, PARAMETERS
 from flowai.prompts.schema.picoschema import TYPES, SchemaSource, to_json_schema
+from flowai.prompts.template.values import describe_kind
 from flowai.storage.files import Document, parse_yaml
 
 if TYPE_CHECKING:
     from flowai.prompts.schema.picoschema import Schema
+    from flowai.prompts.template.template_file import TemplateFile
 
 KEYS = ("name", "variant", "version", "description", "model", "config", "input", "output", "metadata", "flowai")
 _UNSUPPORTED_KEYS = ("tools", "toolDefs", "maxTurns")
 _FORMATS = ("json", "text")
-# dotprompt spells sampling parameters as Google does; calls use LiteLLM's names
-_PARAMETERS = {
-    "topP": "top_p",
-    "topK": "top_k",
-    "maxOutputTokens": "max_tokens",
-    "stopSequences": "stop",
-    "presencePenalty": "presence_penalty",
-    "frequencyPenalty": "frequency_penalty",
+_SECTION_KEYS = {
+    "input": ("schema", "default"),
+    "output": ("schema", "format"),
+    "flowai": ("control_tokens", "untrusted"),
 }
-_SPLIT = re.compile(
-    r"(?P<before>(?:(?:\#[^\n]*|[ \t\r]*)\n)*)---[ \t]*\r?\n(?P<yaml>.*?)(?:(?<=\n))---[ \t]*(?:\r?\n|\Z)(?P<body>.*)",
-    re.DOTALL,
-)
+_CLOSE = 0.75  # similarity of a misspelt key
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,40 +55,13 @@ class FrontMatter:
     raw: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TemplateFile:
-    """A prompt file, split."""
+def parse_front_matter(
+    parts: TemplateFile, *, file: str, schemas: Mapping[str, Schema] | None = None, strict: bool = True
+) -> FrontMatter:
+    """Parse the front matter; `schemas` are those that Picoschema may use by name.
 
-    yaml: str | None
-    """Front matter, padded with blank lines so that line numbers are those of the file; None if there is none."""
-    body: str
-    """Template; trimmed if there is front matter."""
-    first_line: int
-    """First line of the template in the file, from 1."""
-
-
-def split_file(text: str, *, file: str) -> TemplateFile:
-    """Split front matter and template.
-
-    Comment lines (`#`) and blank lines may precede the front matter. The template after a front matter is trimmed, as
-    in dotprompt; without one it is the whole text.
+    If not `strict`, unknown keys are ignored and parameters are not checked, as in dotprompt.
     """
-    match = _SPLIT.match(text)
-    if match is None:
-        if re.match(r"\s*---[ \t]*\r?(?:\n|\Z)", text):
-            line = text[: text.index("---")].count("\n") + 1
-            hint = "end it with a line `---`"
-            raise PromptError("the front matter is never closed", place=Place(file=file, line=line), hint=hint)
-        return TemplateFile(yaml=None, body=text, first_line=1)
-    body = match["body"]
-    blank = body[: len(body) - len(body.lstrip())]
-    before = text[: match.start("body")].count("\n") + blank.count("\n")
-    yaml = "\n" * text[: match.start("yaml")].count("\n") + match["yaml"]
-    return TemplateFile(yaml=yaml, body=body.strip(), first_line=before + 1)
-
-
-def parse_front_matter(parts: TemplateFile, *, file: str, schemas: Mapping[str, Schema] | None = None) -> FrontMatter:
-    """Parse the front matter; `schemas` are those that Picoschema may use by name."""
     if parts.yaml is None:
         return FrontMatter()
     document = parse_yaml(parts.yaml, name=file, kind=PromptError)
@@ -102,18 +70,17 @@ def parse_front_matter(parts: TemplateFile, *, file: str, schemas: Mapping[str, 
     if not isinstance(document.value, dict):
         raise PromptError("the front matter is not a map", place=document.location(), hint="write `key: value` lines")
     raw = document.value
-    _check_keys(document)
+    _check_supported(document)
+    if strict:
+        _check_keys(document)
+        _check_parameters(document)
     input_section = _map(document, "input")
     output = _map(document, "output")
     settings = _map(document, "flowai")
-    for key in settings:
-        if key not in {"control_tokens", "untrusted"}:
-            hint = expected_one_of(("control_tokens", "untrusted"), found=str(key))
-            raise PromptError("unknown key", place=document.location("flowai", key), hint=hint)
     output_schema = _schema(document, "output", output, schemas)
     return FrontMatter(
         model=_text(document, raw, "model"),
-        config={_PARAMETERS.get(key, key): value for key, value in _map(document, "config").items()},
+        config={DOTPROMPT_NAMES.get(key, key): value for key, value in _map(document, "config").items()},
         input_schema=_schema(document, "input", input_section, schemas),
         input_place=document.location("input", "schema"),
         defaults=_map(document, "input", "default"),
@@ -127,18 +94,73 @@ def parse_front_matter(parts: TemplateFile, *, file: str, schemas: Mapping[str, 
     )
 
 
-def _check_keys(document: Document) -> None:
-    """Refuse keys that would be ignored silently: misspelt ones, and those that flowai does not send."""
-    import difflib  # small, but only needed here
-
+def _check_supported(document: Document) -> None:
     for key in document.value:
-        name = str(key)
-        if name in _UNSUPPORTED_KEYS:
+        if str(key) in _UNSUPPORTED_KEYS:
             hint = "remove it, and pass it with the call"
             raise PromptError("flowai sends no tools", place=document.location(key), hint=hint)
-        similar = [] if name in KEYS else difflib.get_close_matches(name, KEYS, n=1, cutoff=0.8)
-        if similar:
-            raise PromptError("unknown key", place=document.location(key), hint=f"did you mean `{similar[0]}`?")
+
+
+def _check_keys(document: Document) -> None:
+    """Refuse keys that would be ignored silently: misspelt ones, and those one level off."""
+    for key in document.value:
+        if str(key) not in KEYS and "." not in str(key):
+            own = f"a key of your own has a dot: `acme.{key}`"
+            raise PromptError(
+                f"unknown key `{key}`", place=document.location(key), hint=_key_hint(str(key), "", KEYS, own)
+            )
+    for section, known in _SECTION_KEYS.items():
+        for key, value in _map(document, section).items():
+            if key not in known:
+                place = document.location(section, key)
+                hint = _key_hint(str(key), section, known, _field_hint(section, str(key), value))
+                raise PromptError(f"unknown key `{section}.{key}`", place=place, hint=hint)
+
+
+def _key_hint(found: str, section: str, known: tuple[str, ...], otherwise: str) -> str:
+    """Return the hint for an unknown key: the known one that is meant, here or in another section."""
+    elsewhere = {f"{other}.{name}": name for other, names in _all_sections().items() for name in names}
+    elsewhere |= {name: name for name in KEYS}
+    exact = [path for path, name in elsewhere.items() if name == found and path != f"{section}.{found}"]
+    near = exact or _close_paths(found, {name: name for name in known}) or _close_paths(found, elsewhere)
+    if near:
+        return f"did you mean {' or '.join(f'`{path}`' for path in near[:2])}?"
+    return f"{otherwise}; there are: {', '.join(f'`{name}`' for name in known)}"
+
+
+def _all_sections() -> dict[str, tuple[str, ...]]:
+    return {**_SECTION_KEYS, "config": (*PARAMETERS, *DOTPROMPT_NAMES)}
+
+
+def _close_paths(found: str, paths: Mapping[str, str]) -> list[str]:
+    import difflib  # small, but only needed here
+
+    near = difflib.get_close_matches(found, set(paths.values()), n=1, cutoff=_CLOSE)
+    return [path for path, name in paths.items() if near and name == near[0]]
+
+
+def _field_hint(section: str, key: str, value: object) -> str:
+    if section == "flowai":
+        return "remove it"
+    what = "variables are declared" if section == "input" else "fields of the answer are declared"
+    text = f": `{section}: {{schema: {{{key}: {value}}}}}`" if isinstance(value, str) else ""
+    return f"{what} under `{section}.schema`{text}"
+
+
+def _check_parameters(document: Document) -> None:
+    """Refuse unknown parameters, and values of another type than the parameter's."""
+    for key, value in _map(document, "config").items():
+        place = document.location("config", key)
+        name = DOTPROMPT_NAMES.get(str(key), str(key))
+        if name not in PARAMETERS:
+            near = _close_paths(str(key), {known: known for known in _all_sections()["config"]})
+            other = OTHER_PLACES.get(name, "a parameter of one provider goes into `config.extra_body`")
+            hint = f"did you mean `{near[0]}`?" if near and name not in OTHER_PLACES else other
+            raise PromptError(f"unknown parameter `config.{key}`", place=place, hint=hint)
+        expected, is_valid = PARAMETERS[name]
+        if value is not None and not is_valid(value):
+            hint = "write it without quotes" if isinstance(value, str) else f"write `{key}:` with {expected}"
+            raise PromptError(f"found {describe_kind(value)}; expected {expected}", place=place, hint=hint)
 
 
 def _map(document: Document, *keys: str) -> dict[str, Any]:

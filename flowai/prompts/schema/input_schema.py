@@ -64,6 +64,11 @@ class InputSchema:
         return self.uses_all or (self.schema or {}).get("additionalProperties", False) is not False
 
     @cached_property
+    def required(self) -> frozenset[str]:
+        """Variables that need a value: they have no default."""
+        return self._required - self.defaults.keys()
+
+    @cached_property
     def _required(self) -> frozenset[str]:
         undeclared = self.uses.keys() - self._properties.keys()
         return frozenset({*(self.schema or {}).get("required", ()), *undeclared})

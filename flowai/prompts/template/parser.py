@@ -6,13 +6,15 @@ Source: dotprompt, "template syntax" and its specification cases; Handlebars 4, 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from flowai.errors import Place, PromptError, expected_one_of
 from flowai.prompts.messages import ROLES
 from flowai.prompts.template import nodes as tree
 from flowai.prompts.template.lexer import Tag, TextToken, lex
+from flowai.prompts.template.limits import TemplateSize
+from flowai.prompts.template.template_file import has_front_matter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +35,7 @@ class PartialSource:
     """A partial as a file."""
 
     text: str
-    """The whole text; partials have no front matter."""
+    """The whole text; front matter in it is an error."""
     file: str
 
 
@@ -68,14 +70,23 @@ class _Arguments:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class _ParsedPartial:
+    nodes: tree.Nodes
+    tag_count: int
+    """Of the partial and all that it includes."""
+    character_count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ParseContext:
     """State shared by a template and its partials."""
 
     partials: Partials
     include_chain: tuple[str, ...] = ()
     """Names of the partials being parsed, outermost first; a repeated name is recursion."""
-    parsed: dict[tuple[str, str], tree.Nodes] = field(default_factory=dict)
+    parsed: dict[tuple[str, str], _ParsedPartial] = field(default_factory=dict)
     """Parsed partials by name and indent."""
+    size: TemplateSize = field(default_factory=TemplateSize)
 
 
 def parse(text: str, *, file: str, partials: Partials, first_line: int = 1) -> tree.Nodes:
@@ -84,7 +95,9 @@ def parse(text: str, *, file: str, partials: Partials, first_line: int = 1) -> t
 
 
 def _parse(text: str, *, file: str, first_line: int, context: ParseContext) -> tree.Nodes:
-    parser = _Parser(lex(text, file=file, first_line=first_line), context)
+    tokens = lex(text, file=file, first_line=first_line)
+    context.size.add(len(tokens.items) // 2, len(text), Place(file=file))
+    parser = _Parser(tokens, context)
     nodes, stop = parser.body(0)
     if stop is not None:
         name = "/" + stop.words[0].text if stop.kind == "close" and stop.words else "else"
@@ -172,17 +185,27 @@ class _Parser:
         if name in context.include_chain:
             cycle = " -> ".join((*context.include_chain[context.include_chain.index(name) :], name))
             raise PromptError(f"partial `{name}` includes itself: {cycle}", place=place, hint="use `{{#each}}` instead")
-        if (name, indent) not in context.parsed:
-            source = context.partials.get(name)
-            if source is None:
-                hint = expected_one_of(context.partials.names(), found=name)
-                raise PromptError(f"no partial `{name}`", place=place, hint=hint)
-            text = _LINE_START.sub(indent, source.text) if indent else source.text
-            inner = ParseContext(
-                partials=context.partials, include_chain=(*context.include_chain, name), parsed=context.parsed
-            )
-            context.parsed[name, indent] = _parse(text, file=source.file, first_line=1, context=inner)
-        return context.parsed[name, indent]
+        known = context.parsed.get((name, indent))
+        if known is not None:
+            context.size.add(known.tag_count, known.character_count, place)
+            return known.nodes
+        source = context.partials.get(name)
+        if source is None:
+            hint = expected_one_of(context.partials.names(), found=name)
+            raise PromptError(f"no partial `{name}`", place=place, hint=hint)
+        if has_front_matter(source.text):
+            hint = "remove it; model, parameters and schemas are those of the prompt that includes the partial"
+            raise PromptError("a partial has no front matter", place=Place(file=source.file, line=1), hint=hint)
+        text = _LINE_START.sub(indent, source.text) if indent else source.text
+        before = context.size.tag_count, context.size.character_count
+        inner = replace(context, include_chain=(*context.include_chain, name))
+        nodes = _parse(text, file=source.file, first_line=1, context=inner)
+        context.parsed[name, indent] = _ParsedPartial(
+            nodes=nodes,
+            tag_count=context.size.tag_count - before[0],
+            character_count=context.size.character_count - before[1],
+        )
+        return nodes
 
 
 def _output(tag: Tag) -> tree.Node:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flowai.cli.help_format import examples
-from flowai.cli.options import Env, JsonOption, UseCache
+from flowai.cli.options import Env, JsonOption, UseCache, Variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,14 +26,7 @@ EXAMPLES = examples(
 
 def command(  # noqa: PLR0913, PLR0917 - a command's options
     feature: Annotated[str | None, typer.Argument(metavar="FEATURE", help="Feature; not with --model.")] = None,
-    var: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--var",
-            metavar="NAME=VALUE",
-            help="Variable of the prompt: NAME=TEXT, NAME=@FILE, NAME=- for stdin, NAME:=JSON. Repeatable.",
-        ),
-    ] = None,
+    var: Variables = None,
     message: Annotated[
         str | None,
         typer.Option(
@@ -67,6 +59,7 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
     import asyncio
 
     from flowai.cli import console
+    from flowai.cli.variables import parse_variables, read_value
     from flowai.errors import InterruptedRunError, PromptError, UsageError
     from flowai.gateway.records import CompletionRequest
 
@@ -75,8 +68,8 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
     request = CompletionRequest(
         feature=feature,
         model=model,
-        variables=None if message is not None or feature is None else _variables(var or []),
-        messages=None if message is None else ({"role": "user", "content": _read_value(message, "--message")},),
+        variables=None if message is not None or feature is None else parse_variables(var or []),
+        messages=None if message is None else ({"role": "user", "content": read_value(message, "--message")},),
         user=user,
         use_cache=console.uses_cache(console.command_context(env), cache),
     )
@@ -202,50 +195,3 @@ def _summary(result: CompletionResult) -> Iterator[str]:
         yield f"{result.input_tokens:,} + {result.output_tokens:,} tokens"
     yield dollars(result.cost_usd) if result.cost_usd is not None else "cost unknown"
     yield f"call {result.call_id}"
-
-
-def _variables(assignments: list[str]) -> dict[str, Any]:
-    """Parse `NAME=TEXT`, `NAME=@FILE`, `NAME=-` and `NAME:=JSON`."""
-    from flowai.errors import UsageError
-
-    values: dict[str, Any] = {}
-    for assignment in assignments:
-        name, equals, value = assignment.partition("=")
-        if not equals or not name.removesuffix(":"):
-            raise UsageError(f"--var: found `{assignment}`, expected NAME=TEXT, NAME=@FILE, NAME=- or NAME:=JSON")
-        key = name.removesuffix(":")
-        if key in values:
-            raise UsageError(f"--var: `{key}` is set twice")
-        values[key] = _read_value(value, f"--var {key}") if key == name else _parse_json(value, f"--var {key}")
-    return values
-
-
-def _parse_json(text: str, option: str) -> Any:  # noqa: ANN401 - any JSON
-    import msgspec
-
-    from flowai.errors import UsageError
-
-    try:
-        return msgspec.json.decode(_read_value(text, option))
-    except msgspec.DecodeError as error:
-        raise UsageError(f"{option}: found no JSON: {error}", hint="NAME=TEXT passes a text as it is") from None
-
-
-def _read_value(value: str, option: str) -> str:
-    """Return the text of an option: itself, of a file (`@FILE`) or of stdin (`-`); `@@` begins a text with `@`."""
-    from flowai.errors import UsageError
-
-    if value == "-":
-        raw, name = sys.stdin.buffer.read(), "stdin"
-    elif value.startswith("@@") or not value.startswith("@"):
-        return value.removeprefix("@") if value.startswith("@@") else value
-    else:
-        name = value.removeprefix("@")
-        try:
-            raw = Path(name).read_bytes()
-        except OSError as error:
-            raise UsageError(f"{option}: `{name}` cannot be read: {error.strerror}") from None
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UsageError(f"{option}: `{name}` is not UTF-8") from None
