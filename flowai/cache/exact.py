@@ -32,6 +32,7 @@ REFUSED_HINT = "`--no-cache` works without it; `flowai cache clear` deletes it"
 _ENTRY = "entry/"
 _USAGE = "usage/"
 
+_NO_ANSWER = b""
 _BUSY_LIMIT_S = 2.0  # for writers; readers wait for no writer in a write-ahead log
 _LINGER_S = 0.05  # answers that come within this time share a transaction; a killed process loses at most those
 _CLOSE_LIMIT_S = 5.0
@@ -151,6 +152,18 @@ class ExactCache:
             self.write_error = str(error)
             raise
         future.add_done_callback(forget)
+        return future
+
+    def forget(self, key: str) -> Future[None]:
+        """Delete an answer and return the result of writing that; reads find none at once."""
+        self._queued[key] = _NO_ANSWER
+
+        def done(_: object) -> None:
+            if self._queued.get(key) is _NO_ANSWER:
+                self._queued.pop(key, None)
+
+        future = self._queue.add(lambda: self._store.delete(_ENTRY + key))
+        future.add_done_callback(done)
         return future
 
     def flush(self) -> None:

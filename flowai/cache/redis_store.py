@@ -71,6 +71,10 @@ class RedisExactStore:
         """See `ExactStore`."""
         await self._connection.run(("SET", _ANSWER + key, msgspec.json.encode(completion), "PX", milliseconds(ttl_s)))
 
+    async def forget(self, key: str) -> None:
+        """See `ExactStore`."""
+        await self._connection.run(("UNLINK", _ANSWER + key))
+
     async def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
         """See `ExactStore`."""
         await add_usage(self._connection, "exact", features)
@@ -106,7 +110,7 @@ async def clear_redis(url: str) -> int:
     """Delete all answers and counts of both caches; return the number of answers."""
     async with aclosing(open_redis(url)) as connection:
         count = 0
-        for key in await _keys(connection, PREFIX):
+        for key in await redis_keys(connection, PREFIX):
             await connection.run(("UNLINK", key))
             count += key.startswith((_ANSWER, SEMANTIC_VALUE))
         return count
@@ -114,12 +118,12 @@ async def clear_redis(url: str) -> int:
 
 async def _stats(connection: RedisConnection, cache: CacheKind, prefix: str) -> CacheStats:
     entry_counts: dict[str, int] = {}
-    for key in await _keys(connection, prefix):
+    for key in await redis_keys(connection, prefix):
         feature = key.removeprefix(prefix).partition("/")[0]
         entry_counts[feature] = entry_counts.get(feature, 0) + 1
     features = {}
     usage_prefix = f"{_USAGE}{cache}:"
-    for key in await _keys(connection, usage_prefix):
+    for key in await redis_keys(connection, usage_prefix):
         (fields,) = await connection.run(("HGETALL", key))
         features[key.removeprefix(usage_prefix)] = _usage(
             {name.decode(): float(value) for name, value in zip(fields[::2], fields[1::2], strict=True)}
@@ -137,7 +141,7 @@ def _usage(fields: dict[str, float]) -> CacheUsage:
     )
 
 
-async def _keys(connection: RedisConnection, prefix: str) -> list[str]:
+async def redis_keys(connection: RedisConnection, prefix: str) -> list[str]:
     """List keys, a thousand per command, so that a large Redis is never blocked; SCAN may return one twice."""
     names: set[str] = set()
     cursor: Any = 0

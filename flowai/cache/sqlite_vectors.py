@@ -11,10 +11,12 @@ import sqlite3
 import time
 from collections import OrderedDict
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from flowai.cache.comparison_table import TABLE, insert_comparison, select_comparisons
 from flowai.cache.stats import CacheStats, CacheUsage, stats_of
 from flowai.cache.vector_store import MAX_ENTRIES, MAX_NEIGHBOURS, CacheEntry, Neighbour
 from flowai.errors import InfrastructureError, Place
@@ -25,25 +27,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from flowai.cache.comparison import Comparison
     from flowai.cache.vector_math import VectorTable
 
-SEMANTIC_FILE = "semantic-1.db"
+SEMANTIC_FILE = "semantic-2.db"
 """File name, next to the exact cache; the number is the format's."""
 
 _BUSY_LIMIT_S = 2.0
 _REFUSED_HINT = "`flowai cache clear` deletes it: it contains only cached answers"
 _EVICT_EVERY = 64
-_TABLES = """
+_TABLES = f"""
 CREATE TABLE IF NOT EXISTS entry (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
-    partition TEXT NOT NULL, feature TEXT NOT NULL, text_hash BLOB NOT NULL, text TEXT NOT NULL,
+    partition TEXT NOT NULL, feature TEXT NOT NULL, key TEXT NOT NULL, text_hash BLOB NOT NULL, text TEXT NOT NULL,
     vector BLOB NOT NULL, completion BLOB NOT NULL, expires_at_s REAL NOT NULL
 );
 CREATE UNIQUE INDEX IF NOT EXISTS entry_text ON entry (partition, text_hash);
 CREATE INDEX IF NOT EXISTS entry_partition ON entry (partition, id);
+CREATE INDEX IF NOT EXISTS entry_key ON entry (key);
 CREATE INDEX IF NOT EXISTS entry_expiry ON entry (expires_at_s);
 CREATE TABLE IF NOT EXISTS usage (feature TEXT PRIMARY KEY, counts BLOB NOT NULL);
-"""
+{TABLE}"""
 
 
 class DiskVectors:
@@ -79,7 +83,12 @@ class DiskVectors:
                 expired = {number for number, _ in candidates if number not in alive}
                 if not expired:
                     return [
-                        Neighbour(similarity=similarity, text=alive[number][0], completion=alive[number][1])
+                        Neighbour(
+                            similarity=similarity,
+                            key=alive[number][0],
+                            text=alive[number][1],
+                            completion=alive[number][2],
+                        )
                         for number, similarity in candidates
                     ]
                 table.drop(expired)  # expired, replaced, or written by another version: search again without them
@@ -87,24 +96,37 @@ class DiskVectors:
 
     def add(self, *entries: CacheEntry) -> None:
         """Store answers in one transaction; an answer replaces one to the same text in the same partition."""
-        self.write(entries, ())
+        self.write([partial(self.insert, entry) for entry in entries])
 
-    def write(self, entries: Sequence[CacheEntry], usages: Sequence[Mapping[str, CacheUsage]]) -> None:
-        """Store answers and add to each feature's usage, in one transaction."""
+    def write(self, operations: Sequence[Callable[[], object]]) -> None:
+        """Run operations in one transaction."""
         with _guarded(self._file), transaction(self._connection):
-            for entry in entries:
-                self._insert(entry)
-            for features in usages:
-                self._add_usage(features)
+            for operation in operations:
+                operation()
 
-    def _insert(self, entry: CacheEntry) -> None:
+    def comparisons(self, scope: str) -> list[Comparison]:
+        """Return the comparisons of a scope, oldest first, without texts."""
+        with _guarded(self._file):
+            return select_comparisons(self._connection, scope, now_s=self._now_s())
+
+    def delete(self, key: str) -> None:
+        """Delete the answer of a key; part of a transaction."""
+        self._connection.execute("DELETE FROM entry WHERE key = ?", (key,))
+
+    def record(self, comparison: Comparison, ttl_s: float) -> None:
+        """Store a comparison; part of a transaction."""
+        insert_comparison(self._connection, comparison, ttl_s=ttl_s, now_s=self._now_s())
+
+    def insert(self, entry: CacheEntry) -> None:
+        """Store an answer; part of a transaction."""
         text = entry.text.encode("utf-8", "replace")  # SQLite refuses half a surrogate pair
         self._connection.execute(
-            "INSERT OR REPLACE INTO entry (partition, feature, text_hash, text, vector, completion, expires_at_s)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO entry (partition, feature, key, text_hash, text, vector, completion, expires_at_s)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 entry.partition,
                 entry.feature,
+                entry.key,
                 hashlib.sha256(text).digest(),
                 text.decode(),
                 entry.vector,
@@ -116,7 +138,8 @@ class DiskVectors:
         if self._added_count % _EVICT_EVERY == 1:  # also after the first entry: short-lived processes evict too
             self._evict()
 
-    def _add_usage(self, features: Mapping[str, CacheUsage]) -> None:
+    def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
+        """Add to each feature's usage; part of a transaction."""
         before = _usage(self._connection)
         for feature, more in features.items():
             counts = msgspec.json.encode(before.get(feature, CacheUsage()) + more)
@@ -146,16 +169,16 @@ class DiskVectors:
             self._loaded.popitem(last=False)
         return loaded.table
 
-    def _alive(self, numbers: list[int]) -> dict[int, tuple[str, Completion]]:
+    def _alive(self, numbers: list[int]) -> dict[int, tuple[str, str, Completion]]:
         marks = ",".join("?" * len(numbers))
         rows = self._connection.execute(
-            f"SELECT id, text, completion FROM entry WHERE id IN ({marks}) AND expires_at_s > ?",  # noqa: S608 - question marks only
+            f"SELECT id, key, text, completion FROM entry WHERE id IN ({marks}) AND expires_at_s > ?",  # noqa: S608 - question marks only
             (*numbers, self._now_s()),
         )
         alive = {}
-        for number, text, completion in rows:
+        for number, key, text, completion in rows:
             try:
-                alive[number] = (text, self._decoder.decode(completion))
+                alive[number] = (key, text, self._decoder.decode(completion))
             except msgspec.DecodeError:
                 continue
         return alive
@@ -204,6 +227,7 @@ def clear_disk_vectors(file: Path) -> int:
     with _guarded(file), closing(_connect(file)) as connection:
         count = connection.execute("DELETE FROM entry").rowcount
         connection.execute("DELETE FROM usage")
+        connection.execute("DELETE FROM comparison")
         connection.execute("VACUUM")
         return int(count)
 

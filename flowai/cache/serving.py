@@ -1,0 +1,120 @@
+"""Decides from comparisons whether a similar request may be answered from the semantic cache.
+
+Two learnt limits. Of a prompt: a cached answer is served only while the interval of its measured false-hit rate ends
+below the declared bound. Of an entry: not at a similarity at which the entry was wrong; below the feature's threshold
+only above several similarities at which it was right.
+
+Source: thresholds of each entry instead of one for all: Schroeder et al., vCache: Verified Semantic Prompt Caching
+(ICLR 2026, arXiv 2502.03771). They model P(correct | similarity) of an entry by a logistic curve; here no curve is
+assumed, only that a higher similarity is no worse, and the bound is held by the measured rate of all entries.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flowai.statistics.intervals import Interval, clopper_pearson
+from flowai.statistics.rate_sequence import rate_sequence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from flowai.cache.comparison import Comparison, Route
+
+CHECK_RATE = 0.01
+"""Share of hits whose model is called all the same, to check them."""
+
+LEARNING_FLOOR = 0.8
+"""Similarity from which entries are compared to learn their thresholds."""
+
+_MIN_RIGHT_COUNT = 3
+_CHECKS_WATCHED = 100
+_CONFIDENCE = 0.95
+_MIN_USUAL_RATE = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FalseHitEvidence:
+    """Comparisons of would-be hits, by outcome."""
+
+    equal_count: int = 0
+    same_count: int = 0
+    different_count: int = 0
+    undecided_count: int = 0
+
+    @property
+    def total(self) -> int:
+        """All would-be hits that were compared."""
+        return self.equal_count + self.same_count + self.different_count + self.undecided_count
+
+    def interval(self, usual_rate: float) -> Interval:
+        """Return the false-hit rate and its 95 % interval, valid at every time.
+
+        Unequal answers that nobody judged may be wrong at another rate than equal ones, which never are. So the rate
+        is the share of unequal answers times the share of wrong ones among those judged.
+        """
+        usual_rate = max(usual_rate, _MIN_USUAL_RATE)
+        if not self.undecided_count:
+            return rate_sequence(self.different_count, self.total, usual_rate=usual_rate, confidence=_CONFIDENCE)
+        each = 1 - (1 - _CONFIDENCE) / 2
+        unequal_count, judged_count = self.total - self.equal_count, self.same_count + self.different_count
+        unequal = rate_sequence(unequal_count, self.total, usual_rate=0.5, confidence=each)
+        wrong = rate_sequence(self.different_count, judged_count, usual_rate=usual_rate, confidence=each)
+        estimate = None if wrong.estimate is None else (unequal.estimate or 0.0) * wrong.estimate
+        return Interval(estimate=estimate, low=unequal.low * wrong.low, high=unequal.high * wrong.high)
+
+
+def evidence_of(comparisons: Iterable[Comparison], route: Route, max_rate: float) -> FalseHitEvidence:
+    """Count a route's comparisons, oldest first, since checks of served hits last showed more errors than allowed."""
+    counts = dict.fromkeys(("equal", "same", "different", "undecided"), 0)
+    checks: deque[bool] = deque(maxlen=_CHECKS_WATCHED)
+    for comparison in comparisons:
+        if comparison.route != route:
+            continue
+        counts[comparison.outcome] += 1
+        if comparison.is_check and comparison.outcome != "undecided":
+            checks.append(comparison.outcome == "different")
+            if checks[-1] and clopper_pearson(sum(checks), len(checks), confidence=_CONFIDENCE).low > max_rate:
+                counts = dict.fromkeys(counts, 0)
+                checks.clear()
+    return FalseHitEvidence(**{f"{outcome}_count": count for outcome, count in counts.items()})
+
+
+class ScopeEvidence:
+    """All that was compared in one scope, and what follows from it."""
+
+    def __init__(self, comparisons: Sequence[Comparison] = ()) -> None:
+        self._by_call = {comparison.call_id: comparison for comparison in comparisons}
+        self._upper_ends: dict[tuple[Route, float], float] = {}
+        self._by_key: dict[str, list[Comparison]] = {}
+        for comparison in self._by_call.values():
+            self._by_key.setdefault(comparison.key, []).append(comparison)
+
+    def add(self, comparison: Comparison) -> None:
+        """Add a new comparison."""
+        self._by_call[comparison.call_id] = comparison
+        self._by_key.setdefault(comparison.key, []).append(comparison)
+        self._upper_ends.clear()
+
+    def is_within(self, route: Route, max_rate: float) -> bool:
+        """Return whether the interval of a route's false-hit rate ends within the bound."""
+        end = self._upper_ends.get((route, max_rate))
+        if end is None:
+            end = evidence_of(self._by_call.values(), route, max_rate).interval(max_rate).high
+            self._upper_ends[route, max_rate] = end
+        return end <= max_rate
+
+    def route(self, key: str, similarity: float, threshold: float) -> Route | None:
+        """Return the route by which an entry may answer a similarity; None where the entry was wrong before."""
+        compared = self._by_key.get(key, ())
+        wrong = max((each.similarity for each in compared if each.outcome == "different"), default=0.0)
+        if similarity <= wrong:
+            return None
+        if similarity > threshold:
+            return "threshold"
+        right_count = sum(
+            wrong < each.similarity <= similarity for each in compared if each.outcome in {"equal", "same"}
+        )
+        return "learnt" if right_count >= _MIN_RIGHT_COUNT else "below"
