@@ -35,7 +35,7 @@ class CacheQuery:
     text: str
     """Text that is embedded and compared; empty if there is none."""
     scope: str = ""
-    """64 hex digits over feature, prompt, model and parameters: evidence of wrong hits counts within it."""
+    """`feature/` and 64 hex digits over prompt, model and parameters: evidence of wrong hits counts within it."""
     kind: Literal["exact", "semantic"]
     """`semantic` queries both caches."""
     ttl_s: float
@@ -93,7 +93,7 @@ def build_cache_query(
         text = ""
     if text:
         try:
-            partition, scope = digest((*fixed, rest)), digest(fixed[1:])
+            partition, scope = digest((*fixed, rest)), f"{feature}/{digest(fixed[1:])}"
         except UsageError:  # a variable that is no JSON: only an equal request may share the answer
             text = ""
     return CacheQuery(

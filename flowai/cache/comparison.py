@@ -14,8 +14,6 @@ Outcome = Literal["equal", "same", "different", "undecided"]
 """`equal`: both answers are one text, apart from case, spaces and the order of JSON keys. `same`, `different`: a person
 or a judge decided. `undecided`: nobody has."""
 
-DECIDED_BY_REVIEW: tuple[Outcome, Outcome] = ("same", "different")
-
 Route = Literal["threshold", "learnt", "below"]
 """`threshold`: the similarity is above the feature's. `learnt`: above the entry's own. `below`: recorded to learn the
 entry's."""
@@ -42,7 +40,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     call_id: str
     scope: str
-    """64 hex digits: feature, prompt, model and parameters, of all tenants; evidence counts within it."""
+    """`feature/` and 64 hex digits over prompt, model and parameters, of all tenants; evidence counts within it."""
     feature: str
     key: str
     """Key of the cached answer."""

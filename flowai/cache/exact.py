@@ -200,12 +200,17 @@ class ExactCache:
             size_bytes = self._store.volume()
         return stats_of("exact", "disk", size_bytes=size_bytes, entry_counts=entry_counts, features=features)
 
-    def clear(self) -> int:
-        """Delete all answers and counts; return the number of answers."""
-        entry_count = self.stats().entry_count
+    def clear(self, *, feature: str | None = None) -> int:
+        """Delete all answers and counts, or those of a feature; return the number of answers."""
+        stats = self.stats()
         with self._catch_disk_errors():
-            self._store.clear()
-        return entry_count
+            if feature is None:
+                self._store.clear()
+                return stats.entry_count
+            for key in [str(key) for key in self._store]:
+                if key.startswith(f"{_ENTRY}{feature}/") or key == _USAGE + feature:
+                    self._store.delete(key)
+        return stats.entry_counts.get(feature, 0)
 
     def close(self) -> None:
         """Write what is queued and the counts, within some seconds, and close the store; may be called twice.

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.cache.comparison import MAX_AGE_S, MAX_COMPARISONS, ComparedTexts, Comparison
-from flowai.cache.redis_store import PREFIX, milliseconds, redis_keys
+from flowai.cache.redis_store import COMPARISON_DATA, COMPARISON_ORDER, PREFIX, milliseconds, redis_keys
 
 if TYPE_CHECKING:
     from flowai.state.redis_connection import Command, RedisConnection
 
-_DATA = PREFIX + "comparison:data:"
-_ORDER = PREFIX + "comparison:order:"
 _TEXTS = PREFIX + "comparison:texts:"
 
 _decoder = msgspec.json.Decoder(Comparison)
@@ -28,7 +26,7 @@ _texts_decoder = msgspec.json.Decoder(ComparedTexts)
 
 async def record_comparison(connection: RedisConnection, comparison: Comparison, *, ttl_s: float) -> None:
     """Store a comparison in place of one of the same call, and drop what is too old or too much."""
-    data, order = _DATA + comparison.scope, _ORDER + comparison.scope
+    data, order = COMPARISON_DATA + comparison.scope, COMPARISON_ORDER + comparison.scope
     texts_key, texts = _TEXTS + comparison.call_id, comparison.texts
     encoded = msgspec.json.encode(msgspec.structs.replace(comparison, texts=None))
     texts_command: Command = ("UNLINK", texts_key)
@@ -51,7 +49,7 @@ async def record_comparison(connection: RedisConnection, comparison: Comparison,
 
 async def comparisons_of(connection: RedisConnection, scope: str) -> list[Comparison]:
     """Return the comparisons of a scope, oldest first, without texts."""
-    (fields,) = await connection.run(("HVALS", _DATA + scope))
+    (fields,) = await connection.run(("HVALS", COMPARISON_DATA + scope))
     found = []
     for data in fields:
         try:
@@ -61,13 +59,11 @@ async def comparisons_of(connection: RedisConnection, scope: str) -> list[Compar
     return sorted(found, key=lambda comparison: comparison.at_s)
 
 
-async def all_comparisons(connection: RedisConnection, *, with_texts: bool) -> list[Comparison]:
-    """Return the comparisons of all scopes."""
-    found = []
-    for key in await redis_keys(connection, _DATA):
-        found += await comparisons_of(connection, key.removeprefix(_DATA))
-    if not with_texts:
-        return found
+async def all_comparisons(connection: RedisConnection) -> list[Comparison]:
+    """Return the comparisons of all scopes, with the texts that are still kept."""
+    found: list[Comparison] = []
+    for key in await redis_keys(connection, COMPARISON_DATA):
+        found += await comparisons_of(connection, key.removeprefix(COMPARISON_DATA))
     return [
         msgspec.structs.replace(comparison, texts=await _texts(connection, comparison.call_id))
         if comparison.outcome == "undecided"

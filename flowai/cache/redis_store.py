@@ -28,6 +28,9 @@ PREFIX = "flowai:cache:"
 _ANSWER = PREFIX + "answer:"
 _USAGE = PREFIX + "usage:"
 SEMANTIC_VALUE = PREFIX + "semantic:value:"
+SEMANTIC_KEY = PREFIX + "semantic:key:"
+COMPARISON_DATA = PREFIX + "comparison:data:"
+COMPARISON_ORDER = PREFIX + "comparison:order:"
 
 _PAUSE_S = 1.0
 _SCAN_COUNT = 1000
@@ -106,13 +109,20 @@ async def redis_stats(url: str) -> tuple[CacheStats, CacheStats]:
         return await _stats(connection, "exact", _ANSWER), await _stats(connection, "semantic", SEMANTIC_VALUE)
 
 
-async def clear_redis(url: str) -> int:
-    """Delete all answers and counts of both caches; return the number of answers."""
+async def clear_redis(url: str, *, feature: str | None = None) -> int:
+    """Delete all answers, counts and comparisons, or those of a feature; return the number of answers."""
+    prefixes = [PREFIX]
+    if feature is not None:
+        of_feature = (_ANSWER, SEMANTIC_VALUE, SEMANTIC_KEY, COMPARISON_DATA, COMPARISON_ORDER)
+        prefixes = [f"{prefix}{feature}/" for prefix in of_feature]
     async with aclosing(open_redis(url)) as connection:
         count = 0
-        for key in await redis_keys(connection, PREFIX):
-            await connection.run(("UNLINK", key))
-            count += key.startswith((_ANSWER, SEMANTIC_VALUE))
+        for prefix in prefixes:
+            for key in await redis_keys(connection, prefix):
+                await connection.run(("UNLINK", key))
+                count += key.startswith((_ANSWER, SEMANTIC_VALUE))
+        if feature is not None:
+            await connection.run(*(("UNLINK", f"{_USAGE}{cache}:{feature}") for cache in ("exact", "semantic")))
         return count
 
 

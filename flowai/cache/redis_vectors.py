@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.cache.redis_comparisons import comparisons_of, record_comparison
-from flowai.cache.redis_store import PREFIX, SEMANTIC_VALUE, add_usage, milliseconds
+from flowai.cache.redis_store import PREFIX, SEMANTIC_KEY, SEMANTIC_VALUE, add_usage, milliseconds
 from flowai.cache.vector_store import MAX_ENTRIES, MAX_NEIGHBOURS, CachedValue, CacheEntry, Neighbour
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from flowai.cache.comparison import Comparison
     from flowai.cache.stats import CacheUsage
     from flowai.cache.vector_math import VectorTable
+    from flowai.providers import Completion
     from flowai.state.redis_connection import Command, RedisConnection
 
-_KEY = PREFIX + "semantic:key:"
 _SET = PREFIX + "semantic:set:"
 _LIST = PREFIX + "semantic:list:"
 _READ_COUNT = 1000
@@ -82,13 +82,13 @@ class RedisVectors:
         )
         await backend.add(name, data, entry)
         if entry.key:
-            await self._connection.run(("SET", _KEY + entry.key, name, "PX", milliseconds(entry.ttl_s)))
+            await self._connection.run(("SET", SEMANTIC_KEY + entry.key, name, "PX", milliseconds(entry.ttl_s)))
 
     async def forget(self, key: str) -> None:
         """See `VectorStore`; the vector goes when a search finds no value."""
-        (name,) = await self._connection.run(("GET", _KEY + key))
+        (name,) = await self._connection.run(("GET", SEMANTIC_KEY + key))
         if name is not None:
-            await self._connection.run(("UNLINK", SEMANTIC_VALUE + name.decode(), _KEY + key))
+            await self._connection.run(("UNLINK", SEMANTIC_VALUE + name.decode(), SEMANTIC_KEY + key))
 
     async def record(self, comparison: Comparison, *, ttl_s: float) -> None:
         """See `VectorStore`."""
@@ -130,6 +130,19 @@ class RedisVectors:
             if value is not None and value.partition == partition:
                 values[name] = value
         return values
+
+
+async def redis_answer(connection: RedisConnection, key: str) -> tuple[str, Completion] | None:
+    """Return the text and the answer of a key; None without one."""
+    (name,) = await connection.run(("GET", SEMANTIC_KEY + key))
+    if name is None:
+        return None
+    (data,) = await connection.run(("GET", SEMANTIC_VALUE + name.decode()))
+    try:
+        value = None if data is None else msgspec.json.decode(data, type=CachedValue)
+    except msgspec.DecodeError:  # written by another version
+        return None
+    return None if value is None else (value.text, value.completion)
 
 
 async def _has_vector_sets(connection: RedisConnection) -> bool:

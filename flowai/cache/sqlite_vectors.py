@@ -220,16 +220,44 @@ def disk_vector_stats(file: Path, *, now_s: Callable[[], float] = time.time) -> 
         )
 
 
-def clear_disk_vectors(file: Path) -> int:
-    """Delete all answers and counts; return the number of answers."""
+def clear_disk_vectors(file: Path, *, feature: str | None = None, key: str | None = None) -> int:
+    """Delete all answers, counts and comparisons, or those of a feature, or the answer of a key; count the answers."""
     if not file.is_file():
         return 0
     with _guarded(file), closing(_connect(file)) as connection:
-        count = connection.execute("DELETE FROM entry").rowcount
-        connection.execute("DELETE FROM usage")
-        connection.execute("DELETE FROM comparison")
+        if key is not None:
+            return int(connection.execute("DELETE FROM entry WHERE key = ?", (key,)).rowcount)
+        prefix = None if feature is None else f"{feature}/"
+        count = connection.execute("DELETE FROM entry WHERE ?1 IS NULL OR feature = ?1", (feature,)).rowcount
+        connection.execute("DELETE FROM usage WHERE ?1 IS NULL OR feature = ?1", (feature,))
+        connection.execute(
+            "DELETE FROM comparison WHERE ?1 IS NULL OR substr(scope, 1, length(?1)) = ?1",
+            (prefix,),
+        )
         connection.execute("VACUUM")
         return int(count)
+
+
+def disk_answer(file: Path, key: str, *, now_s: Callable[[], float] = time.time) -> tuple[str, Completion] | None:
+    """Return the text and the answer of a key; None without one."""
+    if not file.is_file():
+        return None
+    with _guarded(file), closing(_connect(file)) as connection:
+        row = connection.execute(
+            "SELECT text, completion FROM entry WHERE key = ? AND expires_at_s > ?", (key, now_s())
+        ).fetchone()
+    try:
+        return None if row is None else (row[0], msgspec.json.decode(row[1], type=Completion))
+    except msgspec.DecodeError:  # written by another version
+        return None
+
+
+def disk_comparisons(file: Path, *, now_s: Callable[[], float] = time.time) -> list[Comparison]:
+    """Return all comparisons with the texts that are still kept, oldest first."""
+    if not file.is_file():
+        return []
+    with _guarded(file), closing(_connect(file)) as connection:
+        return select_comparisons(connection, None, now_s=now_s(), with_texts=True)
 
 
 def _connect(file: Path, busy_limit_s: float = _BUSY_LIMIT_S) -> sqlite3.Connection:
