@@ -19,7 +19,7 @@ from flowai.statistics.intervals import Interval, clopper_pearson
 from flowai.statistics.rate_sequence import rate_sequence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from flowai.cache.comparison import Comparison, Route
 
@@ -66,45 +66,73 @@ class FalseHitEvidence:
         return Interval(estimate=estimate, low=unequal.low * wrong.low, high=unequal.high * wrong.high)
 
 
+class _RouteTally:
+    """Counts comparisons, oldest first, since checks of served hits last showed more errors than allowed."""
+
+    def __init__(self, route: Route, max_rate: float) -> None:
+        self._route = route
+        self._max_rate = max_rate
+        self._counts = dict.fromkeys(_OUTCOMES, 0)
+        self._checks: deque[bool] = deque(maxlen=_CHECKS_WATCHED)
+        self.is_within: bool | None = None
+        """Whether the interval ends within the bound; None until it is computed."""
+
+    def add(self, comparison: Comparison) -> None:
+        if comparison.route != self._route:
+            return
+        self.is_within = None
+        self._counts[comparison.outcome] += 1
+        if comparison.is_check and comparison.outcome != "undecided":
+            self._checks.append(comparison.outcome == "different")
+            checks = self._checks
+            if checks[-1] and clopper_pearson(sum(checks), len(checks), confidence=_CONFIDENCE).low > self._max_rate:
+                self._counts = dict.fromkeys(_OUTCOMES, 0)
+                checks.clear()
+
+    def evidence(self) -> FalseHitEvidence:
+        return FalseHitEvidence(**{f"{outcome}_count": count for outcome, count in self._counts.items()})
+
+
+_OUTCOMES = ("equal", "same", "different", "undecided")
+
+
 def evidence_of(comparisons: Iterable[Comparison], route: Route, max_rate: float) -> FalseHitEvidence:
     """Count a route's comparisons, oldest first, since checks of served hits last showed more errors than allowed."""
-    counts = dict.fromkeys(("equal", "same", "different", "undecided"), 0)
-    checks: deque[bool] = deque(maxlen=_CHECKS_WATCHED)
+    tally = _RouteTally(route, max_rate)
     for comparison in comparisons:
-        if comparison.route != route:
-            continue
-        counts[comparison.outcome] += 1
-        if comparison.is_check and comparison.outcome != "undecided":
-            checks.append(comparison.outcome == "different")
-            if checks[-1] and clopper_pearson(sum(checks), len(checks), confidence=_CONFIDENCE).low > max_rate:
-                counts = dict.fromkeys(counts, 0)
-                checks.clear()
-    return FalseHitEvidence(**{f"{outcome}_count": count for outcome, count in counts.items()})
+        tally.add(comparison)
+    return tally.evidence()
 
 
 class ScopeEvidence:
     """All that was compared in one scope, and what follows from it."""
 
-    def __init__(self, comparisons: Sequence[Comparison] = ()) -> None:
-        self._by_call = {comparison.call_id: comparison for comparison in comparisons}
-        self._upper_ends: dict[tuple[Route, float], float] = {}
+    def __init__(self, comparisons: Iterable[Comparison] = ()) -> None:
+        self._comparisons: list[Comparison] = []
+        self._tallies: dict[tuple[Route, float], _RouteTally] = {}
         self._by_key: dict[str, list[Comparison]] = {}
-        for comparison in self._by_call.values():
-            self._by_key.setdefault(comparison.key, []).append(comparison)
+        for comparison in comparisons:
+            self.add(comparison)
 
     def add(self, comparison: Comparison) -> None:
-        """Add a new comparison."""
-        self._by_call[comparison.call_id] = comparison
+        """Add a newer comparison."""
+        self._comparisons.append(comparison)
         self._by_key.setdefault(comparison.key, []).append(comparison)
-        self._upper_ends.clear()
+        for tally in self._tallies.values():
+            tally.add(comparison)
 
     def is_within(self, route: Route, max_rate: float) -> bool:
         """Return whether the interval of a route's false-hit rate ends within the bound."""
-        end = self._upper_ends.get((route, max_rate))
-        if end is None:
-            end = evidence_of(self._by_call.values(), route, max_rate).interval(max_rate).high
-            self._upper_ends[route, max_rate] = end
-        return end <= max_rate
+        tally = self._tallies.get((route, max_rate))
+        if tally is None:
+            tally = self._tallies[route, max_rate] = _RouteTally(route, max_rate)
+            for comparison in self._comparisons:
+                tally.add(comparison)
+        if tally.is_within is None:
+            evidence = tally.evidence()
+            is_above = evidence.different_count > max_rate * evidence.total  # so is then the interval's end
+            tally.is_within = not is_above and evidence.interval(max_rate).high <= max_rate
+        return tally.is_within
 
     def route(self, key: str, similarity: float, threshold: float) -> Route | None:
         """Return the route by which an entry may answer a similarity; None where the entry was wrong before."""

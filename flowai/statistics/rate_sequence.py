@@ -29,6 +29,8 @@ def rate_sequence(count: int, total: int, *, usual_rate: float, confidence: floa
     limit = math.log(1 / (1 - confidence))
 
     def is_possible(rate: float) -> bool:
+        if not 0 < rate < 1:
+            return False
         likelihood = count * math.log(rate) if count else 0.0
         likelihood += (total - count) * math.log1p(-rate) if count < total else 0.0
         return mixed - likelihood < limit
