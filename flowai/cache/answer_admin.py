@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing, closing
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -26,7 +27,7 @@ from flowai.providers import Completion
 from flowai.registry.records import CachePolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from flowai.cache.admin import Caches
     from flowai.cache.comparison import Comparison, Outcome, Route
@@ -140,23 +141,34 @@ def find_comparisons(caches: Caches) -> list[Comparison]:
     return sorted([*on_disk, *_on_redis(caches, all_comparisons, nothing)], key=lambda comparison: comparison.at_s)
 
 
-def decide_comparison(caches: Caches, call_id: str, outcome: Outcome) -> Comparison:
-    """Store a reviewer's decision. Raises UsageError if there is no such comparison."""
-    known = next((each for each in find_comparisons(caches) if each.call_id == call_id), None)
-    if known is None:
-        raise UsageError(f"no comparison of the call `{call_id}`", hint="`flowai cache review` lists the open ones")
-    decided = msgspec.structs.replace(known, outcome=outcome, texts=None)
+def decide_comparisons(caches: Caches, outcomes: Mapping[str, Outcome]) -> list[Comparison]:
+    """Store decisions by call id. Raises UsageError if a call has no comparison."""
+
+    def decided(comparisons: Iterable[Comparison]) -> list[Comparison]:
+        return [
+            msgspec.structs.replace(each, outcome=outcomes[each.call_id], texts=None)
+            for each in comparisons
+            if each.call_id in outcomes
+        ]
+
     file = caches.project.cache / SEMANTIC_FILE
-    if any(each.call_id == call_id for each in disk_comparisons(file)):
+    on_disk = decided(disk_comparisons(file))
+    if on_disk:
         with closing(DiskVectors(file)) as vectors:
-            vectors.write([lambda: vectors.record(decided, 0.0)])
+            vectors.write([partial(vectors.record, each, 0.0) for each in on_disk])
 
-    async def record(connection: RedisConnection) -> None:
-        if any(each.call_id == call_id for each in await all_comparisons(connection)):
-            await record_comparison(connection, decided, ttl_s=0.0)
+    async def record(connection: RedisConnection) -> list[Comparison]:
+        found = decided(await all_comparisons(connection))
+        for each in found:
+            await record_comparison(connection, each, ttl_s=0.0)
+        return found
 
-    _on_redis(caches, record, None)
-    return decided
+    nothing: list[Comparison] = []
+    stored = [*on_disk, *_on_redis(caches, record, nothing)]
+    missing = sorted(set(outcomes) - {each.call_id for each in stored})
+    if missing:
+        raise UsageError(f"no comparison of the call `{missing[0]}`", hint="`flowai cache review` lists the open ones")
+    return stored
 
 
 def similar_requests(caches: Caches) -> tuple[SimilarRequests, ...]:

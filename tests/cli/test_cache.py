@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 from support.cached_responses import ANSWER, FakeEmbedder, lookup
+from support.judge_project import REGISTRY, WITH_CONTEXT, verdicts
 from support.redis_server import RedisServer
+from support.scripted_replies import Reply
 
 from flowai.cache.response_cache import open_response_cache
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.sample_project import Ran, SampleProject
+    from support.scripted_provider import ScriptedProvider
 
     Flowai = Callable[..., Ran]
 
@@ -192,6 +195,35 @@ def test_a_cached_answer_on_redis_too(flowai: Flowai, project: SampleProject) ->
         check_answers_and_comparisons(flowai, compare_once(directory, server.url), "redis")
         compare_once(directory, server.url)
         assert flowai("cache", "clear", "--feature", "f").out == "cleared 2 entries\n"
+
+
+@pytest.mark.parametrize(("passes", "outcome"), [(True, "same_count"), (False, "different_count")])
+def test_the_judge_decides_what_is_unequal(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider, passes: bool, outcome: str
+) -> None:
+    project.write("registry.yaml", REGISTRY.format(url=provider.base_url, judge=""))
+    project.write("prompts/judge_v1.prompt", WITH_CONTEXT)
+    provider.answerer = verdicts(lambda _: passes)
+    compare_once(project.root / ".flowai" / "cache")
+    judged = json.loads(flowai("cache", "review", "--judge", "--json").out)
+    assert judged[outcome] == 1
+    assert judged["cost_usd"] > 0
+    (similar,) = json.loads(flowai("cache", "stats", "--json").out)["similar_requests"]
+    assert (similar[outcome], similar["undecided_count"]) == (1, 0)
+
+
+def test_without_a_judge_its_verdict_is_no_decision(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider
+) -> None:
+    project.write("registry.yaml", REGISTRY.format(url=provider.base_url, judge=""))
+    project.write("prompts/judge_v1.prompt", WITH_CONTEXT)
+    provider.answerer = lambda _: Reply(status=400)
+    compare_once(project.root / ".flowai" / "cache")
+    ran = flowai("cache", "review", "--judge")
+    assert ran.code == 4
+    assert "1 without a verdict" in ran.out
+    (similar,) = json.loads(flowai("cache", "stats", "--json").out)["similar_requests"]
+    assert similar["undecided_count"] == 1
 
 
 def test_mistaken_arguments_are_explained(flowai: Flowai) -> None:

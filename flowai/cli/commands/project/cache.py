@@ -128,7 +128,7 @@ def clear(
 
 @app.command(
     cls=HelpCommand,
-    epilog=examples("flowai cache review", "flowai cache review CALL same", "flowai cache review CALL different"),
+    epilog=examples("flowai cache review", "flowai cache review CALL same", "flowai cache review --judge --n 200"),
 )
 def review(
     call: Annotated[str | None, typer.Argument(metavar="CALL", help="Call to decide; without it, list them.")] = None,
@@ -136,35 +136,77 @@ def review(
         Literal["same", "different"] | None,
         typer.Argument(metavar="OUTCOME", help="`same` if one answer serves both requests, else `different`."),
     ] = None,
-    count: Annotated[int, typer.Option("--n", "-n", metavar="N", min=1, help="Comparisons to list.")] = 10,
+    count: Annotated[int, typer.Option("--n", "-n", metavar="N", min=1, help="Comparisons to list or judge.")] = 10,
+    judge: Annotated[
+        bool, typer.Option("--judge", help="Ask the judge of the release instead, twice for each comparison.")
+    ] = False,
     env: Env = None,
     json: JsonOption = False,
 ) -> None:
     """Decide whether unequal answers to similar requests mean the same.
 
-    Until someone decides, unequal answers keep the semantic cache from serving their prompt. Both texts are kept as
-    long as the cached answer, the feature's `ttl`.
+    Until then, unequal answers count as wrong, and keep the semantic cache from serving their prompt. Both texts are
+    kept as long as the cached answer, the feature's `ttl`.
     """
-    from flowai.cache.answer_admin import decide_comparison, find_comparisons
+    from flowai.cache.answer_admin import decide_comparisons, find_comparisons
     from flowai.cli import console
     from flowai.errors import UsageError
 
     caches = _caches(env)
-    if call is None:
-        waiting = [each for each in find_comparisons(caches) if each.outcome == "undecided"]
-        readable = [each for each in waiting if each.texts is not None][:count]
+    if call is not None:
+        if outcome is None:
+            raise UsageError("missing OUTCOME", hint=f"`flowai cache review {call} same` or `different`")
+        (decided, *_) = decide_comparisons(caches, {call: outcome})
         if json:
-            console.print_json({"undecided_count": len(waiting), "comparisons": readable})
+            console.print_json(decided)
         else:
-            _show_comparisons(len(waiting), readable)
+            console.print_line(f"{decided.call_id}: {outcome}")
         return
-    if outcome is None:
-        raise UsageError("missing OUTCOME", hint=f"`flowai cache review {call} same` or `different`")
-    decided = decide_comparison(caches, call, outcome)
-    if json:
-        console.print_json(decided)
+    waiting = [each for each in find_comparisons(caches) if each.outcome == "undecided"]
+    readable = [each for each in waiting if each.texts is not None][:count]
+    if judge:
+        _judge(caches, readable, env=env, json=json)
+    elif json:
+        console.print_json({"undecided_count": len(waiting), "comparisons": readable})
     else:
-        console.print_line(f"{decided.call_id}: {outcome}")
+        _show_comparisons(len(waiting), readable)
+
+
+def _judge(caches: Caches, readable: list[Comparison], *, env: str | None, json: bool) -> None:
+    """Let the judge of the release decide comparisons."""
+    from flowai.cache.answer_admin import decide_comparisons
+    from flowai.cli import console
+    from flowai.errors import ExitCode
+    from flowai.evals.judge_runs.equal_answers import AnswerPair, judge_equal_answers
+    from flowai.rendering import formatting
+
+    pairs = [AnswerPair(each.call_id, each.texts.answer, each.texts.cached_answer) for each in readable if each.texts]
+    verdicts = judge_equal_answers(console.command_context(env), pairs)
+    decide_comparisons(
+        caches, {call_id: "same" if is_same else "different" for call_id, is_same in verdicts.is_same.items()}
+    )
+    same_count = sum(verdicts.is_same.values())
+    different_count = len(verdicts.is_same) - same_count
+    undecided_count = len(pairs) - len(verdicts.is_same)
+    if json:
+        console.print_json(
+            {
+                "same_count": same_count,
+                "different_count": different_count,
+                "undecided_count": undecided_count,
+                "cost_usd": verdicts.cost_usd,
+                "failure": verdicts.failure,
+            }
+        )
+    else:
+        console.print_line(
+            f"judged {same_count:,} same, {different_count:,} different, {undecided_count:,} without a verdict   "
+            f"cost {formatting.dollars(verdicts.cost_usd)}"
+        )
+        if verdicts.failure is not None:
+            console.print_line(f"last failure: {verdicts.failure}")
+    if verdicts.failure is not None and not verdicts.is_same:
+        raise typer.Exit(ExitCode.INFRASTRUCTURE)
 
 
 def _no_answer(key: str) -> FlowaiError:
