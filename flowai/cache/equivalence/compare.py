@@ -64,8 +64,8 @@ _ALSO_ENGLISH = _words("an to for be it is")  # two of them are in no other lang
 
 _GREETINGS = (("hi", ","), ("hello", ","), ("hey", ","), ("please",))
 _ENDINGS = ((",", "please"), (".", "thanks", "!"), ("?", "thanks", "!"), (",", "thanks"), (".", "thanks"))
-_REQUESTED = _words("tell explain show give summarise summarize write describe list translate recommend")
-_REQUESTS = (("can", "you"), ("could", "you"), ("would", "you"), ("will", "you"))
+_REQUESTS = (("can", "you"), ("could", "you"), ("can", "you", "please"), ("could", "you", "please"))
+_REQUESTED = (("tell", "me"), ("explain",), ("summarise",), ("summarize",), ("describe",), ("translate",))
 _FRAMES = _frames("""
 how can i > how to
 how do i > how to
@@ -145,16 +145,16 @@ class _Reading:
 def _read(text: str) -> _Reading:
     tokens = tokenize(text)
     tokens, is_request = _without_courtesy(tokens)
-    is_question = tokens[-1:] == [_QUESTION_MARK] and not is_request
-    if tokens and tokens[-1] in {_QUESTION_MARK, _FULL_STOP}:
-        tokens = tokens[:-1]
+    end = tokens[-1] if tokens and tokens[-1] in {_QUESTION_MARK, _FULL_STOP} else None
+    tokens = tokens if end is None else tokens[:-1]
     framed = _framed(tokens)
-    is_english = framed is not tokens or _is_english(tokens)
+    is_framed = framed is not tokens
+    is_english = is_framed or _is_english(tokens)
     tokens = _negated_first(_fronted_last(framed))
-    first = tokens[0].value if tokens else ""
+    begins_question = not tokens or tokens[0].value in _QUESTIONS | _AUXILIARIES
     return _Reading(
         tokens=tuple(tokens),
-        is_question=is_question or first in _QUESTIONS or first in _AUXILIARIES,
+        is_question=is_framed or (begins_question if end is None else end == _QUESTION_MARK and not is_request),
         is_readable=is_english and all(mark.isascii() or mark in _MARKS for mark in text),
     )
 
@@ -184,10 +184,8 @@ def _without_courtesy(tokens: list[Token]) -> tuple[list[Token], bool]:
         if _starts_with(tokens, greeting):
             tokens = tokens[len(greeting) :]
     for request in _REQUESTS:
-        if _starts_with(tokens, request):
-            rest = tokens[3:] if _starts_with(tokens[2:], ("please",)) else tokens[2:]
-            if rest and rest[0].value in _REQUESTED:
-                tokens, is_request = rest, True
+        if any(_starts_with(tokens, (*request, *requested)) for requested in _REQUESTED):
+            tokens, is_request = tokens[len(request) :], True
     mark = tokens[-1:] if tokens[-1:] == [_QUESTION_MARK] else []
     plain = tokens[: len(tokens) - len(mark)]
     for ending in _ENDINGS:

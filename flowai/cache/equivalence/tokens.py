@@ -264,23 +264,21 @@ def _half_of_day(raw: list[Token], at: int) -> tuple[list[Token], int]:
 def _number_words(raw: list[Token], at: int) -> tuple[str, int]:
     """Return a number and its length: `205` and 4 for `two hundred and five`, `1500000` and 2 for `1.5 million`."""
     total = part = Decimal(0)
-    end, found = at, ""
+    end, found, smallest = at, "", max(units.SCALES.values()) * 10
     while True:
         token = _peek(raw, end)
+        scale = units.SCALES.get(token.value, 0) if _is_word(token) and found else 0
         if _is_word(token) and token.value in units.NUMBERS:
             if found == "small" and not (part % 10 == 0 and part > 10 and 1 <= units.NUMBERS[token.value] < 10):  # noqa: PLR2004 - tens
                 break
             part, found = part + units.NUMBERS[token.value], "small"
-        elif _is_word(token) and token.value in units.SCALES and found:
-            scale = units.SCALES[token.value]
-            if scale == 100:  # noqa: PLR2004 - multiplies what was counted so far; the others close a group
-                part *= scale
-            else:
-                total, part = total + part * scale, Decimal(0)
-            found = "scale"
+        elif scale == 100 and part < 100:  # noqa: PLR2004 - multiplies what was counted so far; the others close a group
+            part, found = part * scale, "hundred"
+        elif 100 < scale < smallest:  # noqa: PLR2004 - as above
+            total, part, smallest, found = total + part * scale, Decimal(0), scale, "scale"
         elif end == at and token.kind == "number" and _is_amount(token.value):
             part, found = Decimal(token.value), "digits"
-        elif not (found == "scale" and token.value == "and" and _peek(raw, end + 1).value in units.NUMBERS):
+        elif not (found == "hundred" and token.value == "and" and _peek(raw, end + 1).value in units.NUMBERS):
             break
         end += 1
     is_spelled = end > at + 1 or (end > at and raw[at].kind != "number")
