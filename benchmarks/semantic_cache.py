@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np  # noqa: TID251 - cosines of many texts
 from vcache import VcacheEntry
 
-from flowai.cache.comparison import Comparison
 from flowai.cache.embedder import LocalEmbedder, local_embedder_missing
 from flowai.cache.equivalence.compare import find_mismatch, is_document
-from flowai.cache.serving import CHECK_RATE, LEARNING_FLOOR, ScopeEvidence
+from flowai.cache.shadow.comparison import AnswerComparison
+from flowai.cache.shadow.serving import CHECK_RATE, LEARNING_FLOOR, ScopeEvidence
 from flowai.registry.records import CachePolicy
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Rules:
             return True
         self._count += 1
         self.evidence.add(
-            Comparison(
+            AnswerComparison(
                 call_id=str(self._count),
                 scope="f/0",
                 feature="f",

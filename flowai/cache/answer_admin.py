@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import aclosing, closing
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -10,10 +9,10 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from flowai.cache.exact import EXACT_FILE, ExactCache
-from flowai.cache.redis_comparisons import all_comparisons, record_comparison
 from flowai.cache.redis_store import RedisExactStore, open_redis
 from flowai.cache.redis_vectors import RedisVectors, redis_answer
-from flowai.cache.serving import evidence_of
+from flowai.cache.shadow.redis_comparisons import all_comparisons, record_comparison
+from flowai.cache.shadow.serving import evidence_of
 from flowai.cache.sqlite_vectors import (
     SEMANTIC_FILE,
     DiskVectors,
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from flowai.cache.admin import Caches
-    from flowai.cache.comparison import Comparison, Outcome, Route
+    from flowai.cache.shadow.comparison import AnswerComparison, Outcome, Route
     from flowai.state.redis_connection import RedisConnection
 
 T = TypeVar("T")
@@ -38,7 +37,7 @@ T = TypeVar("T")
 _SERVED_ROUTES: tuple[Route, ...] = ("threshold", "learnt")
 
 
-class StoredAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class CachedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Cached answer in one store."""
 
     key: str
@@ -69,7 +68,7 @@ class SimilarRequests(msgspec.Struct, frozen=True, kw_only=True):
     same_count: int
     different_count: int
     undecided_count: int
-    """Unequal answers that nobody has judged."""
+    """Unequal answers that were not judged."""
     rate: float | None
     """Measured false-hit rate, as a share; None if nothing was judged."""
     low: float
@@ -80,28 +79,28 @@ class SimilarRequests(msgspec.Struct, frozen=True, kw_only=True):
     """US dollars that the compared hits would have saved, where the price is known."""
 
 
-def find_answers(caches: Caches, key: str) -> tuple[StoredAnswer, ...]:
+def find_answers(caches: Caches, key: str) -> tuple[CachedAnswer, ...]:
     """Return the stored answers of a key, of each cache."""
     directory = caches.project.cache
-    found: list[StoredAnswer] = []
+    found: list[CachedAnswer] = []
     if (directory / EXACT_FILE).is_file():
         with closing(ExactCache(directory)) as cache:
             completion = cache.read(key)
         if completion is not None:
-            found.append(StoredAnswer(key=key, cache="exact", store="disk", text=None, completion=completion))
+            found.append(CachedAnswer(key=key, cache="exact", store="disk", text=None, completion=completion))
     similar = disk_answer(directory / SEMANTIC_FILE, key)
     if similar is not None:
-        found.append(StoredAnswer(key=key, cache="semantic", store="disk", text=similar[0], completion=similar[1]))
+        found.append(CachedAnswer(key=key, cache="semantic", store="disk", text=similar[0], completion=similar[1]))
 
-    async def find(connection: RedisConnection) -> list[StoredAnswer]:
+    async def find(connection: RedisConnection) -> list[CachedAnswer]:
         exact, semantic = await RedisExactStore(connection).get(key), await redis_answer(connection, key)
         return [
-            StoredAnswer(key=key, cache=cache, store="redis", text=text, completion=completion)
+            CachedAnswer(key=key, cache=cache, store="redis", text=text, completion=completion)
             for cache, text, completion in (("exact", None, exact), ("semantic", *(semantic or (None, None))))
             if completion is not None
         ]
 
-    nothing: list[StoredAnswer] = []
+    nothing: list[CachedAnswer] = []
     return (*found, *_on_redis(caches, find, nothing))
 
 
@@ -127,24 +126,25 @@ def answer_key(key: str, feature: str | None) -> str:
     own, has_feature, rest = key.rpartition("/")
     if not has_feature and feature is None:
         raise UsageError(
-            f"the key `{key}` names no feature", hint="`--feature NAME`, or the whole key as `flowai calls` shows it"
+            f"the key `{key}` names no feature",
+            hint="`--feature NAME`, or the key as `flowai calls show` shows it",
         )
     if has_feature and feature not in {None, own}:
         raise UsageError(f"the key `{key}` is not of the feature `{feature}`")
     return f"{own or feature}/{rest}"
 
 
-def find_comparisons(caches: Caches) -> list[Comparison]:
+def find_comparisons(caches: Caches) -> list[AnswerComparison]:
     """Return all comparisons with the texts that are still kept, oldest first."""
     on_disk = disk_comparisons(caches.project.cache / SEMANTIC_FILE)
-    nothing: list[Comparison] = []
+    nothing: list[AnswerComparison] = []
     return sorted([*on_disk, *_on_redis(caches, all_comparisons, nothing)], key=lambda comparison: comparison.at_s)
 
 
-def decide_comparisons(caches: Caches, outcomes: Mapping[str, Outcome]) -> list[Comparison]:
+def decide_comparisons(caches: Caches, outcomes: Mapping[str, Outcome]) -> list[AnswerComparison]:
     """Store decisions by call id. Raises UsageError if a call has no comparison."""
 
-    def decided(comparisons: Iterable[Comparison]) -> list[Comparison]:
+    def decided(comparisons: Iterable[AnswerComparison]) -> list[AnswerComparison]:
         return [
             msgspec.structs.replace(each, outcome=outcomes[each.call_id], texts=None)
             for each in comparisons
@@ -157,13 +157,13 @@ def decide_comparisons(caches: Caches, outcomes: Mapping[str, Outcome]) -> list[
         with closing(DiskVectors(file)) as vectors:
             vectors.write([partial(vectors.record, each, 0.0) for each in on_disk])
 
-    async def record(connection: RedisConnection) -> list[Comparison]:
+    async def record(connection: RedisConnection) -> list[AnswerComparison]:
         found = decided(await all_comparisons(connection))
         for each in found:
             await record_comparison(connection, each, ttl_s=0.0)
         return found
 
-    nothing: list[Comparison] = []
+    nothing: list[AnswerComparison] = []
     stored = [*on_disk, *_on_redis(caches, record, nothing)]
     missing = sorted(set(outcomes) - {each.call_id for each in stored})
     if missing:
@@ -173,7 +173,7 @@ def decide_comparisons(caches: Caches, outcomes: Mapping[str, Outcome]) -> list[
 
 def similar_requests(caches: Caches) -> tuple[SimilarRequests, ...]:
     """Measure how often cached answers to similar requests were wrong, by prompt."""
-    by_scope: dict[str, list[Comparison]] = {}
+    by_scope: dict[str, list[AnswerComparison]] = {}
     for comparison in find_comparisons(caches):
         by_scope.setdefault(comparison.scope, []).append(comparison)
     return tuple(
@@ -184,7 +184,7 @@ def similar_requests(caches: Caches) -> tuple[SimilarRequests, ...]:
     )
 
 
-def _similar_requests(comparisons: Sequence[Comparison], route: Route, policy: CachePolicy) -> SimilarRequests:
+def _similar_requests(comparisons: Sequence[AnswerComparison], route: Route, policy: CachePolicy) -> SimilarRequests:
     max_rate = policy.max_false_hit_rate
     evidence = evidence_of(comparisons, route, max_rate)
     interval = evidence.interval(max_rate)
@@ -212,6 +212,8 @@ def _on_redis(caches: Caches, work: Callable[[RedisConnection], Awaitable[T]], o
     url = caches.redis_url
     if url is None:
         return otherwise
+
+    import asyncio  # needed only for Redis
 
     async def run() -> T:
         async with aclosing(open_redis(url)) as connection:

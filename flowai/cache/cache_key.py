@@ -16,7 +16,7 @@ from flowai.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flowai.cache.comparison import Route
+    from flowai.cache.shadow.comparison import Route
     from flowai.providers import ChatMessage, Completion, Request
     from flowai.registry.records import CachePolicy
 

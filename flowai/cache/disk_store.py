@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    from flowai.cache.comparison import Comparison
+    from flowai.cache.shadow.comparison import AnswerComparison
     from flowai.cache.stats import CacheUsage
     from flowai.cache.vector_store import CacheEntry, Neighbour
     from flowai.providers import Completion
@@ -133,11 +133,11 @@ class DiskVectorStore:
         """See `VectorStore`."""
         await self._write_soon(lambda vectors: vectors.delete(key))
 
-    async def record(self, comparison: Comparison, *, ttl_s: float) -> None:
+    async def record(self, comparison: AnswerComparison, *, ttl_s: float) -> None:
         """See `VectorStore`."""
         await self._write_soon(lambda vectors: vectors.record(comparison, ttl_s))
 
-    async def comparisons(self, scope: str) -> Sequence[Comparison]:
+    async def comparisons(self, scope: str) -> Sequence[AnswerComparison]:
         """See `VectorStore`."""
         return await self._thread.run(lambda: self._open().comparisons(scope))
 

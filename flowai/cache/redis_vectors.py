@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.cache.redis_comparisons import comparisons_of, record_comparison
 from flowai.cache.redis_store import PREFIX, SEMANTIC_KEY, SEMANTIC_VALUE, add_usage, milliseconds
+from flowai.cache.shadow.redis_comparisons import comparisons_of, record_comparison
 from flowai.cache.vector_store import MAX_ENTRIES, MAX_NEIGHBOURS, CachedValue, CacheEntry, Neighbour
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from flowai.cache.comparison import Comparison
+    from flowai.cache.shadow.comparison import AnswerComparison
     from flowai.cache.stats import CacheUsage
     from flowai.cache.vector_math import VectorTable
     from flowai.providers import Completion
@@ -90,11 +90,11 @@ class RedisVectors:
         if name is not None:
             await self._connection.run(("UNLINK", SEMANTIC_VALUE + name.decode(), SEMANTIC_KEY + key))
 
-    async def record(self, comparison: Comparison, *, ttl_s: float) -> None:
+    async def record(self, comparison: AnswerComparison, *, ttl_s: float) -> None:
         """See `VectorStore`."""
         await record_comparison(self._connection, comparison, ttl_s=ttl_s)
 
-    async def comparisons(self, scope: str) -> Sequence[Comparison]:
+    async def comparisons(self, scope: str) -> Sequence[AnswerComparison]:
         """See `VectorStore`."""
         return await comparisons_of(self._connection, scope)
 

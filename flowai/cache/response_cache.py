@@ -10,11 +10,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
 from flowai.cache.cache_key import CacheHit, CacheQuery, build_cache_query
-from flowai.cache.comparison import ComparedTexts, Comparison, compare_answers
 from flowai.cache.disk_store import DiskExactStore, DiskVectorStore
 from flowai.cache.redis_store import RedisExactStore, is_redis, open_redis
 from flowai.cache.redis_vectors import RedisVectors
 from flowai.cache.semantic import SemanticCache
+from flowai.cache.shadow.comparison import AnswerComparison, ComparedTexts, compare_answers
 from flowai.cache.sqlite_vectors import SEMANTIC_FILE
 from flowai.cache.stats import CacheUsage, cache_hit_usage
 from flowai.errors import FlowaiError, InfrastructureError
@@ -129,7 +129,7 @@ class ResponseCache:
 
     def compare_soon(
         self, query: CacheQuery, hit: CacheHit, paid: Completion, *, call_id: str, at_s: float, has_secret: bool
-    ) -> Comparison:
+    ) -> AnswerComparison:
         """Compare the answer of a hit that was not served with the one that was paid for; store that soon."""
         outcome = compare_answers(paid, hit.completion)
         texts = None
@@ -137,7 +137,7 @@ class ResponseCache:
             texts = ComparedTexts(
                 asked=query.text, cached_asked=hit.asked, answer=paid.text, cached_answer=hit.completion.text
             )
-        comparison = Comparison(
+        comparison = AnswerComparison(
             call_id=call_id,
             scope=query.scope,
             feature=query.feature,
@@ -240,7 +240,7 @@ class ResponseCache:
         except FlowaiError as error:
             self._semantic_error = str(error)
 
-    async def _record(self, semantic: SemanticCache, comparison: Comparison, ttl_s: float) -> None:
+    async def _record(self, semantic: SemanticCache, comparison: AnswerComparison, ttl_s: float) -> None:
         try:
             await semantic.record(comparison, ttl_s=ttl_s)
         except FlowaiError as error:

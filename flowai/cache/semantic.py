@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from flowai.cache.cache_key import CacheHit
 from flowai.cache.equivalence.compare import find_mismatch
-from flowai.cache.serving import CHECK_RATE, LEARNING_FLOOR, ScopeEvidence
+from flowai.cache.shadow.serving import CHECK_RATE, LEARNING_FLOOR, ScopeEvidence
 from flowai.cache.vector_store import CacheEntry
 from flowai.errors import FlowaiError, InfrastructureError
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from random import Random
 
     from flowai.cache.cache_key import CacheQuery
-    from flowai.cache.comparison import Comparison
     from flowai.cache.embedder import Embedder
+    from flowai.cache.shadow.comparison import AnswerComparison
     from flowai.cache.stats import CacheUsage
     from flowai.cache.vector_store import Neighbour, VectorStore
     from flowai.providers import Completion
@@ -109,7 +109,7 @@ class SemanticCache:
             is_check=is_check,
         )
 
-    async def record(self, comparison: Comparison, *, ttl_s: float) -> None:
+    async def record(self, comparison: AnswerComparison, *, ttl_s: float) -> None:
         """Store a comparison; it counts at once in this process."""
         loaded = self._evidence.get(comparison.scope)
         if loaded is not None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.cache.comparison_table import TABLE, insert_comparison, select_comparisons
+from flowai.cache.shadow.comparison_table import TABLE, insert_comparison, select_comparisons
 from flowai.cache.stats import CacheStats, CacheUsage, stats_of
 from flowai.cache.vector_store import MAX_ENTRIES, MAX_NEIGHBOURS, CacheEntry, Neighbour
 from flowai.errors import InfrastructureError, Place
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from flowai.cache.comparison import Comparison
+    from flowai.cache.shadow.comparison import AnswerComparison
     from flowai.cache.vector_math import VectorTable
 
 SEMANTIC_FILE = "semantic-2.db"
@@ -104,7 +104,7 @@ class DiskVectors:
             for operation in operations:
                 operation()
 
-    def comparisons(self, scope: str) -> list[Comparison]:
+    def comparisons(self, scope: str) -> list[AnswerComparison]:
         """Return the comparisons of a scope, oldest first, without texts."""
         with _guarded(self._file):
             return select_comparisons(self._connection, scope, now_s=self._now_s())
@@ -113,7 +113,7 @@ class DiskVectors:
         """Delete the answer of a key; part of a transaction."""
         self._connection.execute("DELETE FROM entry WHERE key = ?", (key,))
 
-    def record(self, comparison: Comparison, ttl_s: float) -> None:
+    def record(self, comparison: AnswerComparison, ttl_s: float) -> None:
         """Store a comparison; part of a transaction."""
         insert_comparison(self._connection, comparison, ttl_s=ttl_s, now_s=self._now_s())
 
@@ -252,7 +252,7 @@ def disk_answer(file: Path, key: str, *, now_s: Callable[[], float] = time.time)
         return None
 
 
-def disk_comparisons(file: Path, *, now_s: Callable[[], float] = time.time) -> list[Comparison]:
+def disk_comparisons(file: Path, *, now_s: Callable[[], float] = time.time) -> list[AnswerComparison]:
     """Return all comparisons with the texts that are still kept, oldest first."""
     if not file.is_file():
         return []

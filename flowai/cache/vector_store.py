@@ -11,7 +11,7 @@ from flowai.providers import Completion
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from flowai.cache.comparison import Comparison
+    from flowai.cache.shadow.comparison import AnswerComparison
     from flowai.cache.stats import CacheUsage
 
 MAX_NEIGHBOURS = 8
@@ -69,10 +69,10 @@ class VectorStore(Protocol):
     async def forget(self, key: str) -> None:
         """Delete the answer of a key, if there is one."""
 
-    async def record(self, comparison: Comparison, *, ttl_s: float) -> None:
+    async def record(self, comparison: AnswerComparison, *, ttl_s: float) -> None:
         """Store a comparison, its texts for `ttl_s`; it replaces one of the same call."""
 
-    async def comparisons(self, scope: str) -> Sequence[Comparison]:
+    async def comparisons(self, scope: str) -> Sequence[AnswerComparison]:
         """Return the newest comparisons of a scope, oldest first, without their texts."""
 
     async def warm_up(self) -> None:

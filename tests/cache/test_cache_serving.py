@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.cached_responses import ANSWER
 
-from flowai.cache.comparison import Comparison, compare_answers
-from flowai.cache.serving import CHECK_RATE, FalseHitEvidence, ScopeEvidence, evidence_of
-from flowai.statistics.rate_sequence import rate_sequence
+from flowai.cache.shadow.comparison import AnswerComparison, compare_answers
+from flowai.cache.shadow.serving import CHECK_RATE, FalseHitEvidence, ScopeEvidence, evidence_of
+from flowai.statistics.intervals import rate_sequence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flowai.cache.comparison import Outcome, Route
+    from flowai.cache.shadow.comparison import Outcome, Route
 
 import msgspec
 
@@ -34,9 +34,9 @@ def compared(
     route: Route = "threshold",
     is_check: bool = False,
     times: int = 1,
-) -> list[Comparison]:
+) -> list[AnswerComparison]:
     return [
-        Comparison(
+        AnswerComparison(
             call_id=f"c{next(_numbers)}",
             scope="f/0",
             feature="f",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _CONCURRENCY = 4
 
 
-class AnswerPair(NamedTuple):
+class ComparedAnswers(NamedTuple):
     """Two answers, and a name for the pair."""
 
     name: str
@@ -30,15 +30,15 @@ class AnswerPair(NamedTuple):
 class PairVerdicts(NamedTuple):
     """Verdicts of a judge on pairs, by name."""
 
-    is_same: dict[str, bool]
-    """Without the pairs on which the judge gave no verdict."""
+    verdicts: dict[str, bool]
+    """True where both answers say the same; without the pairs on which the judge gave no verdict."""
     cost_usd: float | None
     """None if a price is not known."""
     failure: str | None
     """Why a call of the judge failed last; None if all were answered."""
 
 
-def judge_equal_answers(context: CommandContext, pairs: Sequence[AnswerPair]) -> PairVerdicts:
+def judge_equal_answers(context: CommandContext, pairs: Sequence[ComparedAnswers]) -> PairVerdicts:
     """Ask the judge about pairs of answers, twice each.
 
     Raises:
@@ -47,14 +47,14 @@ def judge_equal_answers(context: CommandContext, pairs: Sequence[AnswerPair]) ->
     return asyncio.run(_judge_pairs(context, pairs))
 
 
-async def _judge_pairs(context: CommandContext, pairs: Sequence[AnswerPair]) -> PairVerdicts:
+async def _judge_pairs(context: CommandContext, pairs: Sequence[ComparedAnswers]) -> PairVerdicts:
     session = JudgeSession(open_workspace(context), Suite(path="cache review", cases=()))
     ask = session.asks_fact_check()
-    is_same: dict[str, bool] = {}
+    verdicts: dict[str, bool] = {}
     costs: list[float | None] = []
     failures: list[str] = []
 
-    async def judge(pair: AnswerPair) -> None:
+    async def judge(pair: ComparedAnswers) -> None:
         for context_text, output in ((pair.first, pair.second), (pair.second, pair.first)):
             verdict = await ask(Answer(text=output, variables={"context": context_text}))
             costs.append(verdict.cost_usd)
@@ -62,13 +62,13 @@ async def _judge_pairs(context: CommandContext, pairs: Sequence[AnswerPair]) -> 
                 failures.append(str(verdict.failure))
             if not verdict.passed:
                 if verdict.passed is False:
-                    is_same[pair.name] = False
+                    verdicts[pair.name] = False
                 return
-        is_same[pair.name] = True
+        verdicts[pair.name] = True
 
     try:
         await in_parallel([partial(judge, pair) for pair in pairs], _CONCURRENCY)
     finally:
         await session.aclose()
     known = [cost for cost in costs if cost is not None]
-    return PairVerdicts(is_same, sum(known) if len(known) == len(costs) else None, failures[-1] if failures else None)
+    return PairVerdicts(verdicts, sum(known) if len(known) == len(costs) else None, failures[-1] if failures else None)

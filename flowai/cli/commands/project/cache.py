@@ -11,8 +11,8 @@ from flowai.cli.options import Env, JsonOption
 
 if TYPE_CHECKING:
     from flowai.cache.admin import Caches
-    from flowai.cache.answer_admin import SimilarRequests, StoredAnswer
-    from flowai.cache.comparison import Comparison
+    from flowai.cache.answer_admin import CachedAnswer, SimilarRequests
+    from flowai.cache.shadow.comparison import AnswerComparison
     from flowai.cache.stats import CacheStats
     from flowai.errors import FlowaiError
 
@@ -52,7 +52,7 @@ _SIMILAR_COLUMNS = (
 )
 _MAX_SHOWN = 400  # characters of a text
 
-Key = Annotated[str, typer.Argument(metavar="KEY", help="Key of a cached answer, as `flowai calls explain` shows it.")]
+Key = Annotated[str, typer.Argument(metavar="KEY", help="Key of a cached answer, as `flowai calls show` shows it.")]
 FeatureOption = Annotated[str | None, typer.Option("--feature", metavar="NAME", help="Only this feature.")]
 
 
@@ -172,40 +172,42 @@ def review(
         _show_comparisons(len(waiting), readable)
 
 
-def _judge(caches: Caches, readable: list[Comparison], *, env: str | None, json: bool) -> None:
+def _judge(caches: Caches, readable: list[AnswerComparison], *, env: str | None, json: bool) -> None:
     """Let the judge of the release decide comparisons."""
     from flowai.cache.answer_admin import decide_comparisons
     from flowai.cli import console
     from flowai.errors import ExitCode
-    from flowai.evals.judge_runs.equal_answers import AnswerPair, judge_equal_answers
+    from flowai.evals.judge_runs.equal_answers import ComparedAnswers, judge_equal_answers
     from flowai.rendering import formatting
 
-    pairs = [AnswerPair(each.call_id, each.texts.answer, each.texts.cached_answer) for each in readable if each.texts]
-    verdicts = judge_equal_answers(console.command_context(env), pairs)
+    pairs = [
+        ComparedAnswers(each.call_id, each.texts.answer, each.texts.cached_answer) for each in readable if each.texts
+    ]
+    judged = judge_equal_answers(console.command_context(env), pairs)
     decide_comparisons(
-        caches, {call_id: "same" if is_same else "different" for call_id, is_same in verdicts.is_same.items()}
+        caches, {call_id: "same" if is_same else "different" for call_id, is_same in judged.verdicts.items()}
     )
-    same_count = sum(verdicts.is_same.values())
-    different_count = len(verdicts.is_same) - same_count
-    undecided_count = len(pairs) - len(verdicts.is_same)
+    same_count = sum(judged.verdicts.values())
+    different_count = len(judged.verdicts) - same_count
+    undecided_count = len(pairs) - len(judged.verdicts)
     if json:
         console.print_json(
             {
                 "same_count": same_count,
                 "different_count": different_count,
                 "undecided_count": undecided_count,
-                "cost_usd": verdicts.cost_usd,
-                "failure": verdicts.failure,
+                "cost_usd": judged.cost_usd,
+                "failure": judged.failure,
             }
         )
     else:
         console.print_line(
             f"judged {same_count:,} same, {different_count:,} different, {undecided_count:,} without a verdict   "
-            f"cost {formatting.dollars(verdicts.cost_usd)}"
+            f"cost {formatting.dollars(judged.cost_usd)}"
         )
-        if verdicts.failure is not None:
-            console.print_line(f"last failure: {verdicts.failure}")
-    if verdicts.failure is not None and not verdicts.is_same:
+        if judged.failure is not None:
+            console.print_line(f"last failure: {judged.failure}")
+    if judged.failure is not None and not judged.verdicts:
         raise typer.Exit(ExitCode.INFRASTRUCTURE)
 
 
@@ -298,7 +300,7 @@ def _show_similar(similar: tuple[SimilarRequests, ...]) -> None:
         console.print_line(f"{pairs} unequal and not judged: flowai cache review")
 
 
-def _show_answers(found: tuple[StoredAnswer, ...]) -> None:
+def _show_answers(found: tuple[CachedAnswer, ...]) -> None:
     from flowai.cli import console
     from flowai.rendering import formatting
 
@@ -317,7 +319,7 @@ def _show_answers(found: tuple[StoredAnswer, ...]) -> None:
     console.print_line(f"answer  {_cut(completion.text)}")
 
 
-def _show_comparisons(undecided_count: int, readable: list[Comparison]) -> None:
+def _show_comparisons(undecided_count: int, readable: list[AnswerComparison]) -> None:
     from flowai.cli import console
     from flowai.rendering import formatting
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.cache.comparison import MAX_AGE_S, MAX_COMPARISONS, ComparedTexts, Comparison
+from flowai.cache.shadow.comparison import MAX_AGE_S, MAX_COMPARISONS, AnswerComparison, ComparedTexts
 
 if TYPE_CHECKING:
     import sqlite3
@@ -20,11 +20,13 @@ CREATE TABLE IF NOT EXISTS comparison (
 CREATE INDEX IF NOT EXISTS comparison_scope ON comparison (scope, at_s);
 """
 
-_decoder = msgspec.json.Decoder(Comparison)
+_decoder = msgspec.json.Decoder(AnswerComparison)
 _texts_decoder = msgspec.json.Decoder(ComparedTexts)
 
 
-def insert_comparison(connection: sqlite3.Connection, comparison: Comparison, *, ttl_s: float, now_s: float) -> None:
+def insert_comparison(
+    connection: sqlite3.Connection, comparison: AnswerComparison, *, ttl_s: float, now_s: float
+) -> None:
     """Store a comparison in place of one of the same call, and drop what is too old or too much."""
     texts = comparison.texts
     connection.execute(
@@ -51,7 +53,7 @@ def insert_comparison(connection: sqlite3.Connection, comparison: Comparison, *,
 
 def select_comparisons(
     connection: sqlite3.Connection, scope: str | None, *, now_s: float, with_texts: bool = False
-) -> list[Comparison]:
+) -> list[AnswerComparison]:
     """Return the comparisons of a scope, or of all, oldest first."""
     texts_column = "CASE WHEN texts_expire_at_s > ? THEN texts END" if with_texts else "NULL AND ?"
     rows = connection.execute(

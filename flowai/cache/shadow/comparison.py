@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Outcome = Literal["equal", "same", "different", "undecided"]
 """`equal`: both answers are one text, apart from case, spaces and the order of JSON keys. `same`, `different`: a person
-or a judge decided. `undecided`: nobody has."""
+or a judge decided. `undecided`: not yet."""
 
 Route = Literal["threshold", "learnt", "below"]
 """`threshold`: the similarity is above the feature's. `learnt`: above the entry's own. `below`: recorded to learn the
@@ -35,7 +35,7 @@ class ComparedTexts(msgspec.Struct, frozen=True, kw_only=True):
     cached_answer: str
 
 
-class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+class AnswerComparison(msgspec.Struct, frozen=True, kw_only=True):
     """Cached answer, compared with the answer of a call that was similar."""
 
     call_id: str

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.cache.comparison import MAX_AGE_S, MAX_COMPARISONS, ComparedTexts, Comparison
 from flowai.cache.redis_store import COMPARISON_DATA, COMPARISON_ORDER, PREFIX, milliseconds, redis_keys
+from flowai.cache.shadow.comparison import MAX_AGE_S, MAX_COMPARISONS, AnswerComparison, ComparedTexts
 
 if TYPE_CHECKING:
     from flowai.state.redis_connection import Command, RedisConnection
 
 _TEXTS = PREFIX + "comparison:texts:"
 
-_decoder = msgspec.json.Decoder(Comparison)
+_decoder = msgspec.json.Decoder(AnswerComparison)
 _texts_decoder = msgspec.json.Decoder(ComparedTexts)
 
 
-async def record_comparison(connection: RedisConnection, comparison: Comparison, *, ttl_s: float) -> None:
+async def record_comparison(connection: RedisConnection, comparison: AnswerComparison, *, ttl_s: float) -> None:
     """Store a comparison in place of one of the same call, and drop what is too old or too much."""
     data, order = COMPARISON_DATA + comparison.scope, COMPARISON_ORDER + comparison.scope
     texts_key, texts = _TEXTS + comparison.call_id, comparison.texts
@@ -47,7 +47,7 @@ async def record_comparison(connection: RedisConnection, comparison: Comparison,
         await connection.run_transaction(("ZREM", order, *dropped), ("HDEL", data, *dropped))
 
 
-async def comparisons_of(connection: RedisConnection, scope: str) -> list[Comparison]:
+async def comparisons_of(connection: RedisConnection, scope: str) -> list[AnswerComparison]:
     """Return the comparisons of a scope, oldest first, without texts."""
     (fields,) = await connection.run(("HVALS", COMPARISON_DATA + scope))
     found = []
@@ -59,9 +59,9 @@ async def comparisons_of(connection: RedisConnection, scope: str) -> list[Compar
     return sorted(found, key=lambda comparison: comparison.at_s)
 
 
-async def all_comparisons(connection: RedisConnection) -> list[Comparison]:
+async def all_comparisons(connection: RedisConnection) -> list[AnswerComparison]:
     """Return the comparisons of all scopes, with the texts that are still kept."""
-    found: list[Comparison] = []
+    found: list[AnswerComparison] = []
     for key in await redis_keys(connection, COMPARISON_DATA):
         found += await comparisons_of(connection, key.removeprefix(COMPARISON_DATA))
     return [

@@ -15,13 +15,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flowai.statistics.intervals import Interval, clopper_pearson
-from flowai.statistics.rate_sequence import rate_sequence
+from flowai.statistics.intervals import Interval, clopper_pearson, rate_sequence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flowai.cache.comparison import Comparison, Route
+    from flowai.cache.shadow.comparison import AnswerComparison, Route
 
 CHECK_RATE = 0.01
 """Share of hits whose model is called all the same, to check them."""
@@ -52,7 +51,7 @@ class FalseHitEvidence:
     def interval(self, usual_rate: float) -> Interval:
         """Return the false-hit rate and its 95 % interval, valid at every time.
 
-        Unequal answers that nobody judged may be wrong at another rate than equal ones, which never are. So the rate
+        Unequal answers that were not judged may be wrong at another rate than equal ones, which never are. So the rate
         is the share of unequal answers times the share of wrong ones among those judged.
         """
         usual_rate = max(usual_rate, _MIN_USUAL_RATE)
@@ -74,13 +73,12 @@ class _RouteTally:
         self._max_rate = max_rate
         self._counts = dict.fromkeys(_OUTCOMES, 0)
         self._checks: deque[bool] = deque(maxlen=_CHECKS_WATCHED)
-        self.is_within: bool | None = None
-        """Whether the interval ends within the bound; None until it is computed."""
+        self._is_within: bool | None = None  # until it is computed
 
-    def add(self, comparison: Comparison) -> None:
+    def add(self, comparison: AnswerComparison) -> None:
         if comparison.route != self._route:
             return
-        self.is_within = None
+        self._is_within = None
         self._counts[comparison.outcome] += 1
         if comparison.is_check and comparison.outcome != "undecided":
             self._checks.append(comparison.outcome == "different")
@@ -89,6 +87,14 @@ class _RouteTally:
                 self._counts = dict.fromkeys(_OUTCOMES, 0)
                 checks.clear()
 
+    def is_within(self) -> bool:
+        """Return whether the interval ends within the bound."""
+        if self._is_within is None:
+            evidence = self.evidence()
+            is_above = evidence.different_count > self._max_rate * evidence.total  # so is then the interval's end
+            self._is_within = not is_above and evidence.interval(self._max_rate).high <= self._max_rate
+        return self._is_within
+
     def evidence(self) -> FalseHitEvidence:
         return FalseHitEvidence(**{f"{outcome}_count": count for outcome, count in self._counts.items()})
 
@@ -96,7 +102,7 @@ class _RouteTally:
 _OUTCOMES = ("equal", "same", "different", "undecided")
 
 
-def evidence_of(comparisons: Iterable[Comparison], route: Route, max_rate: float) -> FalseHitEvidence:
+def evidence_of(comparisons: Iterable[AnswerComparison], route: Route, max_rate: float) -> FalseHitEvidence:
     """Count a route's comparisons, oldest first, since checks of served hits last showed more errors than allowed."""
     tally = _RouteTally(route, max_rate)
     for comparison in comparisons:
@@ -107,14 +113,14 @@ def evidence_of(comparisons: Iterable[Comparison], route: Route, max_rate: float
 class ScopeEvidence:
     """All that was compared in one scope, and what follows from it."""
 
-    def __init__(self, comparisons: Iterable[Comparison] = ()) -> None:
-        self._comparisons: list[Comparison] = []
+    def __init__(self, comparisons: Iterable[AnswerComparison] = ()) -> None:
+        self._comparisons: list[AnswerComparison] = []
         self._tallies: dict[tuple[Route, float], _RouteTally] = {}
-        self._by_key: dict[str, list[Comparison]] = {}
+        self._by_key: dict[str, list[AnswerComparison]] = {}
         for comparison in comparisons:
             self.add(comparison)
 
-    def add(self, comparison: Comparison) -> None:
+    def add(self, comparison: AnswerComparison) -> None:
         """Add a newer comparison."""
         self._comparisons.append(comparison)
         self._by_key.setdefault(comparison.key, []).append(comparison)
@@ -128,11 +134,7 @@ class ScopeEvidence:
             tally = self._tallies[route, max_rate] = _RouteTally(route, max_rate)
             for comparison in self._comparisons:
                 tally.add(comparison)
-        if tally.is_within is None:
-            evidence = tally.evidence()
-            is_above = evidence.different_count > max_rate * evidence.total  # so is then the interval's end
-            tally.is_within = not is_above and evidence.interval(max_rate).high <= max_rate
-        return tally.is_within
+        return tally.is_within()
 
     def route(self, key: str, similarity: float, threshold: float) -> Route | None:
         """Return the route by which an entry may answer a similarity; None where the entry was wrong before."""
