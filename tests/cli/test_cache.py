@@ -232,6 +232,7 @@ def test_mistaken_arguments_are_explained(flowai: Flowai) -> None:
         ("clear", "--feature", "f", "--key", "g/3f"),
         ("review", "c1"),
         ("review", "c1", "same"),
+        ("review", "c1", "equal"),
         ("show", "f/3f"),
     ):
         ran = flowai("cache", *arguments)

@@ -42,7 +42,7 @@ def play(project: Sample, scene: Callable[[Gateway], Awaitable[None]], **policy:
             await scene(gateway)
 
     asyncio.run(act())
-    return [event for event in project.logged(CallEvent) if isinstance(event, CallEvent)]
+    return project.logged(CallEvent)
 
 
 async def ask(gateway: Gateway, text: str, **changes: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -77,7 +77,7 @@ def stats(env: Env = None, json: JsonOption = False) -> None:
         raise typer.Exit(ExitCode.INFRASTRUCTURE)
 
 
-@app.command(cls=HelpCommand, epilog=examples("flowai cache show summarization/3f...", "flowai cache show KEY --json"))
+@app.command(cls=HelpCommand, epilog=examples("flowai cache show KEY", "flowai cache show KEY --json"))
 def show(key: Key, env: Env = None, json: JsonOption = False) -> None:
     """Show a cached answer and where it is stored."""
     from flowai.cache.answer_admin import answer_key, find_answers
@@ -96,8 +96,8 @@ def show(key: Key, env: Env = None, json: JsonOption = False) -> None:
     cls=HelpCommand,
     epilog=examples(
         "flowai cache clear",
-        "flowai cache clear --feature summarization",
-        "flowai cache clear --feature summarization --key 3f...",
+        "flowai cache clear --feature chat",
+        "flowai cache clear --feature chat --key KEY",
     ),
 )
 def clear(
@@ -133,7 +133,7 @@ def clear(
 def review(
     call: Annotated[str | None, typer.Argument(metavar="CALL", help="Call to decide; without it, list them.")] = None,
     outcome: Annotated[
-        Literal["same", "different"] | None,
+        str | None,
         typer.Argument(metavar="OUTCOME", help="`same` if one answer serves both requests, else `different`."),
     ] = None,
     count: Annotated[int, typer.Option("--n", "-n", metavar="N", min=1, help="Comparisons to list or judge.")] = 10,
@@ -154,9 +154,12 @@ def review(
 
     caches = _caches(env)
     if call is not None:
-        if outcome is None:
-            raise UsageError("missing OUTCOME", hint=f"`flowai cache review {call} same` or `different`")
-        (decided, *_) = decide_comparisons(caches, {call: outcome})
+        if outcome not in {"same", "different"}:
+            raise UsageError(
+                f"OUTCOME is {'missing' if outcome is None else f'`{outcome}`'}, expected `same` or `different`",
+                hint=f"`flowai cache review {call} same`",
+            )
+        (decided, *_) = decide_comparisons(caches, {call: "same" if outcome == "same" else "different"})
         if json:
             console.print_json(decided)
         else:
