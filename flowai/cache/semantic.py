@@ -14,6 +14,8 @@ from collections import OrderedDict
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from flowai.cache.cache_key import CacheHit
 from flowai.cache.equivalence.compare import find_mismatch
 from flowai.cache.shadow.serving import CHECK_RATE, LEARNING_FLOOR, ScopeEvidence
@@ -113,7 +115,7 @@ class SemanticCache:
         """Store a comparison; it counts at once in this process."""
         loaded = self._evidence.get(comparison.scope)
         if loaded is not None:
-            loaded.evidence.add(comparison)
+            loaded.evidence.add(msgspec.structs.replace(comparison, texts=None))
         await self._store.record(comparison, ttl_s=ttl_s)
 
     async def forget(self, key: str) -> None:
