@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from flowai.cache.exact import EXACT_FILE, ExactCache
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flowai.project import Project
+    from flowai.registry.records import CachePolicy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +33,8 @@ class Caches:
     """Its files hold the caches of evaluations, and the gateway's where there is no Redis."""
     redis_url: str | None
     """The Redis of the registry's `cache.url`, or of its `state`."""
+    policies: Mapping[str, CachePolicy] = field(default_factory=dict)
+    """Caches of the registry's features."""
 
     @property
     def redis_shown(self) -> str:
@@ -43,8 +47,13 @@ def find_caches(project: Project, *, env: str | None, environ: Mapping[str, str]
     if project.is_standalone:
         return Caches(project=project, redis_url=None)
     variables = environment_of(project, environ)
-    address = cache_address(load_registry(project, env=env, environ=variables), variables)
-    return Caches(project=project, redis_url=address if is_redis(address) else None)
+    registry = load_registry(project, env=env, environ=variables)
+    address = cache_address(registry, variables)
+    return Caches(
+        project=project,
+        redis_url=address if is_redis(address) else None,
+        policies={name: feature.cache for name, feature in registry.features.items()},
+    )
 
 
 def cache_stats(caches: Caches) -> tuple[CacheStats, ...]:
@@ -71,25 +80,25 @@ def cache_stats(caches: Caches) -> tuple[CacheStats, ...]:
         return (*stats, *unreachable)
 
 
-def clear_caches(caches: Caches) -> int:
-    """Delete all answers and counts; return the number of answers.
+def clear_caches(caches: Caches, *, feature: str | None = None) -> int:
+    """Delete all answers, counts and comparisons, or those of a feature; return the number of answers.
 
     A damaged or refused file is deleted, and its answers do not count. If a cache cannot be cleared, those before it
     are.
     """
     directory = caches.project.cache
-    count = _clear_file(directory / SEMANTIC_FILE, clear_disk_vectors)
-    count += _clear_file(directory / EXACT_FILE, _clear_exact)
+    count = _clear_file(directory / SEMANTIC_FILE, partial(clear_disk_vectors, feature=feature))
+    count += _clear_file(directory / EXACT_FILE, partial(_clear_exact, feature=feature))
     if caches.redis_url is not None:
         import asyncio  # as above
 
-        count += asyncio.run(clear_redis(caches.redis_url))
+        count += asyncio.run(clear_redis(caches.redis_url, feature=feature))
     return count
 
 
-def _clear_exact(file: Path) -> int:
+def _clear_exact(file: Path, *, feature: str | None) -> int:
     with closing(ExactCache(file.parent)) as cache:
-        return cache.clear()
+        return cache.clear(feature=feature)
 
 
 def _clear_file(file: Path, clear: Callable[[Path], int]) -> int:

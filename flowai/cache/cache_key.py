@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from flowai.cache.equivalence.compare import is_document
 from flowai.cache.exact import cache_key, cache_partition, digest
 from flowai.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from flowai.cache.shadow.comparison import Route
     from flowai.providers import ChatMessage, Completion, Request
     from flowai.registry.records import CachePolicy
 
@@ -32,12 +34,18 @@ class CacheQuery:
     tenant: str
     text: str
     """Text that is embedded and compared; empty if there is none."""
+    scope: str = ""
+    """`feature/` and 64 hex digits over prompt, model and parameters: evidence of wrong hits counts within it."""
     kind: Literal["exact", "semantic"]
     """`semantic` queries both caches."""
     ttl_s: float
     """Lifetime of a stored answer, seconds, > 0."""
     threshold: float
     """Similarity above which the semantic cache may answer, 0 to 1."""
+    serves: bool = False
+    """The semantic cache may answer; otherwise it only compares."""
+    max_false_hit_rate: float = 0.0
+    """Upper limit of the measured rate of wrong answers, 0 to 1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +56,15 @@ class CacheHit:
     cache: Literal["exact", "semantic"]
     similarity: float | None
     """Similarity of the two texts, 0 to 1; None for the exact cache."""
+    key: str
+    """Key of the stored answer."""
+    asked: str = ""
+    """Text that it answered; empty for the exact cache."""
+    route: Route = "threshold"
+    is_served: bool = True
+    """It answers the call. Otherwise a model does, and the two answers are compared."""
+    is_check: bool = False
+    """It would answer, and is compared to check it."""
 
 
 def build_cache_query(
@@ -59,22 +76,24 @@ def build_cache_query(
     policy: CachePolicy,
     variables: Mapping[str, Any] | None,
 ) -> CacheQuery:
-    """Build the query of both caches; its kind is `exact` where no text can be compared.
+    """Build the query of both caches; its kind is `exact` where no text can be compared, and for documents.
 
     `request` goes to the first model; `feature` is the model's name without one; `prompt_hash` covers the prompt's
     bytes and its partials', and is empty for messages without a prompt, as `variables` is None. Raises UsageError if a
     value of the request cannot be encoded as JSON.
     """
     fixed = cache_partition(request, feature=feature, prompt_hash=prompt_hash, tenant=tenant)
-    text, rest = "", None
+    text, rest, scope = "", None, ""
     if policy.kind == "semantic":
         text, rest = (
             _split_last_user_text(request.messages) if variables is None else _split_longest_variable(variables)
         )
     partition = ""
+    if is_document(text):
+        text = ""
     if text:
         try:
-            partition = digest((*fixed, rest))
+            partition, scope = digest((*fixed, rest)), f"{feature}/{digest(fixed[1:])}"
         except UsageError:  # a variable that is no JSON: only an equal request may share the answer
             text = ""
     return CacheQuery(
@@ -86,6 +105,9 @@ def build_cache_query(
         kind="semantic" if text else "exact",
         ttl_s=policy.ttl_s,
         threshold=policy.threshold,
+        scope=scope,
+        serves=policy.mode == "serve",
+        max_false_hit_rate=policy.max_false_hit_rate,
     )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from flowai.cache.exact import ExactCache
 from flowai.cache.sqlite_vectors import DiskVectors
-from flowai.cache.vector_store import CacheEntry
 from flowai.cache.write_queue import WriteQueue
 from flowai.errors import InfrastructureError
 from flowai.storage.worker_thread import WorkerThread
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
+    from flowai.cache.shadow.comparison import AnswerComparison
     from flowai.cache.stats import CacheUsage
-    from flowai.cache.vector_store import Neighbour
+    from flowai.cache.vector_store import CacheEntry, Neighbour
     from flowai.providers import Completion
 
 _OPEN_LIMIT_S = 0.25
@@ -60,6 +61,10 @@ class DiskExactStore:
     async def put(self, key: str, completion: Completion, *, ttl_s: float) -> None:
         """See `ExactStore`."""
         await _result(self._opened().store(key, completion, ttl_s=ttl_s))
+
+    async def forget(self, key: str) -> None:
+        """See `ExactStore`."""
+        await _result(self._opened().forget(key))
 
     async def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
         """See `ExactStore`."""
@@ -122,7 +127,19 @@ class DiskVectorStore:
 
     async def add(self, entry: CacheEntry) -> None:
         """See `VectorStore`."""
-        await _result(self._queue.add(entry))
+        await self._write_soon(lambda vectors: vectors.insert(entry))
+
+    async def forget(self, key: str) -> None:
+        """See `VectorStore`."""
+        await self._write_soon(lambda vectors: vectors.delete(key))
+
+    async def record(self, comparison: AnswerComparison, *, ttl_s: float) -> None:
+        """See `VectorStore`."""
+        await self._write_soon(lambda vectors: vectors.record(comparison, ttl_s))
+
+    async def comparisons(self, scope: str) -> Sequence[AnswerComparison]:
+        """See `VectorStore`."""
+        return await self._thread.run(lambda: self._open().comparisons(scope))
 
     async def warm_up(self) -> None:
         """See `VectorStore`."""
@@ -130,7 +147,7 @@ class DiskVectorStore:
 
     async def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
         """See `VectorStore`."""
-        await _result(self._queue.add(features))
+        await self._write_soon(lambda vectors: vectors.add_usage(features))
 
     async def aclose(self) -> None:
         """See `VectorStore`."""
@@ -147,11 +164,14 @@ class DiskVectorStore:
             self._vectors.close()
             self._vectors = None
 
-    def _write(self, items: Sequence[CacheEntry | Mapping[str, CacheUsage]]) -> None:
+    async def _write_soon(self, operation: Callable[[DiskVectors], object]) -> None:
+        await _result(self._queue.add(operation))
+
+    def _write(self, operations: Sequence[Callable[[DiskVectors], object]]) -> None:
         if self._writer is None:
             self._writer = DiskVectors(self._file)
-        entries = [item for item in items if isinstance(item, CacheEntry)]
-        self._writer.write(entries, [item for item in items if not isinstance(item, CacheEntry)])
+        writer = self._writer
+        writer.write([partial(operation, writer) for operation in operations])
 
     def _release_writer(self) -> None:
         if self._writer is not None:

@@ -41,6 +41,9 @@ class Embedder(Protocol):
     async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         """Return one vector per text, all of one length."""
 
+    async def warm_up(self) -> None:
+        """Load what `embed` needs; raises InfrastructureError if that fails."""
+
     async def aclose(self) -> None:
         """Release threads; may be called twice."""
 
@@ -62,6 +65,9 @@ class ClientEmbedder:
         """Return one vector per text. Raises CallError if the provider failed."""
         request = EmbedRequest(endpoint=self._endpoint, texts=tuple(texts), total_timeout_s=self._timeout_s)
         return (await self._embed(request)).vectors
+
+    async def warm_up(self) -> None:
+        """Load nothing: the provider has the model."""
 
     async def aclose(self) -> None:
         """Close nothing: the caller owns the connections."""
@@ -90,6 +96,10 @@ class LocalEmbedder:
         model = await asyncio.wrap_future(self._model_future())
         return await asyncio.wrap_future(self._pool.submit(_encode, model, list(texts)))
 
+    async def warm_up(self) -> None:
+        """Load the model; raises InfrastructureError if that fails."""
+        await asyncio.wrap_future(self._model_future())
+
     async def aclose(self) -> None:
         """End the thread after its current work."""
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -110,19 +120,20 @@ def local_embedder_missing() -> str | None:
 
 
 def _load_model() -> SentenceTransformer:
-    from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging  # sentence-transformers loads models by it
-
     directory = _weights_directory()
-    has_progress_bar = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # a library must not draw on its caller's terminal
     try:
-        return SentenceTransformer(str(directory), device="cpu", local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging  # sentence-transformers loads models by it
+
+        has_progress_bar = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()  # a library must not draw on its caller's terminal
+        try:
+            return SentenceTransformer(str(directory), device="cpu", local_files_only=True)
+        finally:
+            if has_progress_bar:
+                logging.enable_progress_bar()  # transformers' setting is global
+    except Exception as error:  # a broken PyTorch raises anything; calls go on without the cache
         raise InfrastructureError(f"the embedding model in `{directory.name}` cannot be loaded: {error}") from error
-    finally:
-        if has_progress_bar:
-            logging.enable_progress_bar()  # transformers' setting is global
 
 
 def _weights_directory() -> Path:

@@ -32,6 +32,7 @@ REFUSED_HINT = "`--no-cache` works without it; `flowai cache clear` deletes it"
 _ENTRY = "entry/"
 _USAGE = "usage/"
 
+_NO_ANSWER = b""
 _BUSY_LIMIT_S = 2.0  # for writers; readers wait for no writer in a write-ahead log
 _LINGER_S = 0.05  # answers that come within this time share a transaction; a killed process loses at most those
 _CLOSE_LIMIT_S = 5.0
@@ -153,6 +154,18 @@ class ExactCache:
         future.add_done_callback(forget)
         return future
 
+    def forget(self, key: str) -> Future[None]:
+        """Delete an answer and return the result of writing that; reads find none at once."""
+        self._queued[key] = _NO_ANSWER
+
+        def done(_: object) -> None:
+            if self._queued.get(key) is _NO_ANSWER:
+                self._queued.pop(key, None)
+
+        future = self._queue.add(lambda: self._store.delete(_ENTRY + key))
+        future.add_done_callback(done)
+        return future
+
     def flush(self) -> None:
         """Write the counts and what is queued; a killed process loses only what came since the last flush."""
         counts, self._pending = self._pending, {}
@@ -187,12 +200,17 @@ class ExactCache:
             size_bytes = self._store.volume()
         return stats_of("exact", "disk", size_bytes=size_bytes, entry_counts=entry_counts, features=features)
 
-    def clear(self) -> int:
-        """Delete all answers and counts; return the number of answers."""
-        entry_count = self.stats().entry_count
+    def clear(self, *, feature: str | None = None) -> int:
+        """Delete all answers and counts, or those of a feature; return the number of answers."""
+        stats = self.stats()
         with self._catch_disk_errors():
-            self._store.clear()
-        return entry_count
+            if feature is None:
+                self._store.clear()
+                return stats.entry_count
+            for key in [str(key) for key in self._store]:
+                if key.startswith(f"{_ENTRY}{feature}/") or key == _USAGE + feature:
+                    self._store.delete(key)
+        return stats.entry_counts.get(feature, 0)
 
     def close(self) -> None:
         """Write what is queued and the counts, within some seconds, and close the store; may be called twice.

@@ -28,6 +28,9 @@ PREFIX = "flowai:cache:"
 _ANSWER = PREFIX + "answer:"
 _USAGE = PREFIX + "usage:"
 SEMANTIC_VALUE = PREFIX + "semantic:value:"
+SEMANTIC_KEY = PREFIX + "semantic:key:"
+COMPARISON_DATA = PREFIX + "comparison:data:"
+COMPARISON_ORDER = PREFIX + "comparison:order:"
 
 _PAUSE_S = 1.0
 _SCAN_COUNT = 1000
@@ -71,6 +74,10 @@ class RedisExactStore:
         """See `ExactStore`."""
         await self._connection.run(("SET", _ANSWER + key, msgspec.json.encode(completion), "PX", milliseconds(ttl_s)))
 
+    async def forget(self, key: str) -> None:
+        """See `ExactStore`."""
+        await self._connection.run(("UNLINK", _ANSWER + key))
+
     async def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
         """See `ExactStore`."""
         await add_usage(self._connection, "exact", features)
@@ -102,24 +109,31 @@ async def redis_stats(url: str) -> tuple[CacheStats, CacheStats]:
         return await _stats(connection, "exact", _ANSWER), await _stats(connection, "semantic", SEMANTIC_VALUE)
 
 
-async def clear_redis(url: str) -> int:
-    """Delete all answers and counts of both caches; return the number of answers."""
+async def clear_redis(url: str, *, feature: str | None = None) -> int:
+    """Delete all answers, counts and comparisons, or those of a feature; return the number of answers."""
+    prefixes = [PREFIX]
+    if feature is not None:
+        of_feature = (_ANSWER, SEMANTIC_VALUE, SEMANTIC_KEY, COMPARISON_DATA, COMPARISON_ORDER)
+        prefixes = [f"{prefix}{feature}/" for prefix in of_feature]
     async with aclosing(open_redis(url)) as connection:
         count = 0
-        for key in await _keys(connection, PREFIX):
-            await connection.run(("UNLINK", key))
-            count += key.startswith((_ANSWER, SEMANTIC_VALUE))
+        for prefix in prefixes:
+            for key in await redis_keys(connection, prefix):
+                await connection.run(("UNLINK", key))
+                count += key.startswith((_ANSWER, SEMANTIC_VALUE))
+        if feature is not None:
+            await connection.run(*(("UNLINK", f"{_USAGE}{cache}:{feature}") for cache in ("exact", "semantic")))
         return count
 
 
 async def _stats(connection: RedisConnection, cache: CacheKind, prefix: str) -> CacheStats:
     entry_counts: dict[str, int] = {}
-    for key in await _keys(connection, prefix):
+    for key in await redis_keys(connection, prefix):
         feature = key.removeprefix(prefix).partition("/")[0]
         entry_counts[feature] = entry_counts.get(feature, 0) + 1
     features = {}
     usage_prefix = f"{_USAGE}{cache}:"
-    for key in await _keys(connection, usage_prefix):
+    for key in await redis_keys(connection, usage_prefix):
         (fields,) = await connection.run(("HGETALL", key))
         features[key.removeprefix(usage_prefix)] = _usage(
             {name.decode(): float(value) for name, value in zip(fields[::2], fields[1::2], strict=True)}
@@ -137,7 +151,7 @@ def _usage(fields: dict[str, float]) -> CacheUsage:
     )
 
 
-async def _keys(connection: RedisConnection, prefix: str) -> list[str]:
+async def redis_keys(connection: RedisConnection, prefix: str) -> list[str]:
     """List keys, a thousand per command, so that a large Redis is never blocked; SCAN may return one twice."""
     names: set[str] = set()
     cursor: Any = 0

@@ -2,6 +2,7 @@
 
 Keys, by partition:
     flowai:cache:semantic:value:FEATURE/ID   JSON of the text and its answer; expires
+    flowai:cache:semantic:key:KEY            name of the value with this key of the exact cache; expires
     flowai:cache:semantic:set:PARTITION      vector set: unit vectors, unquantised, under the names of their values
     flowai:cache:semantic:list:PARTITION     stream (before Redis 8): the same, oldest first; each process reads
                                              the entries that are new to it
@@ -19,14 +20,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.cache.redis_store import PREFIX, SEMANTIC_VALUE, add_usage, milliseconds
+from flowai.cache.redis_store import PREFIX, SEMANTIC_KEY, SEMANTIC_VALUE, add_usage, milliseconds
+from flowai.cache.shadow.redis_comparisons import comparisons_of, record_comparison
 from flowai.cache.vector_store import MAX_ENTRIES, MAX_NEIGHBOURS, CachedValue, CacheEntry, Neighbour
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from flowai.cache.shadow.comparison import AnswerComparison
     from flowai.cache.stats import CacheUsage
     from flowai.cache.vector_math import VectorTable
+    from flowai.providers import Completion
     from flowai.state.redis_connection import Command, RedisConnection
 
 _SET = PREFIX + "semantic:set:"
@@ -57,7 +61,12 @@ class RedisVectors:
             expired = [name for name, _ in candidates if name not in values]
             if not expired:
                 return [
-                    Neighbour(similarity=similarity, text=values[name].text, completion=values[name].completion)
+                    Neighbour(
+                        similarity=similarity,
+                        key=values[name].key,
+                        text=values[name].text,
+                        completion=values[name].completion,
+                    )
                     for name, similarity in candidates
                 ]
             await backend.drop(partition, expired)
@@ -69,9 +78,25 @@ class RedisVectors:
         text = entry.text.encode("utf-8", "replace")
         name = f"{entry.feature}/{hashlib.sha256(entry.partition.encode() + text).hexdigest()}"
         data = msgspec.json.encode(
-            CachedValue(partition=entry.partition, text=text.decode(), completion=entry.completion)
+            CachedValue(partition=entry.partition, key=entry.key, text=text.decode(), completion=entry.completion)
         )
         await backend.add(name, data, entry)
+        if entry.key:
+            await self._connection.run(("SET", SEMANTIC_KEY + entry.key, name, "PX", milliseconds(entry.ttl_s)))
+
+    async def forget(self, key: str) -> None:
+        """See `VectorStore`; the vector goes when a search finds no value."""
+        (name,) = await self._connection.run(("GET", SEMANTIC_KEY + key))
+        if name is not None:
+            await self._connection.run(("UNLINK", SEMANTIC_VALUE + name.decode(), SEMANTIC_KEY + key))
+
+    async def record(self, comparison: AnswerComparison, *, ttl_s: float) -> None:
+        """See `VectorStore`."""
+        await record_comparison(self._connection, comparison, ttl_s=ttl_s)
+
+    async def comparisons(self, scope: str) -> Sequence[AnswerComparison]:
+        """See `VectorStore`."""
+        return await comparisons_of(self._connection, scope)
 
     async def warm_up(self) -> None:
         """See `VectorStore`."""
@@ -105,6 +130,19 @@ class RedisVectors:
             if value is not None and value.partition == partition:
                 values[name] = value
         return values
+
+
+async def redis_answer(connection: RedisConnection, key: str) -> tuple[str, Completion] | None:
+    """Return the text and the answer of a key; None without one."""
+    (name,) = await connection.run(("GET", SEMANTIC_KEY + key))
+    if name is None:
+        return None
+    (data,) = await connection.run(("GET", SEMANTIC_VALUE + name.decode()))
+    try:
+        value = None if data is None else msgspec.json.decode(data, type=CachedValue)
+    except msgspec.DecodeError:  # written by another version
+        return None
+    return None if value is None else (value.text, value.completion)
 
 
 async def _has_vector_sets(connection: RedisConnection) -> bool:

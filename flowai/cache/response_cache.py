@@ -14,6 +14,7 @@ from flowai.cache.disk_store import DiskExactStore, DiskVectorStore
 from flowai.cache.redis_store import RedisExactStore, is_redis, open_redis
 from flowai.cache.redis_vectors import RedisVectors
 from flowai.cache.semantic import SemanticCache
+from flowai.cache.shadow.comparison import AnswerComparison, ComparedTexts, compare_answers
 from flowai.cache.sqlite_vectors import SEMANTIC_FILE
 from flowai.cache.stats import CacheUsage, cache_hit_usage
 from flowai.errors import FlowaiError, InfrastructureError
@@ -54,6 +55,9 @@ class ExactStore(Protocol):
     async def put(self, key: str, completion: Completion, *, ttl_s: float) -> None:
         """Store an answer."""
 
+    async def forget(self, key: str) -> None:
+        """Delete the answer of a key, if there is one."""
+
     async def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
         """Add to each feature's usage."""
 
@@ -82,7 +86,12 @@ class ResponseCache:
         self._unwritten: dict[str, Completion] = {}
         self._read_error = error
         self._write_error: str | None = None
-        self.semantic_error = semantic_error
+        self._semantic_error = semantic_error
+
+    @property
+    def semantic_error(self) -> str | None:
+        """Why the semantic cache answers nothing now; None while it can."""
+        return self._semantic_error or (None if self._semantic is None else self._semantic.trouble)
 
     @property
     def error(self) -> str | None:
@@ -101,20 +110,64 @@ class ResponseCache:
             except FlowaiError as error:
                 self._read_error = str(error)
         self._count("exact", query.feature, completion)
-        return None if completion is None else CacheHit(completion=completion, cache="exact", similarity=None)
+        if completion is None:
+            return None
+        return CacheHit(completion=completion, cache="exact", similarity=None, key=query.key)
 
     async def find_similar(self, query: CacheQuery) -> CacheHit | None:
-        """Return a stored answer to a request with the same meaning."""
+        """Return a stored answer to a request with the same meaning; unless `is_served`, only to be compared."""
         if self._semantic is None or query.kind != "semantic":
             return None
         hit = None
         try:
             hit = await self._semantic.find(query)
-            self.semantic_error = None
+            self._semantic_error = None
         except FlowaiError as error:
-            self.semantic_error = str(error)
-        self._count("semantic", query.feature, None if hit is None else hit.completion)
+            self._semantic_error = str(error)
+        self._count("semantic", query.feature, hit.completion if hit is not None and hit.is_served else None)
         return hit
+
+    def compare_soon(
+        self, query: CacheQuery, hit: CacheHit, paid: Completion, *, call_id: str, at_s: float, has_secret: bool
+    ) -> AnswerComparison:
+        """Compare the answer of a hit that was not served with the one that was paid for; store that soon."""
+        outcome = compare_answers(paid, hit.completion)
+        texts = None
+        if outcome == "undecided" and not has_secret:
+            texts = ComparedTexts(
+                asked=query.text, cached_asked=hit.asked, answer=paid.text, cached_answer=hit.completion.text
+            )
+        comparison = AnswerComparison(
+            call_id=call_id,
+            scope=query.scope,
+            feature=query.feature,
+            key=hit.key,
+            at_s=at_s,
+            similarity=hit.similarity or 0.0,
+            route=hit.route,
+            outcome=outcome,
+            is_check=hit.is_check,
+            cost_usd=hit.completion.cost_usd or 0.0,
+            texts=texts,
+        )
+        if self._semantic is not None:
+            self._spawn(self._record(self._semantic, comparison, query.ttl_s))
+        return comparison
+
+    async def forget(self, key: str) -> None:
+        """Delete the answer of a key from both caches, so that no later call gets it."""
+        if self._unwritten.pop(key, None) is not None and self._background:
+            await asyncio.wait(set(self._background), timeout=_CLOSE_LIMIT_S)  # it may be half stored
+        if self._exact is not None:
+            try:
+                await self._exact.forget(key)
+            except FlowaiError as error:
+                self._write_error = str(error)
+        if self._semantic is not None:
+            try:
+                await self._semantic.forget(key)
+            except FlowaiError as error:
+                self._semantic_error = str(error)
 
     def store_soon(self, query: CacheQuery, completion: Completion) -> None:
         """Store an answer in the background; the next lookup finds it at once."""
@@ -159,7 +212,7 @@ class ResponseCache:
             if self._semantic is not None:
                 await self._semantic.warm_up()
         except FlowaiError as error:
-            self.semantic_error = str(error)
+            self._semantic_error = str(error)
 
     async def flush(self) -> None:
         """Write the counts, after all answers in the background are stored."""
@@ -183,9 +236,15 @@ class ResponseCache:
     ) -> None:
         try:
             await semantic.store(query, completion, ttl_s=ttl_s)
-            self.semantic_error = None
+            self._semantic_error = None
         except FlowaiError as error:
-            self.semantic_error = str(error)
+            self._semantic_error = str(error)
+
+    async def _record(self, semantic: SemanticCache, comparison: AnswerComparison, ttl_s: float) -> None:
+        try:
+            await semantic.record(comparison, ttl_s=ttl_s)
+        except FlowaiError as error:
+            self._semantic_error = str(error)
 
     def _count(self, kind: CacheKind, feature: str, completion: Completion | None) -> None:
         counts = self._counts[kind]
@@ -208,7 +267,7 @@ class ResponseCache:
             if counts["semantic"] and self._semantic is not None:
                 await self._semantic.add_usage(counts["semantic"])
         except FlowaiError as error:
-            self.semantic_error = str(error)
+            self._semantic_error = str(error)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run work in the background; above the limit it is dropped, since a cache may forget."""
@@ -246,7 +305,9 @@ def open_response_cache(
         error = str(failure)
     return ResponseCache(
         exact=exact,
-        semantic=None if vectors is None or embedder is None else SemanticCache(store=vectors, embedder=embedder),
+        semantic=None
+        if vectors is None or embedder is None
+        else SemanticCache(store=vectors, embedder=embedder, rng=rng),
         rng=rng,
         error=error,
         semantic_error=None if embedder is not None else semantic_error or "no embedding model",

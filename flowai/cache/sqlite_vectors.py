@@ -11,10 +11,12 @@ import sqlite3
 import time
 from collections import OrderedDict
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from flowai.cache.shadow.comparison_table import TABLE, insert_comparison, select_comparisons
 from flowai.cache.stats import CacheStats, CacheUsage, stats_of
 from flowai.cache.vector_store import MAX_ENTRIES, MAX_NEIGHBOURS, CacheEntry, Neighbour
 from flowai.errors import InfrastructureError, Place
@@ -25,25 +27,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from flowai.cache.shadow.comparison import AnswerComparison
     from flowai.cache.vector_math import VectorTable
 
-SEMANTIC_FILE = "semantic-1.db"
+SEMANTIC_FILE = "semantic-2.db"
 """File name, next to the exact cache; the number is the format's."""
 
 _BUSY_LIMIT_S = 2.0
 _REFUSED_HINT = "`flowai cache clear` deletes it: it contains only cached answers"
 _EVICT_EVERY = 64
-_TABLES = """
+_TABLES = f"""
 CREATE TABLE IF NOT EXISTS entry (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
-    partition TEXT NOT NULL, feature TEXT NOT NULL, text_hash BLOB NOT NULL, text TEXT NOT NULL,
+    partition TEXT NOT NULL, feature TEXT NOT NULL, key TEXT NOT NULL, text_hash BLOB NOT NULL, text TEXT NOT NULL,
     vector BLOB NOT NULL, completion BLOB NOT NULL, expires_at_s REAL NOT NULL
 );
 CREATE UNIQUE INDEX IF NOT EXISTS entry_text ON entry (partition, text_hash);
 CREATE INDEX IF NOT EXISTS entry_partition ON entry (partition, id);
+CREATE INDEX IF NOT EXISTS entry_key ON entry (key);
 CREATE INDEX IF NOT EXISTS entry_expiry ON entry (expires_at_s);
 CREATE TABLE IF NOT EXISTS usage (feature TEXT PRIMARY KEY, counts BLOB NOT NULL);
-"""
+{TABLE}"""
 
 
 class DiskVectors:
@@ -79,7 +83,12 @@ class DiskVectors:
                 expired = {number for number, _ in candidates if number not in alive}
                 if not expired:
                     return [
-                        Neighbour(similarity=similarity, text=alive[number][0], completion=alive[number][1])
+                        Neighbour(
+                            similarity=similarity,
+                            key=alive[number][0],
+                            text=alive[number][1],
+                            completion=alive[number][2],
+                        )
                         for number, similarity in candidates
                     ]
                 table.drop(expired)  # expired, replaced, or written by another version: search again without them
@@ -87,24 +96,37 @@ class DiskVectors:
 
     def add(self, *entries: CacheEntry) -> None:
         """Store answers in one transaction; an answer replaces one to the same text in the same partition."""
-        self.write(entries, ())
+        self.write([partial(self.insert, entry) for entry in entries])
 
-    def write(self, entries: Sequence[CacheEntry], usages: Sequence[Mapping[str, CacheUsage]]) -> None:
-        """Store answers and add to each feature's usage, in one transaction."""
+    def write(self, operations: Sequence[Callable[[], object]]) -> None:
+        """Run operations in one transaction."""
         with _guarded(self._file), transaction(self._connection):
-            for entry in entries:
-                self._insert(entry)
-            for features in usages:
-                self._add_usage(features)
+            for operation in operations:
+                operation()
 
-    def _insert(self, entry: CacheEntry) -> None:
+    def comparisons(self, scope: str) -> list[AnswerComparison]:
+        """Return the comparisons of a scope, oldest first, without texts."""
+        with _guarded(self._file):
+            return select_comparisons(self._connection, scope, now_s=self._now_s())
+
+    def delete(self, key: str) -> None:
+        """Delete the answer of a key; part of a transaction."""
+        self._connection.execute("DELETE FROM entry WHERE key = ?", (key,))
+
+    def record(self, comparison: AnswerComparison, ttl_s: float) -> None:
+        """Store a comparison; part of a transaction."""
+        insert_comparison(self._connection, comparison, ttl_s=ttl_s, now_s=self._now_s())
+
+    def insert(self, entry: CacheEntry) -> None:
+        """Store an answer; part of a transaction."""
         text = entry.text.encode("utf-8", "replace")  # SQLite refuses half a surrogate pair
         self._connection.execute(
-            "INSERT OR REPLACE INTO entry (partition, feature, text_hash, text, vector, completion, expires_at_s)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO entry (partition, feature, key, text_hash, text, vector, completion, expires_at_s)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 entry.partition,
                 entry.feature,
+                entry.key,
                 hashlib.sha256(text).digest(),
                 text.decode(),
                 entry.vector,
@@ -116,7 +138,8 @@ class DiskVectors:
         if self._added_count % _EVICT_EVERY == 1:  # also after the first entry: short-lived processes evict too
             self._evict()
 
-    def _add_usage(self, features: Mapping[str, CacheUsage]) -> None:
+    def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
+        """Add to each feature's usage; part of a transaction."""
         before = _usage(self._connection)
         for feature, more in features.items():
             counts = msgspec.json.encode(before.get(feature, CacheUsage()) + more)
@@ -146,16 +169,16 @@ class DiskVectors:
             self._loaded.popitem(last=False)
         return loaded.table
 
-    def _alive(self, numbers: list[int]) -> dict[int, tuple[str, Completion]]:
+    def _alive(self, numbers: list[int]) -> dict[int, tuple[str, str, Completion]]:
         marks = ",".join("?" * len(numbers))
         rows = self._connection.execute(
-            f"SELECT id, text, completion FROM entry WHERE id IN ({marks}) AND expires_at_s > ?",  # noqa: S608 - question marks only
+            f"SELECT id, key, text, completion FROM entry WHERE id IN ({marks}) AND expires_at_s > ?",  # noqa: S608 - question marks only
             (*numbers, self._now_s()),
         )
         alive = {}
-        for number, text, completion in rows:
+        for number, key, text, completion in rows:
             try:
-                alive[number] = (text, self._decoder.decode(completion))
+                alive[number] = (key, text, self._decoder.decode(completion))
             except msgspec.DecodeError:
                 continue
         return alive
@@ -197,15 +220,44 @@ def disk_vector_stats(file: Path, *, now_s: Callable[[], float] = time.time) -> 
         )
 
 
-def clear_disk_vectors(file: Path) -> int:
-    """Delete all answers and counts; return the number of answers."""
+def clear_disk_vectors(file: Path, *, feature: str | None = None, key: str | None = None) -> int:
+    """Delete all answers, counts and comparisons, or those of a feature, or the answer of a key; count the answers."""
     if not file.is_file():
         return 0
     with _guarded(file), closing(_connect(file)) as connection:
-        count = connection.execute("DELETE FROM entry").rowcount
-        connection.execute("DELETE FROM usage")
+        if key is not None:
+            return int(connection.execute("DELETE FROM entry WHERE key = ?", (key,)).rowcount)
+        prefix = None if feature is None else f"{feature}/"
+        count = connection.execute("DELETE FROM entry WHERE ?1 IS NULL OR feature = ?1", (feature,)).rowcount
+        connection.execute("DELETE FROM usage WHERE ?1 IS NULL OR feature = ?1", (feature,))
+        connection.execute(
+            "DELETE FROM comparison WHERE ?1 IS NULL OR substr(scope, 1, length(?1)) = ?1",
+            (prefix,),
+        )
         connection.execute("VACUUM")
         return int(count)
+
+
+def disk_answer(file: Path, key: str, *, now_s: Callable[[], float] = time.time) -> tuple[str, Completion] | None:
+    """Return the text and the answer of a key; None without one."""
+    if not file.is_file():
+        return None
+    with _guarded(file), closing(_connect(file)) as connection:
+        row = connection.execute(
+            "SELECT text, completion FROM entry WHERE key = ? AND expires_at_s > ?", (key, now_s())
+        ).fetchone()
+    try:
+        return None if row is None else (row[0], msgspec.json.decode(row[1], type=Completion))
+    except msgspec.DecodeError:  # written by another version
+        return None
+
+
+def disk_comparisons(file: Path, *, now_s: Callable[[], float] = time.time) -> list[AnswerComparison]:
+    """Return all comparisons with the texts that are still kept, oldest first."""
+    if not file.is_file():
+        return []
+    with _guarded(file), closing(_connect(file)) as connection:
+        return select_comparisons(connection, None, now_s=now_s(), with_texts=True)
 
 
 def _connect(file: Path, busy_limit_s: float = _BUSY_LIMIT_S) -> sqlite3.Connection:

@@ -11,6 +11,7 @@ from flowai.providers import Completion
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from flowai.cache.shadow.comparison import AnswerComparison
     from flowai.cache.stats import CacheUsage
 
 MAX_NEIGHBOURS = 8
@@ -26,6 +27,8 @@ class CacheEntry(msgspec.Struct, frozen=True, kw_only=True):
     partition: str
     """Hex; only searches in the same partition find it."""
     feature: str
+    key: str = ""
+    """Key of the exact cache; empty if the answer cannot be named."""
     text: str
     vector: bytes
     """Its unit vector, 32-bit floats, little-endian."""
@@ -39,6 +42,7 @@ class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
 
     similarity: float
     """Cosine, 0 to 1."""
+    key: str
     text: str
     completion: Completion
 
@@ -48,6 +52,7 @@ class CachedValue(msgspec.Struct, frozen=True, kw_only=True):
 
     partition: str
     """The entry's partition, checked again when it is read."""
+    key: str = ""
     text: str
     completion: Completion
 
@@ -60,6 +65,15 @@ class VectorStore(Protocol):
 
     async def add(self, entry: CacheEntry) -> None:
         """Store an answer; it replaces one to the same text in the same partition."""
+
+    async def forget(self, key: str) -> None:
+        """Delete the answer of a key, if there is one."""
+
+    async def record(self, comparison: AnswerComparison, *, ttl_s: float) -> None:
+        """Store a comparison, its texts for `ttl_s`; it replaces one of the same call."""
+
+    async def comparisons(self, scope: str) -> Sequence[AnswerComparison]:
+        """Return the newest comparisons of a scope, oldest first, without their texts."""
 
     async def warm_up(self) -> None:
         """Open what the first search needs."""

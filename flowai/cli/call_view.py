@@ -72,6 +72,11 @@ def _cost_parts(call: CallEvent) -> Iterator[str]:
         yield f"{degraded}answered by {_answering_model(call)}{served}"
     similarity = "" if call.similarity is None else f", similarity {call.similarity:.3f}"
     yield f"cache {call.cache}{similarity}"
+    if call.cache_key is not None:
+        yield f"cached as {call.cache_key}"
+    would_be = call.would_be_hit
+    if would_be is not None:
+        yield f"similar request, {would_be.similarity:.3f}: {would_be.cache_key}, answers {would_be.outcome}"
     yield f"tokens {_count(call.input_tokens)} in, {_count(call.output_tokens)} out"
     yield f"cost {dollars(call.cost_usd)}"
     yield f"TTFT {duration(call.ttft_ms)}"

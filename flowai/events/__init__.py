@@ -21,6 +21,7 @@ from flowai.events.records import (
     ScoreEvent,
     SkipReason,
     Variant,
+    WouldBeHit,
 )
 
 __all__ = [
@@ -45,5 +46,6 @@ __all__ = [
     "SkipReason",
     "UnreadableLine",
     "Variant",
+    "WouldBeHit",
     "read_events",
 ]

@@ -90,6 +90,8 @@ OTEL_NAMES: dict[str, str] = {
     "degraded": "flowai.degraded",
     "cache": "flowai.cache.verdict",
     "similarity": "flowai.cache.similarity",
+    "cache_key": "flowai.cache.key",
+    "would_be_hit": "flowai.cache.would_be_hit",
     "cost_usd": "flowai.cost_usd",
     "ttft_ms": "flowai.ttft_ms",
     "latency_ms": "flowai.latency_ms",
@@ -166,6 +168,23 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
     """The answer; None without one."""
 
 
+class WouldBeHit(msgspec.Struct, frozen=True, kw_only=True):
+    """Cached answer to a similar request that was not returned, but compared with the model's."""
+
+    cache_key: str
+    """Key of the cached answer; `flowai cache show` shows it."""
+    similarity: Annotated[float, Meta(ge=0, le=1)]
+    """Similarity of the cached request, 0 to 1."""
+    route: Literal["threshold", "learnt", "below"]
+    """`threshold`: more similar than the feature's `threshold`. `learnt`: than the entry's own, learnt from earlier
+    comparisons. `below`: less; compared to learn the entry's threshold."""
+    outcome: Literal["equal", "undecided"]
+    """`equal`: both answers are one text apart from case, spaces and the order of JSON keys; `undecided` otherwise:
+    `flowai cache review` shows them to a person."""
+    is_check: bool = False
+    """Whether the cached answer would have been returned, and the call was one of those that check it."""
+
+
 class CallEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="call"):
     """Call of a feature or a model, from the assignment to the answer: one line of the log.
 
@@ -220,6 +239,10 @@ class CallEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag
     """Cache that answered; `miss` when a model was called."""
     similarity: Annotated[float, Meta(ge=0, le=1)] | None = None
     """Similarity of the cached request, 0 to 1; None unless the semantic cache answered."""
+    cache_key: str | None = None
+    """Key of the cached answer that was returned, or under which the answer was cached; None if it is in no cache."""
+    would_be_hit: WouldBeHit | None = None
+    """What the semantic cache would have answered; None without a similar request, and after a hit."""
     input_tokens: NonNegativeInt | None = None
     """Tokens of the request, >= 0; None when not reported."""
     output_tokens: NonNegativeInt | None = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from flowai.events import WouldBeHit
 from flowai.gateway.call_event import CallOutcome, json_valid
 from flowai.gateway.records import StreamRestarted, StreamStarted, TextChunk
 from flowai.gateway.routing.attempts import AttemptSuccess, FallbackRequest, PlannedAttempt
@@ -34,6 +35,10 @@ class CallRunner:
         self.plan = plan
         self.started_s = started_s
         self.warnings = warnings
+        self.cache_key: str | None = None
+        """Key of the cached answer that was returned, or under which the answer is cached."""
+        self.would_be_hit: WouldBeHit | None = None
+        self._compared_hit: CacheHit | None = None
         resolved = plan.resolved
         self.fallback = FallbackRequest(
             candidates=resolved.candidates,
@@ -60,6 +65,7 @@ class CallRunner:
             return self._from_cache(hit)
         outcome, is_shared = await self.runtime.single_flight.run(query.key, lambda: self._complete(query))
         if is_shared:  # another caller pays for it
+            self.cache_key = query.key
             return replace(outcome, cache="exact", similarity=None)
         return outcome
 
@@ -69,7 +75,7 @@ class CallRunner:
         """Yield the answer in chunks; the CallOutcome comes last."""
         query = self.plan.cache_query
         if query is not None:
-            hit = await self.runtime.cache.find_exact(query) or await self.runtime.cache.find_similar(query)
+            hit = await self.runtime.cache.find_exact(query) or await self._find_similar(query)
             if hit is not None:
                 outcome = self._from_cache(hit)
                 yield self._started(outcome.model, is_degraded=False, outcome=outcome)
@@ -104,8 +110,16 @@ class CallRunner:
         yield outcome
 
     async def _complete(self, query: CacheQuery) -> CallOutcome:
-        hit = await self.runtime.cache.find_similar(query)
+        hit = await self._find_similar(query)
         return await self._complete_with_fallback() if hit is None else self._from_cache(hit)
+
+    async def _find_similar(self, query: CacheQuery) -> CacheHit | None:
+        """Return an answer to a similar request; one that may not be served is compared with the model's."""
+        hit = await self.runtime.cache.find_similar(query)
+        if hit is None or hit.is_served:
+            return hit
+        self._compared_hit = hit
+        return None
 
     async def _complete_with_fallback(self) -> CallOutcome:
         await self._warm_up()
@@ -151,10 +165,34 @@ class CallRunner:
             and success.candidate is plan.resolved.candidates[0]
             and success.completion.finish_reason in CACHEABLE_FINISH_REASONS
             and outcome.json_valid is not False
-            and not self._contains_secret(query, success)
         ):
-            self.runtime.cache.store_soon(query, success.completion)
+            has_secret = self._contains_secret(query, success)
+            if not has_secret:
+                self.cache_key = query.key
+                self.runtime.cache.store_soon(query, success.completion)
+            self._compare(query, success, has_secret=has_secret)
         return outcome
+
+    def _compare(self, query: CacheQuery, success: AttemptSuccess, *, has_secret: bool) -> None:
+        """Compare the answer with that of the cache, which was not returned."""
+        hit = self._compared_hit
+        if hit is None:
+            return
+        compared = self.runtime.cache.compare_soon(
+            query,
+            hit,
+            success.completion,
+            call_id=self.plan.call_id,
+            at_s=self.plan.at.timestamp(),
+            has_secret=has_secret,
+        )
+        self.would_be_hit = WouldBeHit(
+            cache_key=hit.key,
+            similarity=compared.similarity,
+            route=compared.route,
+            outcome="equal" if compared.outcome == "equal" else "undecided",
+            is_check=compared.is_check,
+        )
 
     def _contains_secret(self, query: CacheQuery, success: AttemptSuccess) -> bool:
         """Return whether the stored text would contain a key; a redacted answer would be another answer."""
@@ -162,6 +200,7 @@ class CallRunner:
         return self.runtime.reloader.snapshot.redactor.text(text) != text
 
     def _from_cache(self, hit: CacheHit) -> CallOutcome:
+        self.cache_key = hit.key
         return CallOutcome(
             completion=hit.completion,
             model=self.plan.resolved.candidates[0].endpoint.name,  # only its answers are stored

@@ -18,7 +18,7 @@ from flowai.storage.strict_json import json_problem
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flowai.events import AlertCause, CacheStatus, Origin
+    from flowai.events import AlertCause, CacheStatus, Origin, WouldBeHit
     from flowai.gateway.plan import Plan
     from flowai.gateway.records import Explanation
     from flowai.gateway.routing.attempts import FallbackRequest
@@ -108,11 +108,14 @@ def to_event(
     origin: Origin,
     fallback: FallbackRequest,
     latency_ms: float,
+    cache_key: str | None = None,
+    would_be_hit: WouldBeHit | None = None,
 ) -> CallEvent:
     """Build the event of a call. The log removes secrets when it is written.
 
     `result` is the answer or the caller's error; an error that is no FlowaiError means that the caller left. `fallback`
-    has no attempts when a cache answered; `latency_ms` runs from the request to the answer or failure.
+    has no attempts when a cache answered; `latency_ms` runs from the request to the answer or failure. `cache_key` and
+    `would_be_hit` as in the event.
     """
     fields: dict[str, Any] = {}
     attempts = fallback.attempts
@@ -165,6 +168,8 @@ def to_event(
         requested_model=resolved.candidates[0].endpoint.name,
         attempts=tuple(attempts),
         latency_ms=latency_ms,
+        cache_key=cache_key,
+        would_be_hit=would_be_hit,
         **fields,
     )
 

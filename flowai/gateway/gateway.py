@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+REFUSALS = frozenset({"rejected", "thumbs_down"})
+"""Verdicts that delete the answer from the caches."""
+
 CLOSE_TIMEOUT_S = 2.0
 """Longest wait for calls in flight when a gateway closes."""
 CLOSE_POLL_S = 0.002
@@ -204,6 +207,8 @@ class Gateway:
     ) -> None:
         """Store a user's feedback on an answer; it is in the log when this returns.
 
+        `rejected` and `thumbs_down` also delete the answer from the caches, so that no other user gets it.
+
         Args:
             call_id: the call.
             verdict: the feedback.
@@ -224,6 +229,8 @@ class Gateway:
         event = FeedbackEvent(call_id=call_id, at=at, origin=self._origin, verdict=verdict, text=text, user_hash=author)
         call = await self._find_call(call_id, must_exist=must_exist, tenant=tenant)
         runtime.event_writer.write(with_call_fields(event, call, runtime.reloader.snapshot.registry))
+        if verdict in REFUSALS:
+            await self._forget_answer(call)
 
     async def score(
         self,
@@ -237,6 +244,8 @@ class Gateway:
         tenant: str | None = None,
     ) -> None:
         """Store a judge's score of an answer; it is in the log when this returns.
+
+        Unless it passed, the answer is also deleted from the caches.
 
         Args:
             call_id: the call.
@@ -256,9 +265,12 @@ class Gateway:
         event = ScoreEvent(call_id=call_id, at=at, origin=origin, name=name, passed=passed, score=score, judge=judge)
         event = validate_score(event)
         runtime = await self._runtime()
-        if must_exist:
-            await self._find_call(call_id, must_exist=True, tenant=tenant)
+        call = None
+        if must_exist or not passed:
+            call = await self._find_call(call_id, must_exist=must_exist, tenant=tenant)
         runtime.event_writer.write(event)
+        if not passed:
+            await self._forget_answer(call)
 
     async def explain(self, call_id: str) -> Explanation:
         """Return the full record of a call: every attempt and its reason.
@@ -289,7 +301,7 @@ class Gateway:
         return (await self._runtime()).status()
 
     async def warm_up(self) -> None:
-        """Import what the active release's models need and load local models, so that first calls do not wait."""
+        """Import what the active release's models need; load local models and the semantic cache's embedding model."""
         await (await self._runtime()).warm_up_models()
 
     # --- one call ---
@@ -376,7 +388,15 @@ class Gateway:
         """Record the end of a call: its event, span, explanation and alerts."""
         runtime, plan = call.runtime, call.plan
         latency_ms = result.latency_ms if isinstance(result, CompletionResult) else self._latency_ms(call)
-        event = to_event(plan, result, origin=self._origin, fallback=call.fallback, latency_ms=latency_ms)
+        event = to_event(
+            plan,
+            result,
+            origin=self._origin,
+            fallback=call.fallback,
+            latency_ms=latency_ms,
+            cache_key=call.cache_key,
+            would_be_hit=call.would_be_hit,
+        )
         runtime.event_writer.add(event)
         with runtime.supervisor.guard("trace"):
             runtime.trace(event)
@@ -385,6 +405,10 @@ class Gateway:
         )
         for alert in call_alerts(plan, result, call.fallback.alerts):
             runtime.alert(alert)
+
+    async def _forget_answer(self, call: CallEvent | None) -> None:
+        if call is not None and call.cache_key is not None:
+            await (await self._runtime()).cache.forget(call.cache_key)
 
     async def _find_call(self, call_id: str, *, must_exist: bool, tenant: str | None) -> CallEvent | None:
         explanation = self._recent_calls.get(call_id)

@@ -18,6 +18,7 @@ PROMPT_ID = r"^prompts/([A-Za-z0-9][A-Za-z0-9_-]*/)*[A-Za-z0-9][A-Za-z0-9_-]*_v[
 VERSION_TARGET = r"^(dotenv|command|aws-secretsmanager):.+$(?!\n)"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$(?!\n)"
 SHA256 = r"^[0-9a-f]{64}$(?!\n)"
+PERCENTAGE = r"^(100|[0-9]{1,2}(\.[0-9]+)?)%$(?!\n)"
 
 TYPE_DESCRIPTIONS: dict[str, str] = {
     DURATION: "a duration such as `10s`, `5m`, `1h` or `30d`",
@@ -27,6 +28,7 @@ TYPE_DESCRIPTIONS: dict[str, str] = {
     PROMPT_ID: "a prompt id such as `prompts/summary_v2`",
     VERSION_TARGET: "`dotenv:FILE`, `command:...` or `aws-secretsmanager:NAME`",
     NAME: "a name of letters, digits, `_`, `-` and `.`",
+    PERCENTAGE: "a percentage such as `0.5%`, up to `100%`",
     SHA256: "the SHA-256 of a key: 64 hexadecimal digits in lower case",
 }
 """Descriptions in errors, by pattern."""
@@ -38,6 +40,7 @@ ModelName = Annotated[str, Meta(pattern=MODEL_NAME)]
 PromptId = Annotated[str, Meta(pattern=PROMPT_ID)]
 VersionTarget = Annotated[str, Meta(pattern=VERSION_TARGET)]
 Name = Annotated[str, Meta(pattern=NAME)]
+Percentage = Annotated[str, Meta(pattern=PERCENTAGE)]
 Sha256 = Annotated[str, Meta(pattern=SHA256)]
 PositiveInt = Annotated[int, Meta(ge=1)]
 UsdPerMillionTokens = Annotated[float, Meta(ge=0, le=1_000_000)]
@@ -70,6 +73,11 @@ _TIMES_TO_LIVE = {"volatile": "1h", "stable": "30d"}
 def time_to_live_s(text: str) -> float:
     """Return the seconds of a `TimeToLive` (`volatile` -> 3600.0)."""
     return parse_duration_s(_TIMES_TO_LIVE.get(text, text))
+
+
+def parse_percentage(text: str) -> float:
+    """Return the share that a `Percentage` means (`0.5%` -> 0.005)."""
+    return float(text.removesuffix("%")) / 100
 
 
 class RegistryRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -15,6 +15,7 @@ from flowai.registry.fields import (
     Duration,
     ModelName,
     Name,
+    Percentage,
     PositiveInt,
     PromptId,
     Rate,
@@ -24,6 +25,7 @@ from flowai.registry.fields import (
     TimeToLive,
     UsdPerMillionTokens,
     VersionTarget,
+    parse_percentage,
     time_to_live_s,
 )
 from flowai.registry.policies import Policies
@@ -105,7 +107,12 @@ class CachePolicy(RegistryRecord, frozen=True, kw_only=True):
     ttl: TimeToLive = "volatile"
     """Time to live of an answer: `volatile` (1h), `stable` (30d), or a duration."""
     threshold: Rate = 0.95
-    """Minimum similarity for `semantic`, 0 to 1."""
+    """Minimum similarity for `semantic`, 0 to 1; an entry's own is learnt from comparisons."""
+    mode: Literal["shadow", "serve"] = "shadow"
+    """Of `semantic`: `shadow` answers nothing, and compares the cached answer with the one that was paid for; `serve`
+    also answers, with each prompt whose measured false-hit rate is within `max_false_hits`."""
+    max_false_hits: Percentage = "0.5%"
+    """Upper limit of the 95 % interval of wrong answers among similar requests, in percent (`0.5%`)."""
     any_temperature: bool = False
     """Whether to cache answers of a temperature above 0 too, although the model would vary them."""
 
@@ -113,6 +120,11 @@ class CachePolicy(RegistryRecord, frozen=True, kw_only=True):
     def ttl_s(self) -> float:
         """`ttl` in seconds."""
         return time_to_live_s(self.ttl)
+
+    @property
+    def max_false_hit_rate(self) -> float:
+        """`max_false_hits` as a share, 0 to 1."""
+        return parse_percentage(self.max_false_hits)
 
 
 class Timeout(RegistryRecord, frozen=True, kw_only=True):

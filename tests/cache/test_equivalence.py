@@ -10,9 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.question_pairs import changed_exercises, near_misses, paraphrases
 
-from flowai.cache.equivalence import synonyms
-from flowai.cache.equivalence.compare import find_mismatch
-from flowai.cache.equivalence.phrases import PHRASES
+from flowai.cache.equivalence.compare import MAX_WORDS, find_mismatch
 
 
 def test_near_misses_never_match_at_any_similarity() -> None:
@@ -30,7 +28,7 @@ def test_no_exercise_with_another_number_or_swapped_names_passes() -> None:
     assert [pair for pair in pairs if find_mismatch(pair.one, pair.other) is None] == []
 
 
-def test_most_paraphrases_made_by_rule_pass_and_some_written_by_hand() -> None:
+def test_most_paraphrases_made_by_rule_pass_and_free_rewording_does_not() -> None:
     asked: Counter[bool] = Counter()
     passed: Counter[bool] = Counter()
     for pair in paraphrases():
@@ -38,7 +36,7 @@ def test_most_paraphrases_made_by_rule_pass_and_some_written_by_hand() -> None:
         asked[by_hand] += 1
         passed[by_hand] += find_mismatch(pair.one, pair.other) is None
     assert passed[False] / asked[False] >= 0.8
-    assert passed[True] / asked[True] >= 0.25, "free rewording is where the gate costs most"
+    assert passed[True] >= 2, "free rewording is where the gate costs most: it compares words in order"
 
 
 @pytest.mark.parametrize(
@@ -96,6 +94,7 @@ def test_mismatches_have_a_kind(one: str, other: str, subject: str) -> None:
         ("1,000 files", "one thousand files"),
         ("1.5 million users", "1500000 users"),
         ("two hundred and five", "205"),
+        ("two million three hundred thousand and", "2300000 and"),
         ("10k rows", "10,000 rows"),
         ("5km", "5 kilometres"),
         ("$5", "5 dollars"),
@@ -103,13 +102,12 @@ def test_mismatches_have_a_kind(one: str, other: str, subject: str) -> None:
         ("March 5, 2024", "2024-03-05"),
         ("the 5th of March", "5 March"),
         ("at 3pm", "at 15:00"),
-        ("I can't log in", "I cannot sign in"),
+        ("I can't log in", "I cannot log in"),
+        ("Why isn't my phone charging?", "Why is my phone not charging?"),
         ("Why isn't it working?", "Why is it not working?"),
         ("On Linux, how do I install Docker?", "How can I install Docker on Linux?"),
-        ("The manager approved the request", "The request was approved by the manager"),
-        ("What is the capital of Peru?", "what's Peru's capital"),
-        ("Could you please tell me how to delete a file?", "How do I remove a file?"),
-        ("How many users are there?", "What is the number of users?"),
+        ("What is the capital of Peru?", "what's the capital of Peru"),
+        ("Could you please tell me how to delete a file?", "How do I delete a file?"),
         ("“Stop”, he said", '"Stop", he said'),
     ],
 )
@@ -118,16 +116,84 @@ def test_rewordings_match(one: str, other: str) -> None:
     assert find_mismatch(other, one) is None
 
 
-def test_synonym_groups_are_disjoint_and_keep_negations_and_numbers() -> None:
-    heads = set(synonyms.SYNONYMS.values())
-    assert all(synonyms.SYNONYMS[head] == head for head in heads)
-    silent = synonyms.STOPWORDS | set(synonyms.PERSONS)
-    assert not silent & synonyms.NEGATIONS
-    assert not silent & set(synonyms.CONJUNCTIONS)
-    assert not set(synonyms.SYNONYMS) & (synonyms.NEGATIONS | set(synonyms.CONJUNCTIONS) | synonyms.STOPWORDS)
-    for phrase, put in PHRASES.items():
-        if "not" in phrase:
-            assert put[:1] == ("how",), "politeness that says `not` is about asking, not about what is asked"
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        # other words, another order: right or wrong, it takes more than tables to know
+        ("How do I delete a file?", "How do I remove a file?"),
+        ("I cannot log in", "I cannot sign in"),
+        ("The manager approved the request", "The request was approved by the manager"),
+        ("What is the capital of Peru?", "What is Peru's capital?"),
+        ("How many users are there?", "What is the number of users?"),
+        # articles, plurals and auxiliaries are words
+        ("What is the time?", "What is time?"),
+        ("Are few of them left?", "Are a few of them left?"),
+        ("Which plan is yours?", "Which plans is yours?"),
+        ("Can I pay by card?", "Should I pay by card?"),
+        ("Did it work here?", "Did it work there?"),
+        # sentence form
+        ("You are open on Sundays.", "You are open on Sundays?"),
+        ("Can you park here?", "Park here."),
+        ("How do I say thank you?", "How do I say?"),
+        ("Will is at home.", "Will is at home?"),
+        ("Can you give blood twice?", "Will you give blood twice?"),
+        ("Would you recommend this book?", "Recommend this book."),
+        # one letter's case, one mark
+        ("What is polish for?", "What is Polish for?"),
+        ("Is it for us?", "Is it for US?"),
+        ("What is a man-eating fish?", "What is a man eating fish?"),
+        ("Shall we re-sign it?", "Shall we resign it?"),
+        ("Let's eat, grandma", "Let's eat grandma"),
+        ("Who's paid?", "Who is paid?"),
+        # numbers, units and times
+        ("Is it between one thousand and two thousand?", "Is it between two thousand and one thousand?"),
+        ("Is it between one hundred and two hundred?", "Is it between two hundred and one hundred?"),
+        ("How much is 300 K?", "How much is 300,000?"),
+        ("How much is 5 M?", "How much is 5 m?"),
+        ("What is 10²?", "What is 102?"),
+        ("Is +5 right?", "Is 5 right?"),
+        ("What is agent 007?", "What is agent 7?"),
+        ("Is a ton enough?", "Is a tonne enough?"),
+        ("Call me at 3:00", "Call me at 3 am"),
+        ("Is 5 MB enough?", "Is 5 Mb enough?"),
+        # paths and code, uncut
+        ("How do I run rm -rf /tmp?", "How do I run rm -rf / tmp?"),
+        ("What does git add . do", "What does git add do"),
+        ("How do I use git add .", "How do I use git add"),
+        ("Where is C:\\Users?", "Where is C:\\users?"),
+        ("What does save! do?", "What does save do?"),
+        ("How do I use cd ..", "How do I use cd ."),
+        ("How do I copy a/.", "How do I copy a/"),
+        ('What is f"a"?', 'What is f "a"?'),
+        ("What is in a/b?", "What is in a/ b?"),
+    ],
+)
+def test_all_else_keeps_texts_apart(one: str, other: str) -> None:
+    assert find_mismatch(one, other) is not None
+    assert find_mismatch(other, one) is not None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("como puedo cancelar mi cuenta", "Como puedo cancelar mi cuenta?"),
+        ("hoe kan ik mijn wachtwoord wijzigen", "Hoe kan ik mijn wachtwoord wijzigen?"),
+        ("Où est la gare", "où est la gare"),
+        ("what is the plan:\n- one\n- two", "What is the plan:\n- one\n- two"),
+        ("why is " + "very " * MAX_WORDS + "old", "Why is " + "very " * MAX_WORDS + "old?"),
+    ],
+)
+def test_a_text_that_cannot_be_read_is_equal_to_itself_only(one: str, other: str) -> None:
+    found = find_mismatch(one, other)
+    assert found is not None
+    assert found.kind == "unreadable"
+    assert find_mismatch(one, one) is None
+
+
+@pytest.mark.parametrize("changed", ["Revenue is down.", "Revenue is not up.", "Revenue is up!"])
+def test_a_document_with_one_sentence_changed_never_matches(changed: str) -> None:
+    document = "The quarter went as planned. " * 12 + "Revenue is up. " + "The teams met. " * 12
+    assert find_mismatch(document, document.replace("Revenue is up.", changed)) is not None
 
 
 WORDS = ("alpha", "beta", "not", "from", "to", "and", "by", "of", "5", "km", "Anna", "was", "the", ",", ".", "?")

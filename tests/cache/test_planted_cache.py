@@ -99,7 +99,7 @@ def test_a_locked_file_keeps_no_call_waiting(mode: str, tmp_path: Path) -> None:
         await cache.find_similar(lookup("before"))
         await cache.store(lookup("before"), ANSWER)
         locks = []
-        for name in ("cache.db", "semantic-1.db"):
+        for name in ("cache.db", "semantic-2.db"):
             lock = sqlite3.connect(tmp_path / name, isolation_level=None)
             lock.execute(f"BEGIN {mode}")
             locks.append(lock)

@@ -181,7 +181,7 @@ def test_answers_expire_by_their_ttl_class(tmp_path: Path) -> None:
 
     began_s = time.time()
     with_cache(tmp_path, scene)
-    for file, table, column in (("cache.db", "Cache", "expire_time"), ("semantic-1.db", "entry", "expires_at_s")):
+    for file, table, column in (("cache.db", "Cache", "expire_time"), ("semantic-2.db", "entry", "expires_at_s")):
         with closing(sqlite3.connect(tmp_path / file)) as base:
             rows = base.execute(f"SELECT {column} FROM {table} WHERE {column} IS NOT NULL").fetchall()  # noqa: S608 - ours
         lives_d = [(until - began_s) / 86400 for (until,) in rows]
@@ -258,7 +258,7 @@ def test_vectors_of_another_length_match_nothing(tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_fails_no_call_and_is_reported(tmp_path: Path) -> None:
-    for file in ("cache.db", "semantic-1.db"):
+    for file in ("cache.db", "semantic-2.db"):
         (tmp_path / file).write_bytes(b"not a database" * 500)
 
     async def scene(cache: ResponseCache) -> None:
@@ -394,7 +394,7 @@ def test_counts_are_written_when_the_cache_closes(tmp_path: Path) -> None:
     assert used.hit_count == 250
     assert used.miss_count == 0
     assert used.saved_tokens == 250 * 15
-    semantic = disk_vector_stats(tmp_path / "semantic-1.db")
+    semantic = disk_vector_stats(tmp_path / "semantic-2.db")
     assert semantic.entry_count == 1
     assert semantic.features["f"].hit_count == 1
     assert semantic.features["f"].miss_count == 1
@@ -430,7 +430,7 @@ def test_kill_9_while_writing_corrupts_nothing(tmp_path: Path) -> None:
             assert writer.stdout.readline() == b"writing\n"
             time.sleep(0.03 * round_number)  # so that each round dies somewhere else
             writer.send_signal(signal.SIGKILL)
-        for file in ("cache.db", "semantic-1.db"):
+        for file in ("cache.db", "semantic-2.db"):
             with closing(sqlite3.connect(tmp_path / file)) as base:
                 assert base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from support.cached_responses import ANSWER, FakeEmbedder, lookup
+from support.judge_project import REGISTRY, WITH_CONTEXT, verdicts
 from support.redis_server import RedisServer
+from support.scripted_replies import Reply
 
 from flowai.cache.response_cache import open_response_cache
 
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.sample_project import Ran, SampleProject
+    from support.scripted_provider import ScriptedProvider
 
     Flowai = Callable[..., Ran]
 
@@ -117,3 +122,119 @@ def test_redis_statistics_and_clear(flowai: Flowai, project: SampleProject) -> N
         assert flowai("cache", "clear").out == "cleared 2 entries\n"
         caches = json.loads(flowai("cache", "stats", "--json").out)["caches"]
         assert [(one["entry_count"], one["features"]) for one in caches] == [(0, {})] * 4
+
+
+QUESTIONS = ("How do I reset my password?", "How can I reset my password?", "How would I reset my password?")
+
+
+def compare_once(directory: Path, named_state: str = ".flowai", answer: str = "Use the link.") -> str:
+    """Store an answer, and compare it with those to two similar requests; return its key."""
+
+    async def serve() -> str:
+        cache = open_response_cache(
+            state=named_state,
+            directory=directory,
+            embedder=FakeEmbedder(),
+            rng=random.Random(1),  # noqa: S311 - for jitter
+        )
+        asked, *others = (lookup(text, mode="shadow") for text in QUESTIONS)
+        await cache.store(asked, ANSWER)
+        await cache.flush()
+        for number, (query, text) in enumerate(zip(others, (ANSWER.text, answer), strict=True)):
+            hit = await cache.find_similar(query)
+            assert hit is not None
+            assert not hit.is_served
+            paid = msgspec.structs.replace(ANSWER, text=text)
+            cache.compare_soon(query, hit, paid, call_id=f"c{number}", at_s=time.time(), has_secret=False)
+        await cache.flush()
+        await cache.aclose()
+        return asked.key
+
+    return asyncio.run(serve())
+
+
+def check_answers_and_comparisons(flowai: Flowai, key: str, store: str) -> None:
+    """Show, review and delete, as a person does."""
+    shown = flowai("cache", "show", key).out
+    assert QUESTIONS[0] in shown
+    assert f"exact on {store}, semantic on {store}" in shown
+    (similar,) = json.loads(flowai("cache", "stats", "--json").out)["similar_requests"]
+    assert (similar["comparison_count"], similar["equal_count"], similar["undecided_count"]) == (2, 1, 1)
+    assert similar["rate"] is None
+    assert similar["would_save_usd"] == 0.5
+    out = flowai("cache", "stats").out
+    assert "not judged" in out
+    assert "1 pair of answers is unequal and not judged: flowai cache review" in out
+    listed = flowai("cache", "review").out
+    assert "c1" in listed
+    assert "Use the link." in listed
+    assert flowai("cache", "review", "c1", "different").out == "c1: different\n"
+    (similar,) = json.loads(flowai("cache", "stats", "--json").out)["similar_requests"]
+    assert (similar["different_count"], similar["undecided_count"], similar["rate"]) == (1, 0, 0.5)
+    assert flowai("cache", "review").out.startswith("0 comparisons undecided")
+    assert flowai("cache", "clear", "--feature", "other").out == "cleared 0 entries\n"
+    assert flowai("cache", "clear", "--feature", "f", "--key", key.removeprefix("f/")).out == "cleared 2 entries\n"
+    assert flowai("cache", "show", key).code == 2
+    assert flowai("cache", "clear", "--key", key).code == 2
+    assert json.loads(flowai("cache", "stats", "--json").out)["similar_requests"] != []
+    assert flowai("cache", "clear", "--feature", "f").out == "cleared 0 entries\n"
+    assert json.loads(flowai("cache", "stats", "--json").out)["similar_requests"] == []
+
+
+def test_a_cached_answer_is_shown_reviewed_and_deleted(flowai: Flowai, project: SampleProject) -> None:
+    check_answers_and_comparisons(flowai, compare_once(project.root / ".flowai" / "cache"), "disk")
+    compare_once(project.root / ".flowai" / "cache")
+    assert flowai("cache", "clear", "--feature", "f").out == "cleared 2 entries\n"
+
+
+@pytest.mark.service
+def test_a_cached_answer_on_redis_too(flowai: Flowai, project: SampleProject) -> None:
+    with RedisServer() as server:
+        name_state(project, server.url)
+        directory = project.root / ".flowai" / "cache"
+        check_answers_and_comparisons(flowai, compare_once(directory, server.url), "redis")
+        compare_once(directory, server.url)
+        assert flowai("cache", "clear", "--feature", "f").out == "cleared 2 entries\n"
+
+
+@pytest.mark.parametrize(("passes", "outcome"), [(True, "same_count"), (False, "different_count")])
+def test_the_judge_decides_what_is_unequal(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider, passes: bool, outcome: str
+) -> None:
+    project.write("registry.yaml", REGISTRY.format(url=provider.base_url, judge=""))
+    project.write("prompts/judge_v1.prompt", WITH_CONTEXT)
+    provider.answerer = verdicts(lambda _: passes)
+    compare_once(project.root / ".flowai" / "cache")
+    judged = json.loads(flowai("cache", "review", "--judge", "--json").out)
+    assert judged[outcome] == 1
+    assert judged["cost_usd"] > 0
+    (similar,) = json.loads(flowai("cache", "stats", "--json").out)["similar_requests"]
+    assert (similar[outcome], similar["undecided_count"]) == (1, 0)
+
+
+def test_without_a_judge_its_verdict_is_no_decision(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider
+) -> None:
+    project.write("registry.yaml", REGISTRY.format(url=provider.base_url, judge=""))
+    project.write("prompts/judge_v1.prompt", WITH_CONTEXT)
+    provider.answerer = lambda _: Reply(status=400)
+    compare_once(project.root / ".flowai" / "cache")
+    ran = flowai("cache", "review", "--judge")
+    assert ran.code == 4
+    assert "1 without a verdict" in ran.out
+    (similar,) = json.loads(flowai("cache", "stats", "--json").out)["similar_requests"]
+    assert similar["undecided_count"] == 1
+
+
+def test_mistaken_arguments_are_explained(flowai: Flowai) -> None:
+    for arguments in (
+        ("clear", "--key", "3f"),
+        ("clear", "--feature", "f", "--key", "g/3f"),
+        ("review", "c1"),
+        ("review", "c1", "same"),
+        ("review", "c1", "equal"),
+        ("show", "f/3f"),
+    ):
+        ran = flowai("cache", *arguments)
+        assert ran.code == 2, arguments
+        assert ran.err

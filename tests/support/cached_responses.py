@@ -39,15 +39,23 @@ def request_of(text: str, **changes: Any) -> Request:
 
 
 def lookup(
-    text: str, *, tenant: str = "t", kind: Any = "semantic", ttl: str = "1h", threshold: float = 0.8, **variables: Any
+    text: str,
+    *,
+    tenant: str = "t",
+    kind: Any = "semantic",
+    ttl: str = "1h",
+    threshold: float = 0.8,
+    mode: Any = "serve",
+    max_false_hits: str = "100%",
+    **variables: Any,
 ) -> CacheQuery:
-    """Return the query of a prompt with the variable `text` and others."""
+    """Return the query of a prompt with the variable `text` and others; by default all similar requests are served."""
     return build_cache_query(
         request_of(f"{text} {sorted(variables.items())}"),
         feature="f",
         prompt_hash="h",
         tenant=tenant,
-        policy=CachePolicy(kind=kind, ttl=ttl, threshold=threshold),
+        policy=CachePolicy(kind=kind, ttl=ttl, threshold=threshold, mode=mode, max_false_hits=max_false_hits),
         variables={"text": text, **variables},
     )
 
@@ -69,6 +77,9 @@ class FakeEmbedder:
         return [
             [1.0 + math.sqrt(text.lower().count(letter)) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts
         ]
+
+    async def warm_up(self) -> None:
+        pass
 
     async def aclose(self) -> None:
         pass

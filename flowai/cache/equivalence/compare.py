@@ -1,31 +1,102 @@
-"""Equivalence gate, the second gate of the semantic cache: do two texts ask the same? Deterministic, no model.
+"""The equivalence gate: two texts may share an answer only if they are one sentence, apart from how it is asked.
 
-Embeddings place opposites and swapped names close together, so similarity proves little. Each text becomes clauses: the
-word that links a clause to the rest (`from`, `to`, `before`), negations, and its words in order, each in one spelling.
-Politeness and introductions of questions are dropped; synonyms of a short list are one word. Two texts are equivalent
-when their clauses are equal; only clauses with different links may move. So a number, name, unit, date, negation or
-other word in only one of them separates the texts, in any language, and so does a word in another role.
-
-The price is a paraphrase that is not recognised: a paid call, not a wrong answer.
+Both texts are read token by token, in order. Only a frame of the question (`could you tell me how to`, `how can I`) and
+the spelling of numbers, units, dates and contractions may differ. A text that cannot be read so is never equal to
+another: more than 60 words, several lines, another language.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from flowai.cache.equivalence import synonyms
-from flowai.cache.equivalence.phrases import PHRASES
 from flowai.cache.equivalence.tokens import Token, tokenize
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 MismatchKind = Literal[
-    "number", "date", "unit", "negation", "name", "literal", "symbol", "word", "question", "tense", "role"
+    "number",
+    "date",
+    "unit",
+    "negation",
+    "name",
+    "literal",
+    "symbol",
+    "word",
+    "question",
+    "tense",
+    "role",
+    "form",
+    "unreadable",
 ]
-"""`role`: the same words, in another order or relation (A to B, B to A)."""
+"""`role`: the same words, in another order or relation (A to B, B to A). `form`: a question and a statement.
+`unreadable`: a text that the gate does not compare."""
+
+MAX_WORDS = 60
+"""Longer texts are documents: a sentence of them may differ, and their vectors still be equal."""
+
+_MAX_CHARACTERS = 20 * MAX_WORDS
+_MIN_WORDS_OF_A_LANGUAGE = 4  # fewer hold no function word, in any language
+_MARKS = frozenset("\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}\N{NO-BREAK SPACE}€£¥") | frozenset(
+    "\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}"
+)
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+def _frames(lines: str) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
+    """Parse lines of the form `words > replacement`, longest first."""
+    pairs = (line.partition(">") for line in lines.strip().splitlines())
+    return tuple(
+        sorted(((tuple(words.split()), tuple(put.split())) for words, _, put in pairs), key=lambda pair: -len(pair[0]))
+    )
+
+
+_NEGATIONS = _words("not no never none nothing nobody nowhere neither nor without")
+_QUESTIONS = _words("what which who whom whose where when why how")
+_AUXILIARIES = _words("am is are was were be been do does did has have had will would can could shall should may might")
+_PERSONS = _words("i me my mine we us our ours you your yours he him his she her hers they them their it its")
+_ENGLISH = _QUESTIONS | _words("the are does did have has can should would could my your this that and with from about")
+"""Function words that no other language spells so."""
+
+_ALSO_ENGLISH = _words("an to for be it is")  # two of them are in no other language's sentence
+
+_GREETINGS = (("hi", ","), ("hello", ","), ("hey", ","), ("please",))
+_ENDINGS = ((",", "please"), (".", "thanks", "!"), ("?", "thanks", "!"), (",", "thanks"), (".", "thanks"))
+_REQUESTS = (("can", "you"), ("could", "you"), ("can", "you", "please"), ("could", "you", "please"))
+_REQUESTED = (("tell", "me"), ("explain",), ("summarise",), ("summarize",), ("describe",), ("translate",))
+_FRAMES = _frames("""
+how can i > how to
+how do i > how to
+how would i > how to
+tell me how to > how to
+tell me how i can > how to
+show me how to > how to
+explain how to > how to
+what is the way to > how to
+what steps should i take to > how to
+what do i need to do to > how to
+what do i have to do to > how to
+i would like to know how to > how to
+i 'd like to know how to > how to
+i want to know how to > how to
+i do not know how to > how to
+i am not sure how to > how to
+i need help to > how to
+is there a guide that shows how to > how to
+how should i go about it if i want to > how to
+where can i > where do i
+tell me the > what is the
+give me a > a
+i would like a > a
+i 'd like a > a
+""")
+"""Ways to ask for one thing, at the start of a text."""
+
+_WHICH = {("do", "you"), ("do", "i"), ("should", "i"), ("can", "i")}
+_FRONTED = _words("on in at")
+_MAX_FRONTED = 4  # `on my tablet ,`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,287 +110,154 @@ class Mismatch:
     """Spelling in the second text; empty if it has none."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Clause:
-    """A link, negations, and the words that follow, in order."""
-
-    link: str
-    negation_count: int
-    words: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Meaning:
-    """A text's meaning, independent of its spelling.
-
-    A sentence's clauses are sorted by their links if each link is unique (`On Linux, how ...?`, `How ... on Linux?`),
-    otherwise in the text's order: `1/3 to Anna and 1/4 to Bo` is not `1/3 to Bo and 1/4 to Anna`.
-    """
-
-    sentences: tuple[tuple[_Clause, ...], ...]
-    questions: tuple[str, ...]
-    tenses: frozenset[str]
-    persons: tuple[str, ...]
-    tokens: tuple[Token, ...]
+def is_document(text: str) -> bool:
+    """Return whether a text is too long to be compared, or a list: only an equal text has its answer."""
+    return len(text) > _MAX_CHARACTERS or "\n" in text.strip() or len(text.split()) > MAX_WORDS
 
 
 def find_mismatch(left: str, right: str) -> Mismatch | None:
     """Return the first difference between two texts; None when the same answer serves both."""
     if left == right:
         return None
-    first, second = _parse(left), _parse(right)
-    if first.sentences != second.sentences:
-        return _find_difference(first, second)
-    if first.questions != second.questions:
-        return Mismatch(kind="question", left=" ".join(first.questions), right=" ".join(second.questions))
-    if first.tenses and second.tenses and not first.tenses & second.tenses:
-        return Mismatch(kind="tense", left=_sorted_words(first.tenses), right=_sorted_words(second.tenses))
-    return _person_mismatch(first, second)
-
-
-def _person_mismatch(left: _Meaning, right: _Meaning) -> Mismatch | None:
-    """Compare persons: `Do I owe you?` is not `Do you owe me?`; a text without persons agrees with any."""
-    ours, theirs = set(left.persons), set(right.persons)
-    is_both = len(ours) > 1 or len(theirs) > 1
-    if left.persons == right.persons or (not is_both and (not ours or not theirs)):
-        return None
-    return Mismatch(kind="role", left=" ".join(left.persons), right=" ".join(right.persons))
-
-
-_KINDS: tuple[MismatchKind, ...] = ("number", "date", "unit", "literal", "symbol", "name", "word")
-
-
-def _sorted_words(words: Iterable[str]) -> str:
-    return " ".join(sorted(words))
-
-
-def _find_difference(left: _Meaning, right: _Meaning) -> Mismatch:
-    """Return a word that only one text has, or else the roles."""
-    ours, theirs = (Counter((token.kind, token.value) for token in side.tokens) for side in (left, right))
-    for kind in _KINDS:
-        ours_only = [value for (found_kind, value), _ in (ours - theirs).items() if found_kind == kind]
-        theirs_only = [value for (found_kind, value), _ in (theirs - ours).items() if found_kind == kind]
-        if ours_only or theirs_only:
-            return Mismatch(kind=kind, left=_sorted_words(ours_only), right=_sorted_words(theirs_only))
-    clauses = [Counter(clause for sentence in side.sentences for clause in sentence) for side in (left, right)]
-    negations = [sum(clause.negation_count * count for clause, count in counted.items()) for counted in clauses]
-    subject: MismatchKind = "role" if negations[0] == negations[1] else "negation"
-    return Mismatch(
-        kind=subject, left=_clauses_text(clauses[0] - clauses[1]), right=_clauses_text(clauses[1] - clauses[0])
-    )
-
-
-def _clauses_text(clauses: Counter[_Clause]) -> str:
-    return " | ".join(" ".join(filter(None, (clause.link, *clause.words))) for clause in clauses)
-
-
-def _parse(text: str) -> _Meaning:
-    tokens = _replace_phrases(tokenize(text))
-    parser = _SentenceParser()
-    for token in tokens:
-        parser.feed(token)
-    return parser.meaning()
-
-
-def _replace_phrases(tokens: list[Token]) -> list[Token]:
-    """Replace phrases by the words that they stand for."""
-    rephrased: list[Token] = []
-    at = 0
-    while at < len(tokens):
-        phrase = _phrase_at(tokens, at)
-        if phrase is None:
-            rephrased.append(tokens[at])
-            at += 1
-        else:
-            rephrased.extend(Token(kind="word", value=word, text=word) for word in PHRASES[phrase])
-            at += len(phrase)
-    return rephrased
-
-
-def _phrase_at(tokens: list[Token], at: int) -> tuple[str, ...] | None:
-    for phrase in _PHRASES_BY_FIRST.get(tokens[at].value, ()):
-        window = tokens[at : at + len(phrase)]
-        if tuple(token.value for token in window) == phrase and all(token.kind in _WORDS for token in window):
-            return phrase
+    if is_document(left) or is_document(right):
+        return Mismatch(kind="unreadable", left="", right="")
+    first, second = _read(left), _read(right)
+    if first.tokens != second.tokens:
+        return _find_difference(first.tokens, second.tokens)
+    if not (first.is_readable and second.is_readable):
+        return Mismatch(kind="unreadable", left="", right="")
+    if first.is_question != second.is_question:
+        return Mismatch(kind="form", left=first.form, right=second.form)
     return None
 
 
-def _by_first_word() -> dict[str, list[tuple[str, ...]]]:
-    by_first: dict[str, list[tuple[str, ...]]] = {}
-    for phrase in sorted(PHRASES, key=len, reverse=True):
-        by_first.setdefault(phrase[0], []).append(phrase)
-    return by_first
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Reading:
+    tokens: tuple[Token, ...]
+    is_question: bool
+    is_readable: bool
+
+    @property
+    def form(self) -> str:
+        return "question" if self.is_question else "statement"
 
 
-_WORDS = frozenset({"word", "name"})
-_PHRASES_BY_FIRST = _by_first_word()
+def _read(text: str) -> _Reading:
+    tokens = tokenize(text)
+    tokens, is_request = _without_courtesy(tokens)
+    end = tokens[-1] if tokens and tokens[-1] in {_QUESTION_MARK, _FULL_STOP} else None
+    tokens = tokens if end is None else tokens[:-1]
+    framed = _framed(tokens)
+    is_framed = framed is not tokens
+    is_english = is_framed or _is_english(tokens)
+    tokens = _negated_first(_fronted_last(framed))
+    begins_question = not tokens or tokens[0].value in _QUESTIONS | _AUXILIARIES
+    return _Reading(
+        tokens=tuple(tokens),
+        is_question=is_framed or (begins_question if end is None else end == _QUESTION_MARK and not is_request),
+        is_readable=is_english and all(mark.isascii() or mark in _MARKS for mark in text),
+    )
 
 
-class _SentenceParser:
-    """Parses tokens into clauses."""
-
-    def __init__(self) -> None:
-        self._sentences: list[tuple[_Clause, ...]] = []
-        self._clauses: list[_Clause] = []
-        self._tokens: list[Token] = []
-        self._questions: list[str] = []
-        self._tenses: set[str] = set()
-        self._persons: list[str] = []
-        self._link = ""
-        self._words: list[str] = []
-        self._negation_count = 0
-        self._has_be = False
-        self._passive: list[str] | None = None  # the words of `the request was approved`, while `by ...` is parsed
-
-    def feed(self, token: Token) -> None:
-        """Add a token."""
-        word = token.value
-        if token.kind not in {"word", "name"}:
-            self._other(token)
-        elif word in synonyms.NEGATIONS:
-            self._negation_count += 1
-        elif word in synonyms.QUESTIONS:
-            self._end_clause()
-            self._questions.append(word)
-        elif word in synonyms.CONJUNCTIONS:
-            self._linked(synonyms.CONJUNCTIONS[word])
-        elif word in synonyms.STOPWORDS:
-            self._skip_stopword(word)
-        elif word in synonyms.PERSONS:
-            if self._persons[-1:] != [synonyms.PERSONS[word]]:
-                self._persons.append(synonyms.PERSONS[word])
-        else:
-            canonical = _canonical_word(word, is_name=token.kind == "name")
-            self._words.append(canonical)
-            self._tokens.append(
-                Token(kind="name" if token.kind == "name" else "word", value=canonical, text=token.text)
-            )
-
-    def meaning(self) -> _Meaning:
-        self._end_sentence()
-        return _Meaning(
-            sentences=tuple(self._sentences),
-            questions=tuple(self._questions),
-            tenses=frozenset(self._tenses),
-            persons=tuple(self._persons),
-            tokens=tuple(self._tokens),
-        )
-
-    def _other(self, token: Token) -> None:
-        if token.kind == "stop":
-            self._end_sentence()
-        elif token.value == ",":
-            if self._link:  # `On Linux, how ...`: the linked clause ends here; elsewhere a comma only separates items
-                self._end_clause()
-        else:
-            self._words.append(f"{token.kind}:{token.value}")
-            self._tokens.append(token)
-
-    def _skip_stopword(self, word: str) -> None:
-        self._has_be = self._has_be or word in synonyms.BE
-        if word in synonyms.TENSES:
-            self._tenses.add(synonyms.TENSES[word])
-
-    def _linked(self, link: str) -> None:
-        if link == "by" and self._has_be and not self._link and len(self._words) > 1:
-            negation_count, passive = self._negation_count, self._words
-            self._words, self._negation_count = [], 0
-            self._end_clause()
-            self._passive, self._negation_count = passive, negation_count
-        elif self._words or self._negation_count or self._passive:
-            self._end_clause()
-            self._link = link
-        else:  # `and on Monday`
-            self._link = f"{self._link} {link}".strip()
-
-    def _end_sentence(self) -> None:
-        self._end_clause()
-        if self._clauses:
-            links = {clause.link for clause in self._clauses}
-            if len(links) == len(self._clauses):
-                self._clauses.sort(key=lambda clause: clause.link)
-            self._sentences.append(tuple(self._clauses))
-            self._clauses = []
-
-    def _end_clause(self) -> None:
-        words = self._words
-        if self._passive is not None:
-            words = [*words, self._passive[-1], *self._passive[:-1]]
-        if self._link == "of" and self._clauses and words:
-            before = self._clauses[-1]
-            if before.words:  # `the capital of France` as `the France capital`
-                self._clauses[-1] = _Clause(
-                    link=before.link,
-                    negation_count=before.negation_count + self._negation_count,
-                    words=(*before.words[:-1], *words, before.words[-1]),
-                )
-                words = []
-                self._negation_count = 0
-        if words or self._negation_count:
-            self._clauses.append(_Clause(link=self._link, negation_count=self._negation_count, words=tuple(words)))
-        self._link, self._words, self._negation_count, self._has_be, self._passive = "", [], 0, False, None
+def _is_english(tokens: list[Token]) -> bool:
+    words = {token.value for token in tokens if token.kind == "word"}
+    has_function_words = not _ENGLISH.isdisjoint(words) or len(words & _ALSO_ENGLISH) > 1
+    return has_function_words or len(words) < _MIN_WORDS_OF_A_LANGUAGE
 
 
-def _canonical_word(word: str, *, is_name: bool) -> str:
-    """Return the word that stands for a word, its synonyms and endings; a name stands for itself."""
-    known = synonyms.SYNONYMS.get(word)
-    if known is not None or is_name or word in synonyms.NOT_STEMMED:
-        return known or word
-    base = _stem(word)
-    return synonyms.SYNONYMS.get(base, base)
+_QUESTION_MARK = Token(kind="stop", value="?")
+_FULL_STOP = Token(kind="stop", value=".")
 
 
-def _stem(word: str) -> str:
-    """Remove plural, `-ing` and `-ed`. Ambiguous words stay: `pasted` is neither `paste` nor `past`."""
-    if word.endswith(("isation", "ization")):
-        word = word[:-7] + "ize"
-    elif len(word) > 5 and word.endswith("ise"):  # noqa: PLR2004 - `rise` stays
-        word = word[:-2] + "ze"
-    singular = _singular(word)
-    for ending in ("ing", "ed"):
-        rest = singular.removesuffix(ending)
-        if rest != singular and len(rest) > 2 and any(vowel in rest for vowel in _VOWELS):  # noqa: PLR2004 - `need` stays
-            return _infinitive(rest, ending)
-    return singular
+def _values(tokens: list[Token]) -> tuple[str, ...]:
+    return tuple(token.value for token in tokens)
 
 
-_VOWELS = "aeiouy"
-_UNSTRESSED = (
-    "it",
-    "en",
-    "er",
-    "el",
-    "et",
-    "or",
-    "on",
-    "om",
-    "al",
-    "il",
-    "op",
-)  # `edit`, `open`, `order`: no `e` was cut
+def _starts_with(tokens: list[Token], words: tuple[str, ...]) -> bool:
+    return len(tokens) > len(words) and _values(tokens[: len(words)]) == words
 
 
-def _singular(word: str) -> str:
-    if len(word) > 4 and word.endswith("ies"):  # noqa: PLR2004 - `dies` stays
-        return word[:-3] + "y"
-    if word.endswith(("xes", "ches", "shes", "sses", "zzes")):
-        return word[:-2]
-    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):  # noqa: PLR2004 - `gas` stays
-        return word[:-1]
-    return word
+def _without_courtesy(tokens: list[Token]) -> tuple[list[Token], bool]:
+    """Remove greetings, thanks and `could you` before a verb that asks for a text; True for such a request."""
+    is_request = False
+    for greeting in _GREETINGS:
+        if _starts_with(tokens, greeting):
+            tokens = tokens[len(greeting) :]
+    for request in _REQUESTS:
+        if any(_starts_with(tokens, (*request, *requested)) for requested in _REQUESTED):
+            tokens, is_request = tokens[len(request) :], True
+    mark = tokens[-1:] if tokens[-1:] == [_QUESTION_MARK] else []
+    plain = tokens[: len(tokens) - len(mark)]
+    for ending in _ENDINGS:
+        if len(plain) > len(ending) and tuple(token.value.lower() for token in plain[-len(ending) :]) == ending:
+            kept = [_QUESTION_MARK] if ending[0] == "?" else mark
+            return [*plain[: -len(ending)], *kept], is_request
+    return tokens, is_request
 
 
-def _infinitive(rest: str, ending: str) -> str:
-    """Return `stop` for `stopp`, `make` for `mak`, `apply` for `appli`."""
-    if ending == "ed" and rest.endswith("i"):
-        return rest[:-1] + "y"
-    if rest[-1] == rest[-2] and rest[-1] not in "lsz":
-        return rest[:-1]
-    if rest.endswith(("c", "v", "u", "iz", "at", "bl")) or (rest.endswith("g") and not rest.endswith("ng")):
-        return rest + "e"
-    if rest.endswith(("ang", "arg", "erg", "urg")):
-        return rest + "e"  # `change`, `charge`, `merge`
-    is_short = rest[-1] not in _VOWELS + "wx" and rest[-2] in _VOWELS and rest[-3] not in _VOWELS
-    if is_short and (len(rest) < 4 or not rest.endswith(_UNSTRESSED)):  # noqa: PLR2004 - `mak`, `us`
-        return rest + "e"
-    return rest
+def _framed(tokens: list[Token]) -> list[Token]:
+    """Replace the frame of a question."""
+    for words, replacement in _FRAMES:
+        if _starts_with(tokens, words):
+            return [*(Token(kind="word", value=word) for word in replacement), *tokens[len(words) :]]
+    for at in (2, 3):  # `which plan do you`, `which payment methods do you`
+        if _values(tokens[:1]) == ("which",) and _values(tokens[at : at + 2]) in _WHICH:
+            return [Token(kind="word", value="what"), *tokens[1:]]
+    return tokens
+
+
+def _fronted_last(tokens: list[Token]) -> list[Token]:
+    """Move `On Linux, ...` behind the question `how do I ...` or `can I ...`."""
+    comma = next((at for at, token in enumerate(tokens[: _MAX_FRONTED + 1]) if token.value == ","), 0)
+    if comma and tokens[0].value in _FRONTED:
+        rest = _framed(tokens[comma + 1 :])
+        if _values(rest[:2]) in {("how", "to"), ("can", "i")} and all(token.kind != "stop" for token in rest):
+            return [*rest, *tokens[:comma]]
+    return tokens
+
+
+def _negated_first(tokens: list[Token]) -> list[Token]:
+    """Order `why is it not` and `why is my phone not` as `why isn't it` and `why isn't my phone`."""
+    subject = 1 if _values(tokens[2:3]) == ("it",) else 2
+    is_short = subject == 1 or _values(tokens[2:3]) in {("my",), ("the",)}
+    if is_short and _values(tokens[:1]) == ("why",) and _values(tokens[2 + subject : 3 + subject]) == ("not",):
+        return [*tokens[:2], tokens[2 + subject], *tokens[2 : 2 + subject], *tokens[3 + subject :]]
+    return tokens
+
+
+_KINDS: tuple[MismatchKind, ...] = ("number", "date", "unit", "literal", "symbol", "name")
+_KINDS_OF_WORDS: tuple[tuple[MismatchKind, frozenset[str]], ...] = (
+    ("negation", _NEGATIONS),
+    ("question", _QUESTIONS),
+    ("word", frozenset()),
+    ("tense", _AUXILIARIES),
+    ("role", _PERSONS),
+)
+_KNOWN_WORDS = frozenset().union(*(words for _, words in _KINDS_OF_WORDS))
+
+
+def _find_difference(left: tuple[Token, ...], right: tuple[Token, ...]) -> Mismatch:
+    """Return what only one text has, or else the roles."""
+    ours, theirs = Counter(left) - Counter(right), Counter(right) - Counter(left)
+    for kind in _KINDS:
+        sides = [[token.value for token in side if token.kind == kind] for side in (ours, theirs)]
+        if sides[0] or sides[1]:
+            return _mismatch(kind, *sides)
+    for kind, words in _KINDS_OF_WORDS:
+        sides = [
+            [value for value in _word_values(side) if (value in words if words else value not in _KNOWN_WORDS)]
+            for side in (ours, theirs)
+        ]
+        if sides[0] or sides[1]:
+            return _mismatch(kind, *sides)
+    if ours or theirs:
+        return _mismatch("symbol", [token.value for token in ours], [token.value for token in theirs])
+    return _mismatch("role", [token.value for token in left], [token.value for token in right])
+
+
+def _word_values(side: Counter[Token]) -> list[str]:
+    return [token.value for token in side if token.kind == "word"]
+
+
+def _mismatch(kind: MismatchKind, left: list[str], right: list[str]) -> Mismatch:
+    return Mismatch(kind=kind, left=" ".join(left), right=" ".join(right))

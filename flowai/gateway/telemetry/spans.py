@@ -126,6 +126,8 @@ class SpanExporter:
                 continue
             if field == "attempts":
                 yield name, len(value)
+            elif field == "would_be_hit":
+                yield name, value.outcome
             elif field == "provider":
                 yield name, PROVIDER_NAMES.get(value, self._text(value))
             elif field == "finish_reason":
