@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Literal
@@ -19,7 +18,7 @@ from support.training_rows import make_pair
 
 from flowai.errors import InfrastructureError
 from flowai.finetune.dedup.disk_table import DiskTable
-from flowai.finetune.dedup.likeness import THRESHOLD
+from flowai.finetune.dedup.likeness import THRESHOLD, Likeness
 from flowai.finetune.dedup.minhash import SIGNATURE_COUNT, MinHash
 from flowai.finetune.dedup.near_duplicates import DuplicateResult, Duplicates
 from flowai.finetune.dedup.shingles import folded, letters, shingle_batch, shingles, similarity
@@ -165,11 +164,18 @@ def test_planted_near_duplicates_are_found_among_many_and_nothing_else() -> None
 
 
 @pytest.mark.slow  # compares thousands of pairs
-def test_a_bucket_of_thousands_is_searched_in_bounded_time() -> None:
+def test_a_bucket_of_thousands_is_searched_with_few_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = [asked(f"c{at}", sentence(1, 40) + f" {at}", sentence(2, 40) + f" {at}") for at in range(1_500)]
-    begin_s = time.process_time()
+    compared: list[tuple[int, int]] = []
+    is_near = Likeness.is_near
+
+    def count(self: Likeness, row: int, other: int) -> bool:
+        compared.append((row, other))
+        return is_near(self, row, other)
+
+    monkeypatch.setattr(Likeness, "is_near", count)
     assert len({fate.keeper for fate in fates(pairs).values()}) == 1
-    assert time.process_time() - begin_s < 5
+    assert len(compared) <= 2 * len(pairs), "not every two of them"
 
 
 names = st.text(max_size=12).filter(bool)
@@ -269,7 +275,6 @@ FRAMED = {
 @pytest.mark.parametrize("rows", FRAMED.values(), ids=FRAMED.keys())
 def test_what_many_requests_share_makes_no_duplicates_and_twins_are_found(rows: list[Row]) -> None:
     pairs = [asked(f"a{at}", request, answer, minute=at) for at, (request, answer) in enumerate(rows)]
-    begin_s = time.process_time()
     assert sum(fate.reason is None for fate in fates(pairs).values()) >= 0.99 * len(rows)
     planted = twins(rows, 200)
     copies = [asked(f"b{at}", *twin, minute=900 + at) for at, (_, twin) in enumerate(planted)]
@@ -281,7 +286,6 @@ def test_what_many_requests_share_makes_no_duplicates_and_twins_are_found(rows: 
     ]
     assert not missed
     assert sum(found[pair.id].reason is None for pair in pairs) >= 0.99 * len(rows)
-    assert time.process_time() - begin_s < 4
 
 
 def test_short_items_in_a_shared_frame_are_different_requests() -> None:
