@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -176,12 +175,10 @@ def test_a_prompt_has_limits(make_prompt: MakePrompt) -> None:
         make_prompt("x" * (MAX_PROMPT_BYTES + 1))
     # each partial includes the next twice: 2^30 tags in thirty small files
     bomb = {f"p{number}": f"{{{{> p{number + 1}}}}}" * 2 for number in range(30)}
-    begin_s = time.process_time()
     with pytest.raises(PromptError, match="more than 10,000 tags"):
         make_prompt("{{> p0}}", **bomb, p30="{{a}}")
     with pytest.raises(PromptError, match="more than 1,000,000 characters"):
         make_prompt("{{> p}}" * 11, p="x" * 100_000)
-    assert time.process_time() - begin_s < 2
 
 
 @pytest.mark.parametrize(
