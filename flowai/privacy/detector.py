@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 from flowai.privacy.addresses import AddressFinder
 from flowai.privacy.identifiers import domains, emails, ibans, ip_addresses, urls
 from flowai.privacy.names import NameFinder
+from flowai.privacy.national_ids import lettered_ids, national_id
 from flowai.privacy.normalise import normalise
 from flowai.privacy.numbers import DigitRun, cards, digit_runs, social_security
 from flowai.privacy.phones import REGIONS, PhoneFinder
+from flowai.privacy.script_names import ScriptNameFinder
 from flowai.privacy.spans import EntityType, Span, disjoint_spans
 from flowai.redaction import Redactor
 
@@ -47,6 +49,7 @@ class Detector:
     ) -> None:
         self._phones = PhoneFinder(regions)
         self._names = NameFinder()
+        self._script_names = ScriptNameFinder()
         self._addresses = AddressFinder()
         self._redactor = Redactor(known_secrets)
         self._recognizers = tuple(recognizers)
@@ -61,6 +64,7 @@ class Detector:
         if _DIGIT.search(plain) or "corner" in plain or "ntersection" in plain:
             spans += self._addresses.find(plain, spans)
         spans += self._names.find(plain)
+        spans += self._script_names.find(plain)
         for recognizer in self._recognizers:
             spans += recognizer.find(plain)
         if not spans:
@@ -84,6 +88,7 @@ class Detector:
             if "." in plain or ":" in plain:
                 spans += ip_addresses(plain)
             spans += ibans(plain)
+            spans += lettered_ids(plain)
         spans += (
             Span(start=start, end=end, kind=EntityType.SECRET, score=1.0, name=name)
             for start, end, name in self._redactor.spans(plain)
@@ -93,7 +98,7 @@ class Detector:
     def _number(self, run: DigitRun) -> list[Span]:
         spans = list(cards(run))
         for rest in run.outside(spans) if spans else (run,):
-            number = social_security(rest)
+            number = social_security(rest) or national_id(rest)
             spans += [number] if number else self._phones.find(rest)
         return spans
 

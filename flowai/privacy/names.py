@@ -10,6 +10,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from flowai.privacy.script_names import cyrillic_or_greek_kind, is_cyrillic_or_greek
 from flowai.privacy.spans import EntityType, Span
 from flowai.privacy.vocabulary import (
     CAPITALISED,
@@ -43,7 +44,13 @@ _NAME_CUE = re.compile(
     r"|\b(?:regards|sincerely|cheers|yours(?: truly)?|best(?: wishes)?|gr[uü](?:ß|ss)en?|cordialement|saludos"
     r"|saluti|hälsningar|signed(?: by)?)[,:]?\s{1,3}"
     r"|\b(?:mein name ist|ich hei(?:ß|ss)e|je m'appelle|me llamo|mi nombre es|mi chiamo|meu nome [eé]|ik heet"
-    r"|mijn naam is|jag heter|nazywam si[eę])[ ]"
+    r"|mijn naam is|ik ben|jag heter|nazywam si[eę]|mam na imi[eę]|benim ad[ıi]m|ad[ıi]m|ismim"
+    r"|(?:меня|его|её|ее|мене|його) зовут|мене звати|имя|ф\.?и\.?о\.?|с уважением,?|уважаем(?:ый|ая|ые)"
+    r"|με λένε|ονομάζομαι|λέγομαι|όνομα(?:τεπώνυμο)?|[αά]γαπητ[έή])[: ]\s?"
+    r"|\b(?:kunde|kundin|client|cliente|klant|klient|müşteri|клиент\w*|пациент\w*|получатель|заказчик|отправитель|πελάτης"
+    r"|nombre|nom|nome|naam|imi[eę]|imi[eę] i nazwisko|nazwisko|ad[ıi]?|soyad[ıi]|ad soyad|prénom|apellidos?|vorname"
+    r"|nachname|surname|vezetéknév|jméno|paciente|patient|empf[aä]nger|destinataire|destinatario|odbiorca|alıcı) ?: "
+    r"|\b(?:sayın|say[ıi]n|szanown[ay]|panie|pani|drog[ai]|sevgili|cher[e]?|querid[oa]|prezad[oa]|geachte|beste)[ ]"
     r"|\b(?:attn|attention|c/o)\.?:? )\Z",
     re.IGNORECASE,
 )
@@ -83,7 +90,7 @@ _MIN_LETTERS = 3  # of a single name
 _CACHE_SIZE = 8192
 
 # kinds of words that together are a full name: John Doe, J. Doe, Xu K. Yu, May Johnson, Nagy Imre, Nguyen Van Minh
-_FULL_NAME = re.compile(r"^G|[GM?F]I[GMF?]|[M?F]I?F\Z|FG\Z|MG|^FM+\Z")
+_FULL_NAME = re.compile(r"^G|[GM?F]I[GMF?]|[M?F]I?F\Z|FG\Z|MG|^FM+\Z|^FII\Z|^III?F|^FGF")
 _GIVEN, _MAYBE_GIVEN, _FAMILY, _INITIAL, _OTHER, _NO_NAME = "GMFI?-"
 
 
@@ -167,6 +174,8 @@ class NameFinder:
     def _word_class(self, word: str, folded: str) -> str:
         """Return the kind of a word of at least two letters, by the lists, then by its ending."""
         lists = self._words
+        if not word.isascii() and is_cyrillic_or_greek(word):
+            return cyrillic_or_greek_kind(word)
         if folded in lists.ambiguous or folded in lists.no_names:
             return _MAYBE_GIVEN if folded in lists.ambiguous or folded in lists.given else _NO_NAME
         whole = folded.split("-", maxsplit=1)[0]
