@@ -13,6 +13,7 @@ from flowai.privacy.national_ids import lettered_ids, national_id
 from flowai.privacy.normalise import normalise
 from flowai.privacy.numbers import DigitRun, cards, digit_runs, social_security
 from flowai.privacy.phones import REGIONS, PhoneFinder
+from flowai.privacy.script_addresses import ScriptAddressFinder
 from flowai.privacy.script_names import ScriptNameFinder
 from flowai.privacy.spans import EntityType, Span, disjoint_spans
 from flowai.redaction import Redactor
@@ -51,6 +52,7 @@ class Detector:
         self._names = NameFinder()
         self._script_names = ScriptNameFinder()
         self._addresses = AddressFinder()
+        self._script_addresses = ScriptAddressFinder()
         self._redactor = Redactor(known_secrets)
         self._recognizers = tuple(recognizers)
 
@@ -63,6 +65,7 @@ class Detector:
         spans = self._structured(plain)
         if _DIGIT.search(plain) or "corner" in plain or "ntersection" in plain:
             spans += self._addresses.find(plain, spans)
+            spans += self._script_addresses.find(plain)
         spans += self._names.find(plain)
         spans += self._script_names.find(plain)
         for recognizer in self._recognizers:
