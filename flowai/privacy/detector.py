@@ -7,6 +7,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Protocol
 
 from flowai.privacy.addresses import AddressFinder
+from flowai.privacy.fields import find_in_fields
 from flowai.privacy.identifiers import domains, emails, ibans, ip_addresses, urls
 from flowai.privacy.names import NameFinder
 from flowai.privacy.national_ids import lettered_ids, national_id
@@ -68,6 +69,7 @@ class Detector:
             spans += self._script_addresses.find(plain)
         spans += self._names.find(plain)
         spans += self._script_names.find(plain)
+        spans += find_in_fields(plain)
         for recognizer in self._recognizers:
             spans += recognizer.find(plain)
         if not spans:

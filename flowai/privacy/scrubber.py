@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from flowai.privacy.cross_message import MessageText, find_across_messages
 from flowai.privacy.detector import Detector, Recognizer
+from flowai.privacy.fields import answer, asked_kind
 from flowai.privacy.json_walk import JsonString, JsonTextWalk, is_json_string
 from flowai.privacy.normalise import normalise
 from flowai.privacy.phones import REGIONS
@@ -23,6 +25,7 @@ Value = TypeVar("Value")
 
 _MIN_SECRET_COUNT = 8  # characters; as in redaction
 _REMEMBERED_COUNT = 64
+_MAX_ANSWER_COUNT = 160  # characters of a short answer
 _INSTRUCTORS = frozenset({"system", "developer"})
 # fields whose names tell nothing about their values
 _NEUTRAL = frozenset(
@@ -103,6 +106,7 @@ class Scrubber:
 
         collected = walk_with(JsonTextWalk(collect))
         spans = [self._find(leaf) for leaf in leaves]
+        self._add_answers(leaves, spans)
         self._add_split_values(leaves, spans)
         findings = _counts(span for own in spans for span in own)
         if not findings:
@@ -131,6 +135,16 @@ class Scrubber:
             for span in spans
             if span.end > len(lead)
         ]
+
+    def _add_answers(self, leaves: Sequence[JsonString], spans: list[list[Span]]) -> None:
+        """Add the values of short answers: the question in the message before tells their kind."""
+        indexes = [index for index, leaf in enumerate(leaves) if not leaf.is_key and leaf.text and leaf.role]
+        for before, index in itertools.pairwise(indexes):
+            question, reply = leaves[before], leaves[index]
+            kind = asked_kind(question.text) if question.role != reply.role else None
+            if kind is not None and len(reply.text) <= _MAX_ANSWER_COUNT:
+                found = [span for span in answer(kind, reply.text) if self._detector.is_wanted(span, reply.text)]
+                spans[index] = disjoint_spans((*spans[index], *found))
 
     def _add_split_values(self, leaves: Sequence[JsonString], spans: list[list[Span]]) -> None:
         """Add values that are split over neighbouring texts."""
