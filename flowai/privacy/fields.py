@@ -19,7 +19,9 @@ _KINDS = (EntityType.PERSON, EntityType.ADDRESS, EntityType.PHONE, EntityType.CA
 _LABEL = re.compile(
     r"(?:(?<=[\n;|,(\t{\u060c\u3001])|(?<=[.!?\u0964] )|\A)[ \"'*>-]{0,4}(?P<label>[^\W\d_][^\n:=,;|\"*]{0,28}[^\s:=,;|\"*]|[^\W\d_])[\"*']{0,3} ?[:=](?![/=:])[ \"'*]{0,4}"
 )
-_PERSON_VALUE = re.compile(r"[^\W\d_][^\W\d]*(?:['\u2019.-][^\W\d_]+)*\.?(?:[ \u3000·・][^\W\d_][^\W\d_.'\u2019-]*\.?(?:-[^\W\d_]+)?){0,4}")
+_PERSON_VALUE = re.compile(
+    r"[^\W\d_][^\W\d]*(?:['\u2019.-][^\W\d_]+)*\.?(?:[ \u3000·・][^\W\d_][^\W\d_.'\u2019-]*\.?(?:-[^\W\d_]+)?){0,4}"
+)
 # combining vowel signs of Indian scripts are no letters for `re`
 _INDIAN_VALUE = re.compile("[\u0900-\u0963\u0970-\u097f]{2,}(?: [\u0900-\u0963\u0970-\u097f]{2,}){0,3}")
 _VALUE_END = re.compile(r"\s*(?:\Z|[\n,;|\"'()<}\t\]/\u060c\u3001\u0964]|\.(?:\s|\Z)|-)")
@@ -60,7 +62,9 @@ def _table_labels() -> dict[str, EntityType]:
 def _questions() -> tuple[tuple[str, EntityType], ...]:
     sections = word_sections("field_words.txt")
     kinds = (EntityType.PERSON, EntityType.ADDRESS, EntityType.PHONE)
-    return tuple((words.replace("_", " "), kind) for kind in kinds for words in sorted(sections[f"questions for {kind}"]))
+    return tuple(
+        (words.replace("_", " "), kind) for kind in kinds for words in sorted(sections[f"questions for {kind}"])
+    )
 
 
 def find_in_fields(text: str) -> Iterator[Span]:
@@ -174,9 +178,7 @@ def _header(line: str) -> tuple[list[EntityType | None], str]:
     return (kinds, delimiter) if is_header else ([], "")
 
 
-def _row(
-    text: str, line: tuple[int, str], columns: Sequence[EntityType | None], delimiter: str
-) -> Iterator[Span]:
+def _row(text: str, line: tuple[int, str], columns: Sequence[EntityType | None], delimiter: str) -> Iterator[Span]:
     position, end = line[0], line[0] + len(line[1])
     for kind in columns:
         match = _CELL[delimiter].match(text, position, end)

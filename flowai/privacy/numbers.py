@@ -91,9 +91,7 @@ def digit_runs(text: str) -> Iterator[DigitRun]:
         yield DigitRun(text=text, start=start, end=end, groups=groups)
 
 
-_GLUE_BEFORE = re.compile(
-    r"[0-9A-Za-z_]*[0-9_][0-9A-Za-z_]*[-.:]\Z|(?<=[A-Za-z])\.\Z|[A-Fa-f]-\Z"
-)
+_GLUE_BEFORE = re.compile(r"[0-9A-Za-z_]*[0-9_][0-9A-Za-z_]*[-.:]\Z|(?<=[A-Za-z])\.\Z|[A-Fa-f]-\Z")
 _ABBREVIATION_BEFORE = re.compile(
     r"(?:tel|telef|fax|mob|cel|kom|gsm|ph|\bno|\bnr|nro|num|núm|[a-zäöüß]{4}nr)\.\Z", re.IGNORECASE
 )

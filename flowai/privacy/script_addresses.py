@@ -25,16 +25,16 @@ _ZH_NUMBER = re.compile(
     r"(?:[0-9]{1,5}(?:[-之][0-9]{1,4})?|[一二三四五六七八九十百]{1,4})[ ]?(?:号|號|弄|巷|栋|幢|座|室|号楼)"
 )
 _ZH_BEFORE = re.compile(f"[{_HAN}0-9A-Za-z ]{{2,48}}\\Z")
-_ZH_STREET = re.compile(r"(?:路|街|大道|大街|巷|弄|胡同|道|村|里|段|园|镇|小区|花园|公寓|大厦|广场|新村|家园|苑)[0-9一二三四五六七八九十东西南北中段]{0,4}[ ]?\Z")
+_ZH_STREET = re.compile(
+    r"(?:路|街|大道|大街|巷|弄|胡同|道|村|里|段|园|镇|小区|花园|公寓|大厦|广场|新村|家园|苑)[0-9一二三四五六七八九十东西南北中段]{0,4}[ ]?\Z"
+)
 _ZH_REST = re.compile(
     f"[ ]?(?:(?:号楼|号院|[{_HAN}]{{2,10}}(?:大厦|小区|花园|公寓|广场|中心|苑|城|园|楼))|[ ]?(?:[0-9A-Za-z]{{1,5}}|[一二三四五六七八九十]{{1,3}})[ ]?(?:号楼|号院|号|號|栋|幢|座|单元|楼|层|室|房|户|樓))"
 )
 _ZH_LEAD = re.compile(
     "(?:住在|住址|家住|住|地址|位于|位於|寄到|寄往|寄给|送到|送往|送至|寄至|邮寄|发到|发往|发货|搬到|配送|收货|前往|来到|去|为|是|在|到|于|至|了|给|我|他|她|们|请|把|的|从|和|与)+"
 )
-_ZH_REGION = re.compile(
-    f"(?:北京|上海|天津|重庆|[{_HAN}]{{2,3}}(?:省|自治区))|[{_HAN}]{{2,4}}?(?:市|县|區|区)"
-)
+_ZH_REGION = re.compile(f"(?:北京|上海|天津|重庆|[{_HAN}]{{2,3}}(?:省|自治区))|[{_HAN}]{{2,4}}?(?:市|县|區|区)")
 
 
 def _chinese(text: str) -> Iterator[Span]:
@@ -140,7 +140,9 @@ _RU_TAIL = re.compile(rf"(?:,{_RU_PLACE[2:] if _RU_PLACE.startswith(',?') else _
 _RU_LEAD = re.compile(
     r"(?:[0-9]{5,6},?[ ])?(?:(?:(?:г|гор|город|города|городе|м|местечко|с|село|пос|пгт|обл|респ|область|д|дер|ст|кв)\.?[ ]?)?[А-ЯЁІЇЄ][^\s,;:()\.]{1,24}(?:[ ](?:обл(?:\.|асть)|область|район|р-н|край|г))?,[ ]){1,4}\Z|[0-9]{5,6},?[ ]\Z"
 )
-_GREEK_AFTER = re.compile(r"[ ][Α-ΩΆΈΉΊΌΎΏ][^\s,;:()]{1,24}(?:[ ][Α-ΩΆΈΉΊΌΎΏ][^\s,;:()]{1,24}){0,2}[ ][0-9]{1,4}(?:[ ]?[Α-Ωα-ω](?![α-ω]))?(?:,[ ](?:ΤΚ[ ]?)?[0-9]{3}[ ]?[0-9]{2}(?:[ ][Α-Ω][^\s,;:()]{1,24})?|,[ ][Α-ΩΆΈΉΊΌΎΏ][^\s,;:().]{1,24}){0,3}")
+_GREEK_AFTER = re.compile(
+    r"[ ][Α-ΩΆΈΉΊΌΎΏ][^\s,;:()]{1,24}(?:[ ][Α-ΩΆΈΉΊΌΎΏ][^\s,;:()]{1,24}){0,2}[ ][0-9]{1,4}(?:[ ]?[Α-Ωα-ω](?![α-ω]))?(?:,[ ](?:ΤΚ[ ]?)?[0-9]{3}[ ]?[0-9]{2}(?:[ ][Α-Ω][^\s,;:()]{1,24})?|,[ ][Α-ΩΆΈΉΊΌΎΏ][^\s,;:().]{1,24}){0,3}"
+)
 
 
 def _russian(text: str) -> Iterator[Span]:
@@ -166,7 +168,9 @@ def _russian(text: str) -> Iterator[Span]:
 
 # Arabic: شارع الملك فهد 45، حي العليا، الرياض
 _AR_WORD = "[\u0621-\u0652]{2,}"
-_AR_ANCHOR = re.compile(r"(?<![\u0621-\u0652])[وبفل]?(?:شارع|طريق|نهج|زنقة|ميدان|جادة|حي|حارة|زقاق|عمارة|بناية|مبنى|شقة|فيلا|منزل رقم)(?![\u0621-\u0652])")
+_AR_ANCHOR = re.compile(
+    r"(?<![\u0621-\u0652])[وبفل]?(?:شارع|طريق|نهج|زنقة|ميدان|جادة|حي|حارة|زقاق|عمارة|بناية|مبنى|شقة|فيلا|منزل رقم)(?![\u0621-\u0652])"
+)
 _AR_AFTER = re.compile(
     rf"(?:[ ](?!رقم){_AR_WORD}){{0,5}}?(?:[ ،,]{{1,3}}(?:رقم|مبنى|عمارة|بناية|شقة|الطابق|منزل|فيلا)?[ ]?(?:رقم[ ]?)?[0-9]{{1,5}}(?![0-9/]))"
     rf"|(?:[ ]{_AR_WORD}){{1,4}}?(?=[،,.])"
@@ -206,7 +210,9 @@ _HI_NUMBER = re.compile(
 _HI_STREET = re.compile(
     r"मार्ग|रोड|नगर|कॉलोनी|कालोनी|सेक्टर|गली|विहार|पथ|चौक|बाज़ार|बाजार|मोहल्ला|मुहल्ला|एन्क्लेव|लेन|सड़क|पुरम|बाग|अपार्टमेंट|सोसायटी|टावर|स्ट्रीट|गंज|फेज|ब्लॉक"
 )
-_HI_PARTS = re.compile(rf"(?:,?[ ](?:{_HI_WORD}|[0-9A-Z]{{1,3}}(?![0-9]))){{1,4}}?(?:[ ,-]{{1,3}}[0-9]{{3}}[ ]?[0-9]{{3}}(?![0-9]))?(?=,|[.।\n]|\Z|[ ](?:में|पर|से|है|को|के|का|की|और|तक))")
+_HI_PARTS = re.compile(
+    rf"(?:,?[ ](?:{_HI_WORD}|[0-9A-Z]{{1,3}}(?![0-9]))){{1,4}}?(?:[ ,-]{{1,3}}[0-9]{{3}}[ ]?[0-9]{{3}}(?![0-9]))?(?=,|[.।\n]|\Z|[ ](?:में|पर|से|है|को|के|का|की|और|तक))"
+)
 _HI_HOUSE_BEFORE = re.compile(r"(?:मकान|घर|फ्लैट|फ़्लैट|प्लॉट|भवन|हाउस|दुकान|कोठी|क्वार्टर)")
 
 
@@ -305,10 +311,10 @@ def _street_first(text: str) -> Iterator[Span]:
         yield _address(anchor.start(), end, 0.74)
 
 
-
-
-
-_FIRST_HINT = re.compile(rf"{_FIRST_ANCHOR.pattern}|[0-9],?[ ](?:bis |ter |quater |[A-D] )?(?:rue|avenue|av\\.|boulevard|bd|place|allée|impasse|chemin|quai|route|cours|passage|square)", re.IGNORECASE)
+_FIRST_HINT = re.compile(
+    rf"{_FIRST_ANCHOR.pattern}|[0-9],?[ ](?:bis |ter |quater |[A-D] )?(?:rue|avenue|av\\.|boulevard|bd|place|allée|impasse|chemin|quai|route|cours|passage|square)",
+    re.IGNORECASE,
+)
 
 
 class _LanguageFinder(NamedTuple):
@@ -333,7 +339,9 @@ class ScriptAddressFinder:
 
     def __init__(self, languages: Collection[str] | None = None) -> None:
         self._finders = tuple(
-            finder for language, finder in _FINDERS.items() if languages is None or not language or language in languages
+            finder
+            for language, finder in _FINDERS.items()
+            if languages is None or not language or language in languages
         )
 
     def find(self, text: str) -> Iterator[Span]:

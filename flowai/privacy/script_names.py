@@ -97,10 +97,12 @@ _ZH_TITLE = re.compile(
 _ZH_CUE = re.compile(
     "(?:我叫|我是|叫做|名叫|名字叫|名字是|名为|全名|姓名|名字|本人|联系人|聯絡人|收件人|收货人|寄件人|客户|客戶|患者|病人|用户|用戶|申请人|持卡人|户名|员工"
     "|寄给|交给|转给|发给|致电|通知|联系|尊敬的|亲爱的|同事|朋友|老板|邻居|丈夫|妻子|儿子|女儿|父亲|母亲|哥哥|姐姐|弟弟|妹妹|老师|医生|经理|律师"
-    "|作者|嘉宾|主任|教授|负责人|经办人|投保人|学生)(?:[:是为叫]|名叫|名字叫)?[ \"“]?\\Z"
+    '|作者|嘉宾|主任|教授|负责人|经办人|投保人|学生)(?:[:是为叫]|名叫|名字叫)?[ "“]?\\Z'
 )
 _ZH_BEFORE = frozenset("和与跟给对向请把被由是找问让同叫及、，。！？：；（「“《 \n,.:;!?(\"'>|\t】是了")
-_ZH_AFTER = frozenset("的在是说和与于了到把被给对从将就也都又来去谈已曾会要想有没不以因为用通由住打，。！？、：；（）」”》 \n,.:;!?)\"'<|\t【您你，今昨明上")
+_ZH_AFTER = frozenset(
+    "的在是说和与于了到把被给对从将就也都又来去谈已曾会要想有没不以因为用通由住打，。！？、：；（）」”》 \n,.:;!?)\"'<|\t【您你，今昨明上"
+)
 _ZH_COMPOUND = 2
 _ZH_CONTEXT = 8
 
@@ -149,16 +151,24 @@ def _chinese_end(text: str, start: int, family: int) -> int:
 
 # Japanese
 _JA_HONORIFIC = re.compile("[ \u3000]?(?:さん|さま|様|氏|くん|君|ちゃん|先生|部長|課長|社長|教授|医師|殿|選手|監督)")
-_JA_AFTER = re.compile("[ \u3000]?(?:と申|といい|と言|です|でした|は|が|の|に|を|へ|と|も|や|、|,|\\.|\n|\\)|）|」|より|から|宛|\\(|（|\\Z)")
+_JA_AFTER = re.compile(
+    "[ \u3000]?(?:と申|といい|と言|です|でした|は|が|の|に|を|へ|と|も|や|、|,|\\.|\n|\\)|）|」|より|から|宛|\\(|（|\\Z)"
+)
 _JA_CUE = re.compile(
     "(?:名前は|氏名[は:]?|お名前[は:]?|名前[:]|私は|わたしは|僕は|担当者?[は:の]?|お客様名[は:]?|顧客名?[は:]?|患者[はの:]?|申込者[は:]?|受取人[は:]?|宛名[は:]?|届け先[は:]?|差出人[は:]?"
     "|契約者[は:]?|名義[は:]?|同僚の|友人の|上司の|夫の|妻の|息子の|娘の|母の|父の|弁護士の|医師の|フリガナ[は:]?|ふりがな[は:]?)[ \u3000]?\\Z"
 )
 _JA_KANJI = re.compile(f"[{_HAN}]")
-_JA_GIVEN = re.compile(f"[ \u3000]?(?P<given>[{_HAN}]{{1,3}}|[\u3041-\u3096]{{2,4}}(?=さん|様|氏|くん|ちゃん|です|と申|$|\n)|[\u30a1-\u30fa\u30fc]{{2,6}})")
+_JA_GIVEN = re.compile(
+    f"[ \u3000]?(?P<given>[{_HAN}]{{1,3}}|[\u3041-\u3096]{{2,4}}(?=さん|様|氏|くん|ちゃん|です|と申|$|\n)|[\u30a1-\u30fa\u30fc]{{2,6}})"
+)
 _JA_PLACE_END = frozenset("県市区町村郡駅川山港橋線店社校署院部課館園城寺宮店局庁街道州国語人製円年月日")
-_JA_KATAKANA_NAME = re.compile("[\u30a1-\u30fa\u30fc]{2,12}(?:[・=][\u30a1-\u30fa\u30fc]{2,12}){1,3}|[\u30a1-\u30fa\u30fc]{2,10}(?=さん|様|氏|くん|ちゃん)")
-_JA_NO_NAMES = frozenset(["ユーザー", "オーナー", "スタッフ", "メンバー", "サポート", "マネージャー", "ドライバー", "ゲスト", "ファン"])
+_JA_KATAKANA_NAME = re.compile(
+    "[\u30a1-\u30fa\u30fc]{2,12}(?:[・=][\u30a1-\u30fa\u30fc]{2,12}){1,3}|[\u30a1-\u30fa\u30fc]{2,10}(?=さん|様|氏|くん|ちゃん)"
+)
+_JA_NO_NAMES = frozenset(
+    ["ユーザー", "オーナー", "スタッフ", "メンバー", "サポート", "マネージャー", "ドライバー", "ゲスト", "ファン"]
+)
 _JA_ANY = re.compile(f"[{_HAN}]{{2,6}}(?:[ \u3000][{_HAN}{_KANA}]{{1,5}})?|[{_KANA}]{{2,6}}[ \u3000][{_KANA}]{{2,6}}")
 _JA_NO_HONORED = frozenset("客皆神奥王姫母父兄姉祖嬢者屋員方子様何上下同仕有模異多")
 _JA_CONTEXT = 12
@@ -187,7 +197,9 @@ def _japanese_end(text: str, start: int) -> int:
     if _JA_CUE.search(lead) and (cued := _JA_ANY.match(text, start)):
         if _JA_AFTER.match(text, cued.end()) or _JA_HONORIFIC.match(text, cued.end()):
             return cued.end()
-    if is_inside and not lead.endswith(("担当", "同僚", "部長", "課長", "社長", "医師", "弁護士", "患者", "顧客", "会員")):
+    if is_inside and not lead.endswith(
+        ("担当", "同僚", "部長", "課長", "社長", "医師", "弁護士", "患者", "顧客", "会員")
+    ):
         return 0
     for count in range(_LONGEST_JA_SURNAME, 0, -1):
         first = start + count
@@ -227,7 +239,7 @@ _KO_TITLE = re.compile(
 )
 _KO_AFTER = re.compile(
     "(?:은|는|이|가|을|를|의|에게|한테|께서|께|와|과|랑|이랑|도|만|입니다|이라고|라고|이고|이며|이에요|예요|이었|였|으로|로|이었|님|씨)(?![가-힣])"
-    "|입니다|이라고|라고|이고|에게|한테|께서|[ ,.\n)!?:;]|\\Z|\\(|/|\\||\""
+    '|입니다|이라고|라고|이고|에게|한테|께서|[ ,.\n)!?:;]|\\Z|\\(|/|\\||"'
 )
 _KO_CUE = re.compile(
     "(?:이름은|이름[:]|이름이|성함[은:이]?|성명[은:]?|고객명?[은:]?|담당자?[는은:]?|받는 ?사람[은:]?|보내는 ?사람[은:]?|수취인[은:]?|수령인[은:]?|예금주[는은:]?|환자명?[은:]?|신청자[는:]?|작성자[는:]?"
@@ -266,7 +278,11 @@ def _korean_end(text: str, start: int, stop: int) -> int:
         title = _KO_TITLE.match(text, end)
         closed = _KO_AFTER.match(text, end) is not None
         is_whole = count + family > _KO_MAX - 2
-        if (title and (listed or has_cue)) or (has_cue and closed and is_whole) or (listed and closed and is_whole and count > 1):
+        if (
+            (title and (listed or has_cue))
+            or (has_cue and closed and is_whole)
+            or (listed and closed and is_whole and count > 1)
+        ):
             return end
     return 0
 
@@ -286,7 +302,9 @@ def _arabic(text: str) -> Iterator[Span]:
         start, end, word = words[index]
         bare = word if word in given else _AR_PREFIX.sub("", word, count=1)
         cued = index > 0 and words[index - 1][2] in titles and _is_near(text, words[index - 1][1], start)
-        if word in titles or (bare not in given and bare not in {"عبد", "أبو", "أم", "ابو"} and not (cued and word not in no_names)):
+        if word in titles or (
+            bare not in given and bare not in {"عبد", "أبو", "أم", "ابو"} and not (cued and word not in no_names)
+        ):
             index += 1
             continue
         last = _arabic_last(text, words, index, cued=cued)
@@ -329,7 +347,18 @@ def _arabic_last(text: str, words: list[tuple[int, int, str]], index: int, *, cu
 
 # Hindi
 _HI_WORD = re.compile("[\u0901-\u0963\u0970-\u097f]{2,}")
-_HI_NUKTA = str.maketrans({"\u0958": "क\u093c", "\u0959": "ख\u093c", "\u095a": "ग\u093c", "\u095b": "ज\u093c", "\u095c": "ड\u093c", "\u095d": "ढ\u093c", "\u095e": "फ\u093c", "\u095f": "य\u093c"})
+_HI_NUKTA = str.maketrans(
+    {
+        "\u0958": "क\u093c",
+        "\u0959": "ख\u093c",
+        "\u095a": "ग\u093c",
+        "\u095b": "ज\u093c",
+        "\u095c": "ड\u093c",
+        "\u095d": "ढ\u093c",
+        "\u095e": "फ\u093c",
+        "\u095f": "य\u093c",
+    }
+)
 
 
 def _hindi(text: str) -> Iterator[Span]:
@@ -341,10 +370,14 @@ def _hindi(text: str) -> Iterator[Span]:
             index += 1
             continue
         last = index
-        while last + 1 < len(words) and text[words[last][1] : words[last + 1][0]] == " " and kinds[last + 1] not in "-T":
+        while (
+            last + 1 < len(words) and text[words[last][1] : words[last + 1][0]] == " " and kinds[last + 1] not in "-T"
+        ):
             last += 1
         cued = index > 0 and kinds[index - 1] == "T" and text[words[index - 1][1] : words[index][0]].strip(" :.") == ""
-        found = _hindi_name("".join(kinds[index : last + 1]), is_cued=cued, is_honored=text[words[last][1] :].startswith(" जी"))
+        found = _hindi_name(
+            "".join(kinds[index : last + 1]), is_cued=cued, is_honored=text[words[last][1] :].startswith(" जी")
+        )
         if found is not None:
             yield _name(words[index + found[0]][0], words[index + found[1]][1], 0.7)
         index = last + 1

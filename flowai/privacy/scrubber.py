@@ -13,7 +13,7 @@ from flowai.privacy.detector import Detector, Recognizer
 from flowai.privacy.fields import answer, asked_kind
 from flowai.privacy.json_walk import JsonString, JsonTextWalk, is_json_string
 from flowai.privacy.normalise import normalise
-from flowai.privacy.phones import REGIONS
+from flowai.privacy.options import PrivacyOptions
 from flowai.privacy.pseudonyms import Pseudonyms
 from flowai.privacy.spans import EntityType, Span, disjoint_spans
 from flowai.redaction import mark, names_a_secret
@@ -50,7 +50,8 @@ class Scrubber:
 
     Args:
         key: secret of the data set, at least 16 bytes: equal values get equal placeholders under one key.
-        regions: numbering plans that a national phone number may follow (ISO 3166-1 alpha-2).
+        regions: numbering plans that a national phone number may follow (ISO 3166-1 alpha-2); default those of `options`.
+        options: kinds, regions, languages and texts that stay; default everything is searched, and nothing stays.
         known_secrets: literal secrets, found everywhere.
         recognizers: further recognizers, such as Presidio's.
 
@@ -62,12 +63,15 @@ class Scrubber:
         self,
         key: bytes,
         *,
-        regions: Sequence[str] = REGIONS,
+        regions: Sequence[str] = (),
+        options: PrivacyOptions | None = None,
         known_secrets: Iterable[str] = (),
         recognizers: Sequence[Recognizer] = (),
     ) -> None:
         self._pseudonyms = Pseudonyms(key)
-        self._detector = Detector(regions=regions, known_secrets=known_secrets, recognizers=recognizers)
+        self._detector = Detector(
+            regions=regions, options=options, known_secrets=known_secrets, recognizers=recognizers
+        )
         # a prompt's instructions are the same in many rows
         self._instructions = lru_cache(maxsize=_REMEMBERED_COUNT)(self._detector.find)
 
@@ -143,7 +147,7 @@ class Scrubber:
             question, reply = leaves[before], leaves[index]
             kind = asked_kind(question.text) if question.role != reply.role else None
             if kind is not None and len(reply.text) <= _MAX_ANSWER_COUNT:
-                found = [span for span in answer(kind, reply.text) if self._detector.is_wanted(span, reply.text)]
+                found = self._detector.keep(answer(kind, reply.text), reply.text)
                 spans[index] = disjoint_spans((*spans[index], *found))
 
     def _add_split_values(self, leaves: Sequence[JsonString], spans: list[list[Span]]) -> None:

@@ -145,7 +145,18 @@ class _Rule:
     times faster than searching for the hints.
     """
 
-    __slots__ = ("_checksum", "_folded", "_group", "_hints", "_min_entropy", "_pattern", "_replacement", "gate", "is_key", "name")
+    __slots__ = (
+        "_checksum",
+        "_folded",
+        "_group",
+        "_hints",
+        "_min_entropy",
+        "_pattern",
+        "_replacement",
+        "gate",
+        "is_key",
+        "name",
+    )
 
     def __init__(self, pattern: SecretPattern) -> None:
         self._pattern = re.compile(pattern.pattern)

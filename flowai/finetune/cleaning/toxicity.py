@@ -15,7 +15,7 @@ from flowai.finetune.dedup.shingles import folded
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-THRESHOLD = 0.9
+THRESHOLD = 0.5
 """Minimum probability of a toxic text; docs/explanation/cleaning.md lists what it finds and what it mistakes."""
 
 _PIECE_WORD_COUNT = 40
