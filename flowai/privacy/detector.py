@@ -76,7 +76,7 @@ class Detector:
         if self._has_names:
             spans += self._names.find(plain)
             spans += self._script_names.find(plain)
-        spans += find_in_fields(plain)
+        spans += list(find_in_fields(plain, spans))
         for recognizer in self._recognizers:
             spans += recognizer.find(plain)
         spans = self._filter.keep(spans, plain)

@@ -6,10 +6,11 @@ A field that names a person, an address or a number is a cue that needs no list 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from flowai.privacy.spans import EntityType, Span
+from flowai.privacy.spans import STRUCTURED, EntityType, Span
 from flowai.privacy.vocabulary import fold, vocabulary, word_sections
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ _LONG_WORD_BEFORE_STOP = re.compile(r"(?:[^\W\d_]{5,}|[0-9])\Z")
 _NO_ADDRESS = re.compile(r"@|://|0x|[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[{}<>$=\\]|::")
 _LETTERS = re.compile(r"[^\W\d_]{3,}|[\u4e00-\u9fff\uac00-\ud7a3]{2,}|[\u0900-\u097f]{3,}")
 _MIN_DIGITS = {EntityType.PHONE: 6, EntityType.CARD: 12, EntityType.SSN: 6}
+_MIN_ADDRESS = 6  # characters
+# the word that names the next value: `, odbiorca `, `、받는 사람 `
+_CUE_BEFORE = re.compile(r"[,;.\u060c\u3001] ?[^\W\d_A-Z][^\W\d_]{0,20}(?: [^\W\d_]{1,12})? ?[:.]? ?\Z")
 _MAX_CELLS_COUNT = 60
 _MIN_COLUMNS = 2
 _MIN_LINES = 2
@@ -67,8 +71,33 @@ def _questions() -> tuple[tuple[str, EntityType], ...]:
     )
 
 
-def find_in_fields(text: str) -> Iterator[Span]:
-    """Find values after labels, in tables with a header, and after questions, in a plain text."""
+def find_in_fields(text: str, others: Sequence[Span] = ()) -> Iterator[Span]:
+    """Find values after labels, in tables with a header, and after questions, in a plain text.
+
+    An address ends before the first of the `others`, spans of other kinds that were found in it.
+    """
+    for span in _all_fields(text):
+        yield _before_others(span, text, others) if span.kind is EntityType.ADDRESS else span
+
+
+def _before_others(address: Span, text: str, others: Sequence[Span]) -> Span:
+    """Return an address without the values that follow it, and the words that name them (`, recipient Ann Lee`)."""
+    begins = [
+        other.start
+        for other in others
+        if address.start + _MIN_ADDRESS < other.start < address.end
+        and (other.kind in STRUCTURED or (other.kind is EntityType.PERSON and _CUE_BEFORE.search(text, address.start, other.start)))
+    ]
+    if not begins:
+        return address
+    lead = _CUE_BEFORE.search(text, address.start, min(begins))
+    end = lead.start() if lead else min(begins)
+    while end > address.start + 1 and text[end - 1] in " ,;.\u060c\u3001":
+        end -= 1
+    return replace(address, end=end)
+
+
+def _all_fields(text: str) -> Iterator[Span]:
     if ":" in text or "=" in text:
         for match in _LABEL.finditer(text):
             kind = _labels().get(match.group("label").lower().replace("_", " ").strip())

@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PARTICLES = r"(?:de|da|do|dos|das|del|della|di|du|la|le|van|von|vom|zu|der|den|ten|ter|bin|ibn|al|el|af|av|y|e)"
-_PIECE = rf"(?:{CAPITALISED}(?:\.(?= [{UPPER}]))?)"
+_PIECE = rf"(?:[{UPPER}][^\W\d_]?\.(?= [{UPPER}])|{CAPITALISED})"
+_ASIAN = "\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7a3"  # no spaces separate them from a name in Latin letters
 _RUN = re.compile(
-    rf"[{UPPER}](?<![\w./\\@#$<=`_&-][{UPPER}]){REST}(?:(?<=\b[{UPPER}])\.)?"
-    rf"(?:[ ](?:{_PARTICLES} ){{0,3}}{_PIECE})*+(?![\w@\\`(\[=])(?!\.\w)(?!://)"
+    rf"[{UPPER}](?<![./\\@#$<=`_&-][{UPPER}])(?<![^\W{_ASIAN}][{UPPER}]){REST}(?:(?<=\b[{UPPER}])\.)?"
+    rf"(?:[ ](?:{_PARTICLES} ){{0,3}}{_PIECE})*+(?![^\W{_ASIAN}]|[@\\`(\[=])(?!\.\w)(?!://)"
 )
 _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|['\u2019\u2018-](?=[^\W\d_]))*\.?")
 _APOSTROPHES = frozenset("'\u2019")
@@ -45,7 +46,7 @@ _NAME_CUE = re.compile(
     r"|saluti|hälsningar|signed(?: by)?)[,:]?\s{1,3}"
     r"|\b(?:mein name ist|ich hei(?:ß|ss)e|je m'appelle|me llamo|mi nombre es|mi chiamo|meu nome [eé]|ik heet"
     r"|mijn naam is|ik ben|jag heter|nazywam si[eę]|mam na imi[eę]|benim ad[ıi]m|ad[ıi]m|ismim"
-    r"|(?:меня|его|её|ее|мене|його) зовут|мене звати|имя|ф\.?и\.?о\.?|с уважением,?|уважаем(?:ый|ая|ые)"
+    r"|(?:(?:меня|его|её|ее|нас) )?зовут|(?:(?:мене|його|її) )?звати|имя|ф\.?и\.?о\.?|с уважением,?|уважаем(?:ый|ая|ые)"
     r"|με λένε|ονομάζομαι|λέγομαι|όνομα(?:τεπώνυμο)?|[αά]γαπητ[έή])[: ]\s?"
     r"|\b(?:kunde|kundin|client|cliente|klant|klient|müşteri|клиент\w*|пациент\w*|получатель|заказчик|отправитель|πελάτης"
     r"|nombre|nom|nome|naam|imi[eę]|imi[eę] i nazwisko|nazwisko|ad[ıi]?|soyad[ıi]|ad soyad|prénom|apellidos?|vorname"
@@ -79,11 +80,19 @@ _AFTER_CUE = re.compile(
     r"|, (?:aged )?[1-9][0-9]\b| \([1-9][0-9]\)| (?:as a|is a|is the|from|was the|was a)\b|:)"
 )
 _LOWER_CUE = re.compile(
-    r"\b(?:my name is|my name's|call me|calls me|they call me|named (?:him|her"
-    r"|me))[ ]([^\W\d_]{3,20})(?:[ ]([^\W\d_]{3,20}))?",
+    r"\b(?:my name is|my name's|name's|call me|calls me|they call me|named (?:him|her|me)|this is|it's|its|i am|i'm|im"
+    r"|here is|ask for|ich bin|ich heiße|ich heisse|mein name ist|je suis|je m'appelle|soy|me llamo|mi nombre es|sono|mi chiamo"
+    r"|sou|me chamo|ik ben|ik heet|jestem|nazywam się|mam na imię|benim adım|adım|ben|меня зовут|зовут|это|я)[ ]"
+    r"([^\W\d_]{3,20})(?:[ ]([^\W\d_]{3,20}))?",
     re.IGNORECASE,
 )
+_SURE_LOWER_CUE = re.compile(
+    r"(?:name|call|calls|named (?:him|her|me)|heiße|heisse|appelle|llamo|nombre es|chiamo|chamo|heet|nazywam się|imię|adım|зовут)"
+)
 _TWO_CAPITALS = re.compile(r"(?:Mc|Mac|[OD]['\u2019]|De|Van|La|Le)[A-Z]|[^\W\d_]+-")
+_CAPITAL_PARTICLES = frozenset({"de", "di", "da", "del", "della", "dos", "la", "le", "lo", "van", "von", "der", "el", "san"})
+# endings of Polish and Czech cases: Janem, Katarzynie, Markowi
+_SLAVIC_CASE = re.compile(r"(?P<stem>.{3,})(?:iem|em|owi|ovi|om|ie|ze|a|u|y|i)")
 _CONTEXT_CHARS = 48
 _MAX_NAME_WORDS = 5
 _MIN_LETTERS = 3  # of a single name
@@ -118,7 +127,7 @@ class NameFinder:
             word = run.group()
             if not (word.isalpha() and self._cached_look_up(word)[1] == _NO_NAME):  # most runs are one ordinary word
                 yield from self._names(text, run)
-        if "name" in text or "call" in text:
+        if not text.istitle():
             for match in _LOWER_CUE.finditer(text):
                 yield from self._lowercase_name(match)
 
@@ -152,6 +161,15 @@ class NameFinder:
             words.append(_Word(start, end, *self._cached_look_up(word)))
             if is_possessive:
                 words.append(_Word(end, end, "", _NO_NAME))
+        # Matteo De Santis, Ana La Rosa: a capital particle within a name
+        for index in range(1, len(words) - 1):
+            if (
+                words[index].folded in _CAPITAL_PARTICLES
+                and words[index - 1].kind == _GIVEN
+                and words[index + 1].kind != _NO_NAME
+                and words[index].end + 1 == words[index + 1].start
+            ):
+                words[index] = words[index]._replace(kind=_OTHER)
         # Young, White, King: a family name after a given name, else a word
         for index in range(1, len(words)):
             candidate = words[index]
@@ -183,7 +201,11 @@ class NameFinder:
             return _GIVEN
         if any(map(str.isupper, word[1:])) and not word.isupper() and not _TWO_CAPITALS.match(word):
             return _NO_NAME  # CamelCase: a program's name
-        return _FAMILY if folded in lists.family or ends_like_a_family_name(folded) else _OTHER
+        if folded in lists.family or ends_like_a_family_name(folded):
+            return _FAMILY
+        case = _SLAVIC_CASE.fullmatch(folded)
+        is_case = case is not None and (case["stem"] in lists.given or f"{case['stem']}a" in lists.given)
+        return _MAYBE_GIVEN if is_case else _OTHER
 
     def _score_name(self, text: str, words: list[_Word], before: _Word | None, after: _Word | None) -> Span | None:
         start, end = words[0].start, words[-1].end
@@ -245,7 +267,11 @@ class NameFinder:
     def _lowercase_name(self, match: re.Match[str]) -> Iterator[Span]:
         """Find a name in lower case after a cue such as `my name is`."""
         first, second = match.group(1), match.group(2)
-        if not first.islower() or (fold(first) not in self._words.given and first.isascii()):
+        if not first.islower():
+            return
+        kind = self._cached_look_up(first)[1]
+        is_sure = _SURE_LOWER_CUE.match(match.group().lower()) is not None or "name" in match.group().lower()[:12]
+        if kind != _GIVEN and not (is_sure and (not first.isascii() or kind == _MAYBE_GIVEN) and kind != _NO_NAME):
             return
         end = match.end(1)
         if second and (fold(second) in self._words.family or ends_like_a_family_name(fold(second))):

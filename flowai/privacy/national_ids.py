@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flowai.privacy.numbers import DigitRun
 
 _CUE = re.compile(
-    r"(?:\b(?:ssn|ss#|social[ -]sec\w*|itin|national (?:id\w*|insurance|identi\w+)|nino|nhs|aadhaa?r|uidai|nric|ic no|hkid"
+    r"(?:\b(?:ssn|ss#|ni (?:number|no)|rentenversicherung\w*|versicherungsnummer|social[ -]sec\w*|itin|national (?:id\w*|insurance|identi\w+)|nino|nhs|aadhaa?r|uidai|nric|ic no|hkid"
     r"|identi(?:ty|fication) (?:card|number|no|document)|id card|id number|citizen(?:ship)? (?:id|number)"
     r"|social insurance|sin|tfn|tax file|medicare"
     r"|sozialversicherungs\w*|steuer-?id\w*|steueridentifikations\w*|steuernummer|personalausweis\w*|ausweis\w*|idnr"
@@ -29,7 +29,7 @@ _CUE = re.compile(
     r"|cpr\w*|hetu|henkilötunnu\w*|kennitala|rodné číslo|rodne cislo|rodným číslem|jmbg|oib|egn|cnp|személyi szám\w*"
     r"|taj\w*|asmens kod\w*|isikukood\w*|personas kod\w*|ahv\w*|avs|emirates id|iqama|ktp|nik|cmnd|cccd|căn cước)(?![a-z])"
     r"|снилс|инн(?!\w)|паспорт\w*|егн|рнокпп|іпн|αφμ|αμκα|ταυτότητα\w*|الهوية|الرقم القومي|رقم الإقامة|البطاقة الوطنية"
-    r"|תעודת זהות|ת\.?ז\.|आधार|पैन कार्ड|कोड फिस्काल|マイナンバー|個人番号|身份证|身分證|身分证|주민등록번호|주민번호|외국인등록번호|บัตรประชาชน)"
+    r"|תעודת זהות|ת\.?ז\.|आधार|पैन|कोड फिस्काल|マイナンバー|個人番号|身份证|身分證|身分证|주민등록번호|주민번호|외국인등록번호|บัตรประชาชน)"
 )
 _OTHER_CUE = re.compile(
     r"tel|phone|mobil|m[oó]vil|cel|handy|card|kart|iban|тел|карт|هاتف|جوال|فون|फ़ोन|फोन|मोबाइल|手机|电话|電話|전화|연락처|カード"
@@ -183,7 +183,7 @@ _LETTERED = re.compile(
     r"|(?P<finnish>[0-3][0-9][01][0-9]{3}[-+A][0-9]{3}[0-9A-FHJ-NPR-Y])"
     r"|(?P<nino>[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z](?P<gap>[ ]?)[0-9]{2}(?P=gap)[0-9]{2}(?P=gap)[0-9]{2}(?P=gap)[A-D])"
     r"|(?P<pan>[A-Z]{3}[PCHABGJLFT][A-Z][0-9]{4}[A-Z])"
-    r"|(?P<other>[A-Z]{1,4}[ -]?[0-9]{6,9}(?:[ -]?[0-9A-Z]{1,2})?|[0-9]{6,9}[A-Z]{1,2}[0-9]?|[A-Z][0-9]{2}[A-Z0-9]{6,7}))"
+    r"|(?P<other>[A-Z]{1,4}[ -]?[0-9]{2,9}(?:[ -][0-9]{2,9}){0,3}(?:[ -]?[0-9A-Z]{1,2})?|[0-9]{2}[ ]?[0-9]{6}[ ]?[A-Z][ ]?[0-9]{3}|[0-9]{6,9}[A-Z]{1,2}[0-9]?|[A-Z][0-9]{2}[A-Z0-9]{6,7}))"
     r"(?![A-Za-z0-9])"
 )
 """Numbers with letters; `other` and `pan` only after a cue."""
@@ -207,6 +207,8 @@ def lettered_ids(text: str) -> Iterator[Span]:
         before = text[max(0, match.start() - _BEFORE_COUNT) : match.start()].lower()
         has_cue = _has_cue(before) or (form == "pan" and _PAN_CUE.search(before) is not None)
         check = _CHECKED_FORMS.get(form)
+        if sum(map(str.isdigit, match.group())) < _MIN_DIGITS - 2:
+            continue
         if has_cue or (form not in _NEEDS_CUE and (check is None or check(match.group()))):
             yield Span(start=match.start(), end=match.end(), kind=EntityType.SSN, score=0.9)
 

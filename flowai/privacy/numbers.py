@@ -239,7 +239,7 @@ def _is_card(run: DigitRun) -> bool:
 def _is_mistyped_card(run: DigitRun) -> bool:
     """Return whether a number without a valid check digit is a card: groups and issuer of one, after a word for it."""
     return (
-        run.lengths in {(4, 4, 4, 4), (4, 6, 5)}
+        run.lengths in {(4, 4, 4, 4), (4, 6, 5), (16,)}
         and _FIRM.fullmatch(run.digits) is not None
         and len(set(run.digits)) > 1
         and _is_cued_card(run.before)

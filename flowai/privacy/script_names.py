@@ -160,7 +160,7 @@ _JA_CUE = re.compile(
 )
 _JA_KANJI = re.compile(f"[{_HAN}]")
 _JA_GIVEN = re.compile(
-    f"[ \u3000]?(?P<given>[{_HAN}]{{1,3}}|[\u3041-\u3096]{{2,4}}(?=さん|様|氏|くん|ちゃん|です|と申|$|\n)|[\u30a1-\u30fa\u30fc]{{2,6}})"
+    f"[ \u3000]?(?P<given>[{_HAN}]{{1,3}}|[\u3041-\u3096]{{2,4}}(?=さん|様|氏|くん|ちゃん|です|と申|宛|、|。|\\.|[はがの][\u4e00-\u9fff]|$|\n)|[\u30a1-\u30fa\u30fc]{{2,6}})"
 )
 _JA_PLACE_END = frozenset("県市区町村郡駅川山港橋線店社校署院部課館園城寺宮店局庁街道州国語人製円年月日")
 _JA_KATAKANA_NAME = re.compile(
@@ -239,7 +239,7 @@ _KO_TITLE = re.compile(
 )
 _KO_AFTER = re.compile(
     "(?:은|는|이|가|을|를|의|에게|한테|께서|께|와|과|랑|이랑|도|만|입니다|이라고|라고|이고|이며|이에요|예요|이었|였|으로|로|이었|님|씨)(?![가-힣])"
-    '|입니다|이라고|라고|이고|에게|한테|께서|[ ,.\n)!?:;]|\\Z|\\(|/|\\||"'
+    '|입니다|이라고|라고|이고|에게|한테|께서|[,.\n)!?:;]|\\Z|\\(|/|\\||"'
 )
 _KO_CUE = re.compile(
     "(?:이름은|이름[:]|이름이|성함[은:이]?|성명[은:]?|고객명?[은:]?|담당자?[는은:]?|받는 ?사람[은:]?|보내는 ?사람[은:]?|수취인[은:]?|수령인[은:]?|예금주[는은:]?|환자명?[은:]?|신청자[는:]?|작성자[는:]?"
@@ -276,7 +276,7 @@ def _korean_end(text: str, start: int, stop: int) -> int:
             continue
         listed = all(syllable in given for syllable in text[start + family : end])
         title = _KO_TITLE.match(text, end)
-        closed = _KO_AFTER.match(text, end) is not None
+        closed = _KO_AFTER.match(text, end) is not None or (has_cue and text[end : end + 1] == " ")
         is_whole = count + family > _KO_MAX - 2
         if (
             (title and (listed or has_cue))
@@ -337,7 +337,8 @@ def _arabic_last(text: str, words: list[tuple[int, int, str]], index: int, *, cu
             word in _words("Arabic given names")
             or word in _words("Arabic family names")
             or (word.startswith("ال") and (word.endswith("ي") or (cued and last == index)))
-            or (cued and last == index and word.endswith("ي"))
+            or f"ال{word}" in _words("Arabic family names")
+            or (cued and last == index)
         )
         if not (is_family or is_after_servant):
             break

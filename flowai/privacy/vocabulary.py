@@ -18,7 +18,7 @@ _UNFOLDED: dict[int, int | str] = {
 _FAMILY_ENDING = re.compile(
     r".{2,}(?:sson|sdottir|dottir|[^aeiou]sen|qvist|quist|strom|gren|mark|kvist"  # Nordic
     r"|ova|eva|[aeiou]v[aeiou]?sky|ovsky|evsky|ovich|evich|ovic|evic|enko|chuk|czuk|czyk|owicz|ewicz|owski|ewski"
-    r"|owska|ewska|inski|inska"
+    r"|owska|ewska|inski|inska|(?:ow|ew|in|yn|al|dz|ez|ic)(?:skim|skiego|skiemu|skiej|ckiego|ckiemu|ckim|ckiej)|iczem|icza|iczowi|czykiem|czyka"
     r"|ovna|evna|iyeva|ayeva|[lnrtksmhbd]ov|[lnrtksmhbdj]ev|ovski|evski"  # Slavic
     r"|opoulos|opoulou|akis|idis|oglu|shvili|adze|idze|escu|eanu"  # Greek, Turkish, Georgian, Romanian
     r"|inen|ainen|onen|unen|jarvi|lehto|vaara"  # Finnish
