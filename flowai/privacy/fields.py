@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _KINDS = (EntityType.PERSON, EntityType.ADDRESS, EntityType.PHONE, EntityType.CARD, EntityType.SSN)
-_LABEL = re.compile(
-    r"(?:(?<=[\n;|,(\t{\u060c\u3001])|(?<=[.!?\u0964] )|\A)[ \"'*>-]{0,4}(?P<label>[^\W\d_][^\n:=,;|\"*]{0,28}[^\s:=,;|\"*]|[^\W\d_])[\"*']{0,3} ?[:=](?![/=:])[ \"'*]{0,4}"
-)
+_COLON = re.compile(r"[\"'*]{0,3} ?[:=](?![/=:])[ \"'*]{0,4}")
+_LABEL_END = re.compile(r"[\n;|,(\t{\u060c\u3001]|[.!?\u0964] ")
+_LABEL_COUNT = 32  # characters of a label
 _PERSON_VALUE = re.compile(
     r"[^\W\d_][^\W\d]*(?:['\u2019.-][^\W\d_]+)*\.?(?:[ \u3000·・][^\W\d_][^\W\d_.'\u2019-]*\.?(?:-[^\W\d_]+)?){0,4}"
 )
@@ -99,8 +99,10 @@ def _before_others(address: Span, text: str, others: Sequence[Span]) -> Span:
 
 def _all_fields(text: str) -> Iterator[Span]:
     if ":" in text or "=" in text:
-        for match in _LABEL.finditer(text):
-            kind = _labels().get(match.group("label").lower().replace("_", " ").strip())
+        labels = _labels()
+        for match in _COLON.finditer(text):
+            lead = _LABEL_END.split(text[max(0, match.start() - _LABEL_COUNT) : match.start()])[-1]
+            kind = labels.get(lead.strip(" \"'*>-").lower().replace("_", " "))
             if kind is not None:
                 yield from _value(kind, text, match.end())
     if "\n" in text:

@@ -79,6 +79,15 @@ _AFTER_CUE = re.compile(
     r"|thought|wants|who|whose|herself|himself)\b"
     r"|, (?:aged )?[1-9][0-9]\b| \([1-9][0-9]\)| (?:as a|is a|is the|from|was the|was a)\b|:)"
 )
+# words after a person, hardly ever after a company or a place
+_PERSONAL_AFTER = re.compile(
+    r"['\u2019]s (?:mother|father|mom|dad|wife|husband|son|daughter|kids?|child|children|brother|sister|friend|birthday|killers?"
+    r"|parents|passport|salary|phone number|email|home address)\b"
+    r"| (?:lives|lived) (?:at|in|on|with)\b| was born\b| had given\b| (?:phoned|emailed|texted)\b| (?:herself|himself)\b"
+)
+_ENDS = frozenset([*".!?:>\n", ""])
+_NAME_BEFORE = re.compile(rf"({CAPITALISED})(?:,| and| &|, and) \Z")
+_NAME_AFTER = re.compile(rf"(?:,| and| &|, and) ({CAPITALISED})")
 _LOWER_CUE = re.compile(
     r"\b(?:my name is|my name's|name's|call me|calls me|they call me|named (?:him|her|me)|this is|it's|its|i am|i'm|im"
     r"|here is|ask for|ich bin|ich heiße|ich heisse|mein name ist|je suis|je m'appelle|soy|me llamo|mi nombre es|sono|mi chiamo"
@@ -89,6 +98,10 @@ _LOWER_CUE = re.compile(
 _SURE_LOWER_CUE = re.compile(
     r"(?:name|call|calls|named (?:him|her|me)|heiße|heisse|appelle|llamo|nombre es|chiamo|chamo|heet|nazywam się|imię|adım|зовут)"
 )
+_LOWER_HINTS = (
+    "name", "call", "this is", "it's", "its ", "i am", "i'm", "im ", "here is", "ask for", "ich ", "je ", "soy ", "llamo",
+    "nombre es", "sono ", "chiamo", "sou ", "chamo", "ik ", "jestem", "nazywam", "mam na", "adım", "ben ", "зовут", "это ", "я ",
+)  # fmt: skip
 _TWO_CAPITALS = re.compile(r"(?:Mc|Mac|[OD]['\u2019]|De|Van|La|Le)[A-Z]|[^\W\d_]+-")
 _CAPITAL_PARTICLES = frozenset({"de", "di", "da", "del", "della", "dos", "la", "le", "lo", "van", "von", "der", "el", "san"})
 # endings of Polish and Czech cases: Janem, Katarzynie, Markowi
@@ -127,7 +140,8 @@ class NameFinder:
             word = run.group()
             if not (word.isalpha() and self._cached_look_up(word)[1] == _NO_NAME):  # most runs are one ordinary word
                 yield from self._names(text, run)
-        if not text.istitle():
+        lower = text.lower()
+        if any(map(lower.__contains__, _LOWER_HINTS)):
             for match in _LOWER_CUE.finditer(text):
                 yield from self._lowercase_name(match)
 
@@ -209,9 +223,11 @@ class NameFinder:
 
     def _score_name(self, text: str, words: list[_Word], before: _Word | None, after: _Word | None) -> Span | None:
         start, end = words[0].start, words[-1].end
-        if len(words) > _MAX_NAME_WORDS or (after is not None and after.folded in self._words.institutions):
-            return None
         lead = text[max(0, start - _CONTEXT_CHARS) : start]
+        is_titled = lead[-1:] == " " and lead.rsplit(None, 1)[-1:] != [] and lead.split()[-1].lower() in cue_words("titles")
+        is_institution = after is not None and after.folded in self._words.institutions
+        if len(words) > _MAX_NAME_WORDS or (is_institution and not is_titled):
+            return None
         if (before is not None and before.folded in cue_words("a place follows")) or (text[end - 1] == "."):
             return None
         kinds = "".join(word.kind for word in words)
@@ -249,6 +265,8 @@ class NameFinder:
             return 0.7
         has_cue_before = _PERSON_CUE.search(lead) is not None
         has_cue_after = _AFTER_CUE.match(text, end) is not None
+        if _PERSONAL_AFTER.match(text, end) and kinds.strip(_OTHER + _FAMILY) == "":
+            return 0.5
         return 0.5 if _GIVEN in kinds or (has_cue_before and has_cue_after and _MAYBE_GIVEN not in kinds) else 0.0
 
     def _single_word_score(self, text: str, word: _Word, lead: str, previous: str) -> float:
@@ -261,8 +279,16 @@ class NameFinder:
         if word.kind == _FAMILY:
             if previous in cue_words("a place or thing may follow"):
                 return 0.0
-            return 0.5 if has_cue_after or _PERSON_CUE.search(lead) else 0.0
-        return 0.0
+            if has_cue_after or _PERSON_CUE.search(lead):
+                return 0.5
+            return 0.5 if self._is_enumerated(text, word) else 0.0
+        return 0.4 if word.kind == _OTHER and _PERSONAL_AFTER.match(text, word.end) and lead.strip()[-1:] in _ENDS else 0.0
+
+    def _is_enumerated(self, text: str, word: _Word) -> bool:
+        """Return whether a family name is in a list with another name: `Gerste, Johnson and Reed`."""
+        beside = [match.group(1) for match in (_NAME_BEFORE.search(text, max(0, word.start - _CONTEXT_CHARS), word.start),
+            _NAME_AFTER.match(text, word.end)) if match is not None]
+        return any(self._cached_look_up(name)[1] in {_GIVEN, _FAMILY} for name in beside)
 
     def _lowercase_name(self, match: re.Match[str]) -> Iterator[Span]:
         """Find a name in lower case after a cue such as `my name is`."""
