@@ -72,8 +72,10 @@ _CORNER = re.compile(
 )
 _SIDE_AFTER = re.compile(r"[ ](?:North|South|East|West|[NS][EW]?|[EW])\b(?![.']\w)")
 _UNIT_BEFORE = re.compile(
-    r"(?:(?:flat|apt\.?|apartment|unit|suite|room|villa|block|floor|appartement|appt\.?|bâtiment|bât\.?|piso|apto\.?|wohnung)"
-    r" ?[0-9]{0,4}[A-Za-z]?|(?:résidence|residencia|residenza|residencial|edificio|edifício|immeuble|urbanización)(?: [^\W\d_]+){1,3}"
+    r"(?:(?:flat|apt\.?|apartment|unit|suite|room|villa|block|floor|appartement|appt\.?|bâtiment|bât\.?"
+    r"|piso|apto\.?|wohnung)"
+    r" ?[0-9]{0,4}[A-Za-z]?|(?:résidence|residencia|residenza|residencial|edificio|edifício|immeuble"
+    r"|urbanización)(?: [^\W\d_]+){1,3}"
     r"|[A-Z][a-z]+ (?:House|Court|Tower|Lodge|Building)), \Z",
     re.IGNORECASE,
 )
@@ -143,7 +145,13 @@ class AddressFinder:
             unit = _UNIT_NEAR.match(text, forward.end())
             is_named = words[0][0].isupper() and fold(words[0]) not in self._tail.no_places
             if last is not None or unit or is_named:
-                after = _first_part_end(forward) if last is None and not unit else forward.end() if unit or last is None else last
+                after = (
+                    _first_part_end(forward)
+                    if last is None and not unit
+                    else forward.end()
+                    if unit or last is None
+                    else last
+                )
                 side = _SIDE_AFTER.match(text, after)
                 after = side.end() if side else after
                 house = re.match(r"[ ][0-9]{1,5}[a-zA-Z]?\b\.?", text[after : after + 8])

@@ -15,8 +15,8 @@ from flowai.privacy.normalise import normalise
 from flowai.privacy.numbers import DigitRun, cards, digit_runs, social_security
 from flowai.privacy.options import PrivacyOptions, SpanFilter
 from flowai.privacy.phones import PhoneFinder
-from flowai.privacy.script_addresses import ScriptAddressFinder
-from flowai.privacy.script_names import ScriptNameFinder
+from flowai.privacy.scripts.script_addresses import ScriptAddressFinder
+from flowai.privacy.scripts.script_names import ScriptNameFinder
 from flowai.privacy.spans import EntityType, Span, disjoint_spans
 from flowai.redaction import Redactor
 
@@ -39,8 +39,8 @@ class Recognizer(Protocol):
 class Detector:
     """Finds private values and secrets; build it once.
 
-    `options` choose kinds, regions, languages and what stays; `known_secrets` are found everywhere. Raises UsageError if
-    phonenumbers is not installed, or a region has no numbering plan.
+    `options` choose kinds, regions, languages and what stays; `known_secrets` are found everywhere. Raises UsageError
+    if phonenumbers is not installed, or a region has no numbering plan.
     """
 
     def __init__(

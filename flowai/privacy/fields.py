@@ -46,7 +46,8 @@ _CELL = {
     ";": re.compile(r'"[^"\n]*"|[^;\n]*'),
     "\t": re.compile(r"[^\t\n]*"),
 }
-_QUESTION = re.compile(r"[^\n?\uff1f.!]{3,80}[?\uff1f]\s{1,3}(?:[A-Za-z]{1,10}: ?)?")
+_QUESTION_END = re.compile(r"[?\uff1f]\s{1,3}(?:[A-Za-z]{1,10}: ?)?(?=\S)")
+_QUESTION_COUNT = 80  # characters of a question
 
 
 @cache
@@ -59,7 +60,7 @@ def _labels() -> dict[str, EntityType]:
 @cache
 def _table_labels() -> dict[str, EntityType]:
     sections = word_sections("field_words.txt")
-    return {**{label: EntityType.PERSON for label in sections["PERSON in a table"]}, **_labels()}
+    return {**dict.fromkeys(sections["PERSON in a table"], EntityType.PERSON), **_labels()}
 
 
 @cache
@@ -86,7 +87,10 @@ def _before_others(address: Span, text: str, others: Sequence[Span]) -> Span:
         other.start
         for other in others
         if address.start + _MIN_ADDRESS < other.start < address.end
-        and (other.kind in STRUCTURED or (other.kind is EntityType.PERSON and _CUE_BEFORE.search(text, address.start, other.start)))
+        and (
+            other.kind in STRUCTURED
+            or (other.kind is EntityType.PERSON and _CUE_BEFORE.search(text, address.start, other.start))
+        )
     ]
     if not begins:
         return address
@@ -108,8 +112,8 @@ def _all_fields(text: str) -> Iterator[Span]:
     if "\n" in text:
         yield from _table(text)
     if "?" in text:
-        for match in _QUESTION.finditer(text):
-            asked = asked_kind(match.group())
+        for match in _QUESTION_END.finditer(text):
+            asked = asked_kind(text[max(0, match.start() - _QUESTION_COUNT) : match.start() + 1])
             if asked is not None:
                 yield from _value(asked, text, match.end())
 
@@ -119,7 +123,7 @@ def asked_kind(text: str) -> EntityType | None:
     end = max(text.rfind("?"), text.rfind("\uff1f"))
     if end < 0 or len(text) - end > _MAX_CELLS_COUNT:
         return None
-    question = text[max(0, end - 80) : end].lower()
+    question = text[max(0, end - _QUESTION_COUNT) : end].lower()
     return next((kind for words, kind in _questions() if words in question), None)
 
 
@@ -169,7 +173,7 @@ def _is_address(value: str) -> bool:
 def _is_name(value: str) -> bool:
     """Return whether a field's value is a name: no ordinary words; one word alone begins with a capital."""
     words = value.replace("\u3000", " ").split()
-    if len(value) < 2 or any(fold(word.strip(".")) in vocabulary().no_names for word in words):  # noqa: PLR2004 - initials
+    if len(value) <= 1 or any(fold(word.strip(".")) in vocabulary().no_names for word in words):
         return False
     if value.isascii() and (value.isupper() and len(words) == 1):
         return False

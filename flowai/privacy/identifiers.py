@@ -130,7 +130,8 @@ _URL = re.compile(
     re.IGNORECASE,
 )
 _BARE = re.compile(
-    r"(?<![\w@./\\:$#=(<*\'\"-])(?:[A-Za-z0-9][A-Za-z0-9-]{1,40}\.){1,4}(?:(?P<common>com|net|org|biz|com\.[a-z]{2}|co\.[a-z]{2})|[a-z]{2}|info|name|blog|shop)"
+    r"(?<![\w@./\\:$#=(<*\'\"-])(?:[A-Za-z0-9][A-Za-z0-9-]{1,40}\.){1,4}(?:(?P<common>com|net|org|biz"
+    r"|com\.[a-z]{2}|co\.[a-z]{2})|[a-z]{2}|info|name|blog|shop)"
     r"(?![\w@(=\[-]|\.\w|://)"
     r"(?:/[\w./?=&%~+-]{0,200})?"
 )

@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from flowai.privacy.script_names import cyrillic_or_greek_kind, is_cyrillic_or_greek
+from flowai.privacy.scripts.script_names import cyrillic_or_greek_kind, is_cyrillic_or_greek
 from flowai.privacy.spans import EntityType, Span
 from flowai.privacy.vocabulary import (
     CAPITALISED,
@@ -46,9 +46,11 @@ _NAME_CUE = re.compile(
     r"|saluti|hälsningar|signed(?: by)?)[,:]?\s{1,3}"
     r"|\b(?:mein name ist|ich hei(?:ß|ss)e|je m'appelle|me llamo|mi nombre es|mi chiamo|meu nome [eé]|ik heet"
     r"|mijn naam is|ik ben|jag heter|nazywam si[eę]|mam na imi[eę]|benim ad[ıi]m|ad[ıi]m|ismim"
-    r"|(?:(?:меня|его|её|ее|нас) )?зовут|(?:(?:мене|його|її) )?звати|имя|ф\.?и\.?о\.?|с уважением,?|уважаем(?:ый|ая|ые)"
+    r"|(?:(?:меня|его|её|ее|нас) )?зовут|(?:(?:мене|його|її) )?звати|имя|ф\.?и\.?о\.?|с уважением,?"
+    r"|уважаем(?:ый|ая|ые)"
     r"|με λένε|ονομάζομαι|λέγομαι|όνομα(?:τεπώνυμο)?|[αά]γαπητ[έή])[: ]\s?"
-    r"|\b(?:kunde|kundin|client|cliente|klant|klient|müşteri|клиент\w*|пациент\w*|получатель|заказчик|отправитель|πελάτης"
+    r"|\b(?:kunde|kundin|client|cliente|klant|klient|müşteri|клиент\w*|пациент\w*|получатель|заказчик"
+    r"|отправитель|πελάτης"
     r"|nombre|nom|nome|naam|imi[eę]|imi[eę] i nazwisko|nazwisko|ad[ıi]?|soyad[ıi]|ad soyad|prénom|apellidos?|vorname"
     r"|nachname|surname|vezetéknév|jméno|paciente|patient|empf[aä]nger|destinataire|destinatario|odbiorca|alıcı) ?: "
     r"|\b(?:sayın|say[ıi]n|szanown[ay]|panie|pani|drog[ai]|sevgili|cher[e]?|querid[oa]|prezad[oa]|geachte|beste)[ ]"
@@ -81,29 +83,37 @@ _AFTER_CUE = re.compile(
 )
 # words after a person, hardly ever after a company or a place
 _PERSONAL_AFTER = re.compile(
-    r"['\u2019]s (?:mother|father|mom|dad|wife|husband|son|daughter|kids?|child|children|brother|sister|friend|birthday|killers?"
+    r"['\u2019]s (?:mother|father|mom|dad|wife|husband|son|daughter|kids?|child|children|brother|sister"
+    r"|friend|birthday|killers?"
     r"|parents|passport|salary|phone number|email|home address)\b"
-    r"| (?:lives|lived) (?:at|in|on|with)\b| was born\b| had given\b| (?:phoned|emailed|texted)\b| (?:herself|himself)\b"
+    r"| (?:lives|lived) (?:at|in|on|with)\b| was born\b| had given\b| (?:phoned|emailed|texted)\b"
+    r"| (?:herself|himself)\b"
 )
 _ENDS = frozenset([*".!?:>\n", ""])
 _NAME_BEFORE = re.compile(rf"({CAPITALISED})(?:,| and| &|, and) \Z")
 _NAME_AFTER = re.compile(rf"(?:,| and| &|, and) ({CAPITALISED})")
 _LOWER_CUE = re.compile(
-    r"\b(?:my name is|my name's|name's|call me|calls me|they call me|named (?:him|her|me)|this is|it's|its|i am|i'm|im"
-    r"|here is|ask for|ich bin|ich heiße|ich heisse|mein name ist|je suis|je m'appelle|soy|me llamo|mi nombre es|sono|mi chiamo"
+    r"\b(?:my name is|my name's|name's|call me|calls me|they call me|named (?:him|her|me)|this is|it's|its"
+    r"|i am|i'm|im"
+    r"|here is|ask for|ich bin|ich heiße|ich heisse|mein name ist|je suis|je m'appelle|soy|me llamo"
+    r"|mi nombre es|sono|mi chiamo"
     r"|sou|me chamo|ik ben|ik heet|jestem|nazywam się|mam na imię|benim adım|adım|ben|меня зовут|зовут|это|я)[ ]"
     r"([^\W\d_]{3,20})(?:[ ]([^\W\d_]{3,20}))?",
     re.IGNORECASE,
 )
 _SURE_LOWER_CUE = re.compile(
-    r"(?:name|call|calls|named (?:him|her|me)|heiße|heisse|appelle|llamo|nombre es|chiamo|chamo|heet|nazywam się|imię|adım|зовут)"
+    r"(?:name|call|calls|named (?:him|her|me)|heiße|heisse|appelle|llamo|nombre es|chiamo|chamo|heet"
+    r"|nazywam się|imię|adım|зовут)"
 )
 _LOWER_HINTS = (
-    "name", "call", "this is", "it's", "its ", "i am", "i'm", "im ", "here is", "ask for", "ich ", "je ", "soy ", "llamo",
-    "nombre es", "sono ", "chiamo", "sou ", "chamo", "ik ", "jestem", "nazywam", "mam na", "adım", "ben ", "зовут", "это ", "я ",
+    "name", " call", "this is ", " it's ", " its ", " i am ", " i'm ", " im ", "here is ", " ask for ",
+    " ich ", " je ", " soy ", "llamo ", "nombre es ", " sono ", "chiamo ", " sou ", "chamo ", " ik ",
+    " jestem ", "nazywam ", " mam na ", "adım ", " ben ", "зовут ", " это ", " я ",
 )  # fmt: skip
 _TWO_CAPITALS = re.compile(r"(?:Mc|Mac|[OD]['\u2019]|De|Van|La|Le)[A-Z]|[^\W\d_]+-")
-_CAPITAL_PARTICLES = frozenset({"de", "di", "da", "del", "della", "dos", "la", "le", "lo", "van", "von", "der", "el", "san"})
+_CAPITAL_PARTICLES = frozenset(
+    {"de", "di", "da", "del", "della", "dos", "la", "le", "lo", "van", "von", "der", "el", "san"}
+)
 # endings of Polish and Czech cases: Janem, Katarzynie, Markowi
 _SLAVIC_CASE = re.compile(r"(?P<stem>.{3,})(?:iem|em|owi|ovi|om|ie|ze|a|u|y|i)")
 _CONTEXT_CHARS = 48
@@ -140,7 +150,7 @@ class NameFinder:
             word = run.group()
             if not (word.isalpha() and self._cached_look_up(word)[1] == _NO_NAME):  # most runs are one ordinary word
                 yield from self._names(text, run)
-        lower = text.lower()
+        lower = f" {text.lower()}"
         if any(map(lower.__contains__, _LOWER_HINTS)):
             for match in _LOWER_CUE.finditer(text):
                 yield from self._lowercase_name(match)
@@ -224,15 +234,15 @@ class NameFinder:
     def _score_name(self, text: str, words: list[_Word], before: _Word | None, after: _Word | None) -> Span | None:
         start, end = words[0].start, words[-1].end
         lead = text[max(0, start - _CONTEXT_CHARS) : start]
-        is_titled = lead[-1:] == " " and lead.rsplit(None, 1)[-1:] != [] and lead.split()[-1].lower() in cue_words("titles")
+        previous = lead.rsplit(None, 1)[-1].lower() if lead and not lead.isspace() else ""
+        is_titled = lead[-1:] == " " and previous in cue_words("titles")
         is_institution = after is not None and after.folded in self._words.institutions
         if len(words) > _MAX_NAME_WORDS or (is_institution and not is_titled):
             return None
         if (before is not None and before.folded in cue_words("a place follows")) or (text[end - 1] == "."):
             return None
         kinds = "".join(word.kind for word in words)
-        previous = lead.rsplit(None, 1)[-1].lower() if lead and not lead.isspace() else ""
-        if previous in cue_words("titles") and lead[-1] == " ":
+        if is_titled:
             score = 0.8 if set(kinds) - {_INITIAL} else 0.0
         elif (
             previous and (previous in cue_words("a name may follow") or previous[-1] in ",:") and _NAME_CUE.search(lead)
@@ -282,12 +292,20 @@ class NameFinder:
             if has_cue_after or _PERSON_CUE.search(lead):
                 return 0.5
             return 0.5 if self._is_enumerated(text, word) else 0.0
-        return 0.4 if word.kind == _OTHER and _PERSONAL_AFTER.match(text, word.end) and lead.strip()[-1:] in _ENDS else 0.0
+        return (
+            0.4 if word.kind == _OTHER and _PERSONAL_AFTER.match(text, word.end) and lead.strip()[-1:] in _ENDS else 0.0
+        )
 
     def _is_enumerated(self, text: str, word: _Word) -> bool:
         """Return whether a family name is in a list with another name: `Gerste, Johnson and Reed`."""
-        beside = [match.group(1) for match in (_NAME_BEFORE.search(text, max(0, word.start - _CONTEXT_CHARS), word.start),
-            _NAME_AFTER.match(text, word.end)) if match is not None]
+        beside = [
+            match.group(1)
+            for match in (
+                _NAME_BEFORE.search(text, max(0, word.start - _CONTEXT_CHARS), word.start),
+                _NAME_AFTER.match(text, word.end),
+            )
+            if match is not None
+        ]
         return any(self._cached_look_up(name)[1] in {_GIVEN, _FAMILY} for name in beside)
 
     def _lowercase_name(self, match: re.Match[str]) -> Iterator[Span]:

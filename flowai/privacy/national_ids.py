@@ -17,22 +17,29 @@ if TYPE_CHECKING:
     from flowai.privacy.numbers import DigitRun
 
 _CUE = re.compile(
-    r"(?:\b(?:ssn|ss#|ni (?:number|no)|rentenversicherung\w*|versicherungsnummer|social[ -]sec\w*|itin|national (?:id\w*|insurance|identi\w+)|nino|nhs|aadhaa?r|uidai|nric|ic no|hkid"
+    r"(?:\b(?:ssn|ss#|ni (?:number|no)|rentenversicherung\w*|versicherungsnummer|social[ -]sec\w*|itin"
+    r"|national (?:id\w*|insurance|identi\w+)|nino|nhs|aadhaa?r|uidai|nric|ic no|hkid"
     r"|identi(?:ty|fication) (?:card|number|no|document)|id card|id number|citizen(?:ship)? (?:id|number)"
     r"|social insurance|sin|tfn|tax file|medicare"
     r"|sozialversicherungs\w*|steuer-?id\w*|steueridentifikations\w*|steuernummer|personalausweis\w*|ausweis\w*|idnr"
     r"|sécurité sociale|securite sociale|numéro de sécu\w*|n° sécu|insee|nir|carte d'identité"
-    r"|dni|nie|nif|nuss|cédula|cedula|curp|rfc|cuit|cuil|rut|run|documento (?:nacional )?de identidad|seguridad social"
-    r"|codice fiscale|cod\. ?fisc\.?|carta d.identità|cpf|rg|niss|cartão de cidadão|contribuinte|bilhete de identidade"
+    r"|dni|nie|nif|nuss|cédula|cedula|curp|rfc|cuit|cuil|rut|run|documento (?:nacional )?de identidad"
+    r"|seguridad social"
+    r"|codice fiscale|cod\. ?fisc\.?|carta d.identità|cpf|rg|niss|cartão de cidadão|contribuinte"
+    r"|bilhete de identidade"
     r"|bsn|burgerservice\w*|sofi\w*|rijksregister\w*|pesel|nr dowodu|dowód osobist\w*|dowodu osobist\w*|nip"
     r"|tc kimlik\w*|t\.c\. ?kimlik\w*|kimlik\w*|tckn|personnummer\w*|personnr|samordningsnummer|fødselsnummer\w*"
     r"|cpr\w*|hetu|henkilötunnu\w*|kennitala|rodné číslo|rodne cislo|rodným číslem|jmbg|oib|egn|cnp|személyi szám\w*"
-    r"|taj\w*|asmens kod\w*|isikukood\w*|personas kod\w*|ahv\w*|avs|emirates id|iqama|ktp|nik|cmnd|cccd|căn cước)(?![a-z])"
-    r"|снилс|инн(?!\w)|паспорт\w*|егн|рнокпп|іпн|αφμ|αμκα|ταυτότητα\w*|الهوية|الرقم القومي|رقم الإقامة|البطاقة الوطنية"
-    r"|תעודת זהות|ת\.?ז\.|आधार|पैन|कोड फिस्काल|マイナンバー|個人番号|身份证|身分證|身分证|주민등록번호|주민번호|외국인등록번호|บัตรประชาชน)"
+    r"|taj\w*|asmens kod\w*|isikukood\w*|personas kod\w*|ahv\w*|avs|emirates id|iqama|ktp|nik|cmnd|cccd"
+    r"|căn cước)(?![a-z])"
+    r"|снилс|инн(?!\w)|паспорт\w*|егн|рнокпп|іпн|αφμ|αμκα|ταυτότητα\w*|الهوية|الرقم القومي|رقم الإقامة"
+    r"|البطاقة الوطنية"
+    r"|תעודת זהות|ת\.?ז\.|आधार|पैन|कोड फिस्काल|マイナンバー|個人番号|身份证|身分證|身分证|주민등록번호"
+    r"|주민번호|외국인등록번호|บัตรประชาชน)"
 )
 _OTHER_CUE = re.compile(
-    r"tel|phone|mobil|m[oó]vil|cel|handy|card|kart|iban|тел|карт|هاتف|جوال|فون|फ़ोन|फोन|मोबाइल|手机|电话|電話|전화|연락처|カード"
+    r"tel|phone|mobil|m[oó]vil|cel|handy|card|kart|iban|тел|карт|هاتف|جوال|فون|फ़ोन|फोन|मोबाइल|手机|电话"
+    r"|電話|전화|연락처|カード"
     r"|e-?mail|order|invoice|房|номер телефона"
 )
 _NEAR_COUNT = 30  # characters between a cue and its number
@@ -94,7 +101,9 @@ def _is_snils(digits: str) -> bool:
 def is_chinese_id(number: str) -> bool:
     """Return whether the last character checks a Chinese identity number. Source: GB 11643-1999, MOD 11-2."""
     weights = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
-    return "10X98765432"[_weighted(number, weights) % 11] == number[-1].upper() and _is_date(number[8:12] + number[6:8])
+    is_checked = "10X98765432"[_weighted(number, weights) % 11] == number[-1].upper()
+    # month and day; the year is of no interest
+    return is_checked and _is_date(number[10:14])
 
 
 def _is_nir(digits: str) -> bool:
@@ -114,7 +123,7 @@ def _is_swiss(digits: str) -> bool:
 
 
 def _is_date(text: str) -> bool:
-    """Return whether `MMDDYY` begins with a month and a day."""
+    """Return whether a text is a month and a day (`MMDD`)."""
     return "01" <= text[:2] <= "12" and "01" <= text[2:4] <= "31"
 
 
@@ -177,13 +186,15 @@ def _is_finnish(number: str) -> bool:
 _LETTERED = re.compile(
     r"(?<![A-Za-z0-9])(?:(?P<fiscal>[A-Z]{6}[ ]?[0-9]{2}[A-EHLMPRST][0-9]{2}[ ]?[A-Z][0-9]{3}[A-Z])"
     r"|(?P<curp>[A-Z][AEIOUX][A-Z]{2}[0-9]{6}[HM][A-Z]{5}[A-Z0-9][0-9])"
-    r"|(?P<dni>[XYZ][ -]?[0-9]{7}[ -]?[A-Z]|[0-9]{8}[ -]?[A-HJ-NP-TV-Z]|[0-9]{2}\.[0-9]{3}\.[0-9]{3}[ -]?[A-HJ-NP-TV-Z])"
+    r"|(?P<dni>[XYZ][ -]?[0-9]{7}[ -]?[A-Z]|[0-9]{8}[ -]?[A-HJ-NP-TV-Z]"
+    r"|[0-9]{2}\.[0-9]{3}\.[0-9]{3}[ -]?[A-HJ-NP-TV-Z])"
     r"|(?P<china>[1-9][0-9]{16}[Xx])"
     r"|(?P<rut>[0-9]{1,2}\.[0-9]{3}\.[0-9]{3}-[0-9Kk])"
     r"|(?P<finnish>[0-3][0-9][01][0-9]{3}[-+A][0-9]{3}[0-9A-FHJ-NPR-Y])"
     r"|(?P<nino>[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z](?P<gap>[ ]?)[0-9]{2}(?P=gap)[0-9]{2}(?P=gap)[0-9]{2}(?P=gap)[A-D])"
     r"|(?P<pan>[A-Z]{3}[PCHABGJLFT][A-Z][0-9]{4}[A-Z])"
-    r"|(?P<other>[A-Z]{1,4}[ -]?[0-9]{2,9}(?:[ -][0-9]{2,9}){0,3}(?:[ -]?[0-9A-Z]{1,2})?|[0-9]{2}[ ]?[0-9]{6}[ ]?[A-Z][ ]?[0-9]{3}|[0-9]{6,9}[A-Z]{1,2}[0-9]?|[A-Z][0-9]{2}[A-Z0-9]{6,7}))"
+    r"|(?P<other>[A-Z]{1,4}[ -]?[0-9]{2,9}(?:[ -][0-9]{2,9}){0,3}(?:[ -]?[0-9A-Z]{1,2})?"
+    r"|[0-9]{2}[ ]?[0-9]{6}[ ]?[A-Z][ ]?[0-9]{3}|[0-9]{6,9}[A-Z]{1,2}[0-9]?|[A-Z][0-9]{2}[A-Z0-9]{6,7}))"
     r"(?![A-Za-z0-9])"
 )
 """Numbers with letters; `other` and `pan` only after a cue."""

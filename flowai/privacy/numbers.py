@@ -131,7 +131,8 @@ _LAYOUTS = frozenset(
 )  # fmt: skip
 _CARD_CUE = re.compile(
     r"(?:\b(?:credit|debit|cc|visa|mastercard|master ?card|amex|american express|maestro|discover|diners|jcb|unionpay"
-    r"|pan|cvv|cvc|(?:\w{0,12})(?:karte|kort|kaart|kártya|kortti)\w{0,6}|cards?|carte|tarjeta|cart[aã]o|carta|carta di"
+    r"|pan|cvv|cvc|(?:\w{0,12})(?:karte|kort|kaart|kártya|kortti)\w{0,6}|cards?|carte|tarjeta|cart[aã]o"
+    r"|carta|carta di"
     r"|kart[aąęuyıi]?\w{0,7}|thẻ)(?![a-z])"
     r"|карт(?!ин|оф|он)|виза|мастеркард|κάρτα|κάρτ|卡|カード|카드|कार्ड|بطاق|ויזה|כרטיס)"
 )

@@ -116,8 +116,8 @@ class PhoneFinder:
         if _DATE.match(raw) or _OCTETS.fullmatch(raw) or (_ISBN_PREFIX.match(raw) and len(digits) == _ISBN_DIGITS):
             return 0.0
         cue = _cue(run)
-        is_sum = _ARITHMETIC_AFTER.match(run.after) or _ARITHMETIC_BEFORE.search(run.before)
-        if cue < 0 or (cue == 0 and is_sum):
+        has_operator = _ARITHMETIC_AFTER.match(run.after) or _ARITHMETIC_BEFORE.search(run.before)
+        if cue < 0 or (cue == 0 and has_operator):
             return 0.0
         return self._without_plus(run, raw, digits, has_cue=cue > 0)
 

@@ -13,13 +13,14 @@ from flowai.privacy.detector import Detector, Recognizer
 from flowai.privacy.fields import answer, asked_kind
 from flowai.privacy.json_walk import JsonString, JsonTextWalk, is_json_string
 from flowai.privacy.normalise import normalise
-from flowai.privacy.options import PrivacyOptions
 from flowai.privacy.pseudonyms import Pseudonyms
 from flowai.privacy.spans import EntityType, Span, disjoint_spans
 from flowai.redaction import mark, names_a_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from flowai.privacy.options import PrivacyOptions
 
 Value = TypeVar("Value")
 
@@ -50,7 +51,7 @@ class Scrubber:
 
     Args:
         key: secret of the data set, at least 16 bytes: equal values get equal placeholders under one key.
-        regions: numbering plans that a national phone number may follow (ISO 3166-1 alpha-2); default those of `options`.
+        regions: numbering plans that a national phone number may follow (ISO 3166-1 alpha-2); default: of `options`.
         options: kinds, regions, languages and texts that stay; default everything is searched, and nothing stays.
         known_secrets: literal secrets, found everywhere.
         recognizers: further recognizers, such as Presidio's.

@@ -43,6 +43,16 @@ class Span:
     """Name of the pattern, for secrets (`openai`); else empty."""
 
 
+def person_span(start: int, end: int, score: float) -> Span:
+    """Return the span of a name."""
+    return Span(start=start, end=end, kind=EntityType.PERSON, score=score)
+
+
+def address_span(start: int, end: int, score: float) -> Span:
+    """Return the span of an address."""
+    return Span(start=start, end=end, kind=EntityType.ADDRESS, score=score)
+
+
 def disjoint_spans(spans: Iterable[Span]) -> list[Span]:
     """Return disjoint spans that cover the same characters, in order.
 

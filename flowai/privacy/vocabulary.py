@@ -18,7 +18,8 @@ _UNFOLDED: dict[int, int | str] = {
 _FAMILY_ENDING = re.compile(
     r".{2,}(?:sson|sdottir|dottir|[^aeiou]sen|qvist|quist|strom|gren|mark|kvist"  # Nordic
     r"|ova|eva|[aeiou]v[aeiou]?sky|ovsky|evsky|ovich|evich|ovic|evic|enko|chuk|czuk|czyk|owicz|ewicz|owski|ewski"
-    r"|owska|ewska|inski|inska|(?:ow|ew|in|yn|al|dz|ez|ic)(?:skim|skiego|skiemu|skiej|ckiego|ckiemu|ckim|ckiej)|iczem|icza|iczowi|czykiem|czyka"
+    r"|owska|ewska|inski|inska|(?:ow|ew|in|yn|al|dz|ez|ic)(?:skim|skiego|skiemu|skiej|ckiego|ckiemu|ckim"
+    r"|ckiej)|iczem|icza|iczowi|czykiem|czyka"
     r"|ovna|evna|iyeva|ayeva|[lnrtksmhbd]ov|[lnrtksmhbdj]ev|ovski|evski"  # Slavic
     r"|opoulos|opoulou|akis|idis|oglu|shvili|adze|idze|escu|eanu"  # Greek, Turkish, Georgian, Romanian
     r"|inen|ainen|onen|unen|jarvi|lehto|vaara"  # Finnish
@@ -84,6 +85,12 @@ def cue_words(title: str) -> frozenset[str]:
 def cue_stems(title: str) -> tuple[str, ...]:
     """Return a list of word beginnings in `words/cue_words.txt` by its heading, for `str.startswith`."""
     return tuple(sorted(cue_words(title)))
+
+
+@cache
+def names_by_script(title: str) -> frozenset[str]:
+    """Return a list of `words/names_by_script.txt` by its heading: names and the words beside them, not folded."""
+    return word_sections("names_by_script.txt")[title]
 
 
 def _all_words(name: str) -> frozenset[str]:

@@ -51,7 +51,7 @@ WORD = "[A-Za-z0-9_-]"
 """A character of base64url."""
 
 TAIL = "[A-Za-z0-9_]*+"
-"""The rest of the word belongs to the key: left over, it could begin like another key, which a second pass would find."""
+"""The rest of the word belongs to the key: left over, it could begin like another one in a second pass."""
 
 START = r"(?:(?<![A-Za-z0-9_])|(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2}))"
 r"""Start of a word, or of text after an escape: `\n`, `%3D`."""
