@@ -157,7 +157,7 @@ SECRET_PATTERNS: tuple[SecretPattern, ...] = (
         hints=("u+",),
         example="u+Ab0-Cd1_Ef2Gh3Ij4K",
     ),
-    prefixed("npm", "npm", "npm_", "[A-Za-z0-9]{30,}", example="npm_…abcd", checksum="crc32-base62"),
+    prefixed("npm", "npm", "npm_", "[A-Za-z0-9]{30,}", example="npm_…abcd", min_entropy=2.6, checksum="crc32-base62"),
     prefixed("pypi", "PyPI", "pypi-", f"{WORD}{{40,}}", example="pypi-AgEIcHlwaS5vcmc…"),
     prefixed("digitalocean", "DigitalOcean", "dop_v1_", "[0-9a-f]{40,}", example="dop_v1_¤¤¤¤"),
     SecretPattern(
