@@ -125,6 +125,8 @@ class AddressFinder:
             if street is not None and rest is not None and (street.is_sure or rest.has_code):
                 house = _HOUSE_BEFORE.search(text, max(done, street.start - 8), street.start)
                 done = rest.end
+                if house and any(span.start <= house.start() < span.end for span in spans):
+                    house = None  # the end of a phone number
                 start = house.start() if house else street.start
                 unit = _UNIT_BEFORE.search(text, max(0, start - 40), start)
                 yield _span(unit.start() if unit else start, done, 0.7)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from flowai.privacy.addresses import AddressFinder
 from flowai.privacy.fields import find_in_fields
@@ -23,17 +23,12 @@ from flowai.redaction import Redactor
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from flowai.privacy.spans import Recognizer
+
 _DIGIT = re.compile("[0-9]")
 _MIN_COUNT = 3  # characters; shorter texts identify no person
 # placeholders and redaction marks: scrubbing twice is safe
 _MARK = re.compile(rf"<(?:{'|'.join(EntityType)})_[0-9a-f]{{8}}>|\[REDACTED:[\w -]{{1,40}}\]")
-
-
-class Recognizer(Protocol):
-    """Finds private values of some entity types."""
-
-    def find(self, text: str) -> Iterable[Span]:
-        """Find spans in a plain text."""
 
 
 class Detector:

@@ -15,7 +15,7 @@ from flowai.privacy.spans import EntityType, Span
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from flowai.privacy.detector import Recognizer
+    from flowai.privacy.spans import Recognizer
 
 NAME_SOURCES = ("rules", "spacy", "presidio")
 """Sources of names. `spacy` and `presidio` add to the rules."""

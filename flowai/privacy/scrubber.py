@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from flowai.privacy.cross_message import MessageText, find_across_messages
-from flowai.privacy.detector import Detector, Recognizer
+from flowai.privacy.detector import Detector
 from flowai.privacy.fields import answer, asked_kind
 from flowai.privacy.json_walk import JsonString, JsonTextWalk, is_json_string
 from flowai.privacy.normalise import normalise
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from flowai.privacy.options import PrivacyOptions
+    from flowai.privacy.spans import Recognizer
 
 Value = TypeVar("Value")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,6 +41,13 @@ class Span:
     """Confidence, 0 to 1; decides between spans that overlap in part."""
     name: str = ""
     """Name of the pattern, for secrets (`openai`); else empty."""
+
+
+class Recognizer(Protocol):
+    """Finds private values of some entity types."""
+
+    def find(self, text: str) -> Iterable[Span]:
+        """Find spans in a plain text."""
 
 
 def person_span(start: int, end: int, score: float) -> Span:

@@ -15,7 +15,7 @@ from flowai.privacy.scrubber import Scrubber
 from flowai.privacy.spans import EntityType
 from flowai.registry.policies import NameSource, PrivacyPolicy, PrivateKind
 
-TEXT = "Ada Lovelace, ada@doe.org, 4111 1111 1111 1111, 0171 234 5678, 12 Baker Street"
+TEXT = "Anna Lovelace, ada@doe.org, 4111 1111 1111 1111, 0171 234 5678, 12 Baker Street"
 A_KEY = "sk-ant-" + "x1" * 12
 
 
@@ -34,7 +34,7 @@ def test_regions_choose_the_plans_of_phone_numbers() -> None:
 
 
 def test_languages_choose_the_rules_of_scripts() -> None:
-    text = "我叫王小明，住在北京市朝阳区建国路88号"
+    text = "我叫王小明\uff0c住在北京市朝阳区建国路88号"
     assert kinds(text, languages=("zh",)) == {"PERSON", "ADDRESS"}
     assert kinds(text, languages=("de",)) == set()
 
