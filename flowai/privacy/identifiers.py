@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from flowai.privacy.spans import EntityType, Span
-from flowai.privacy.vocabulary import cue_words
+from flowai.privacy.vocabulary import cue_words, vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,6 +164,7 @@ _MARKED_UP = re.compile(
 )
 # a page after such words is public; a bare host may still be private
 _REFERRED_TO = re.compile(r"\b(?:see|cf\.?|refs?|reference|source|docs|url|link)['\"]?[: ]\s?['\"]?\Z", re.IGNORECASE)
+_LONG_NAME = 4  # letters; `ann.com` and `mark.io` are products
 _TRAILING = ".,;:!?*_~"
 
 
@@ -202,6 +203,8 @@ def _is_personal_url(url: str, before: str) -> bool:
     if _PERSONAL_PATH.search(path):
         return True
     labels = parts.group("host").lower().split(".")
+    if any(len(word) > _LONG_NAME and word in vocabulary().given for word in labels[-2].split("-")) and len(labels) > 1:
+        return True
     if (
         labels[-1].isdigit() or _MARKED_UP.search(before) or (len(path) > 1 and _REFERRED_TO.search(before))
     ):  # an IP address is found as such

@@ -89,6 +89,13 @@ _PERSONAL_AFTER = re.compile(
     r"| (?:lives|lived) (?:at|in|on|with)\b| was born\b| had given\b| (?:phoned|emailed|texted)\b"
     r"| (?:herself|himself)\b"
 )
+_INITIALS = re.compile("I{1,3}[?FM]")  # J. Doe
+_STRONG_CUE = re.compile(
+    r"\b(?:patient|(?:holder|owner|driver|caller|tenant|passenger|name|recipient|beneficiary|contact) is|driver|caller|tenant"
+    r"|passenger|colleague|nurse|attorney|widow|named|soy|je suis|ich bin|sono|sou|ik ben|jestem|ben|hier ist|kolleg(?:e|in)"
+    r"|collègue|colega|collega|paciente|paziente|patientin|hasta|pan|pani|signora?|señora?)[ ]\Z",
+    re.IGNORECASE,
+)
 _ENDS = frozenset([*".!?:>\n", ""])
 _NAME_BEFORE = re.compile(rf"({CAPITALISED})(?:,| and| &|, and) \Z")
 _NAME_AFTER = re.compile(rf"(?:,| and| &|, and) ({CAPITALISED})")
@@ -275,7 +282,9 @@ class NameFinder:
             return 0.7
         has_cue_before = _PERSON_CUE.search(lead) is not None
         has_cue_after = _AFTER_CUE.match(text, end) is not None
-        if _PERSONAL_AFTER.match(text, end) and kinds.strip(_OTHER + _FAMILY) == "":
+        if _INITIALS.fullmatch(kinds) and "." in text[end - len(kinds) * 2 - 24 : end]:
+            return 0.6
+        if (_PERSONAL_AFTER.match(text, end) or _STRONG_CUE.search(lead)) and kinds.strip(_OTHER + _FAMILY) == "":
             return 0.5
         return 0.5 if _GIVEN in kinds or (has_cue_before and has_cue_after and _MAYBE_GIVEN not in kinds) else 0.0
 

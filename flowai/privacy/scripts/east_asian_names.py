@@ -94,7 +94,7 @@ _JA_CUE = re.compile(
     "(?:名前は|氏名[は:]?|お名前[は:]?|名前[:]|私は|わたしは|僕は|担当者?[は:の]?|お客様名[は:]?"
     "|顧客名?[は:]?|患者[はの:]?|申込者[は:]?|受取人[は:]?"
     "|宛名[は:]?|届け先[は:]?|差出人[は:]?"
-    "|契約者[は:]?|名義[は:]?|同僚の|友人の|上司の|夫の|妻の|息子の|娘の|母の|父の|弁護士の|医師の"
+    "|契約者[は:]?|名義人?[は:]?|同僚の|友人の|上司の|夫の|妻の|息子の|娘の|母の|父の|弁護士の|医師の"
     "|フリガナ[は:]?|ふりがな[は:]?)[ \u3000]?\\Z"
 )
 _JA_KANJI = re.compile(f"[{_HAN}]")
@@ -104,7 +104,7 @@ _JA_GIVEN = re.compile(
 )
 _JA_PLACE_END = frozenset("県市区町村郡駅川山港橋線店社校署院部課館園城寺宮店局庁街道州国語人製円年月日")
 _JA_KATAKANA_NAME = re.compile(
-    "[\u30a1-\u30fa\u30fc]{2,12}(?:[・=][\u30a1-\u30fa\u30fc]{2,12}){1,3}"
+    "[\u30a1-\u30fa\u30fc]{2,12}(?:[・= \u3000][\u30a1-\u30fa\u30fc]{2,12}){1,3}"
     "|[\u30a1-\u30fa\u30fc]{2,10}(?=さん|様|氏|くん|ちゃん)"
 )
 _JA_NO_NAMES = frozenset(
@@ -119,7 +119,9 @@ _LONGEST_JA_SURNAME = 3
 def japanese_names(text: str) -> Iterator[Span]:
     """Find Japanese names, without titles."""
     for match in _JA_KATAKANA_NAME.finditer(text):
-        if match.group() not in _JA_NO_NAMES:
+        is_spaced = " " in match.group() or "\u3000" in match.group()
+        lead = text[max(0, match.start() - _JA_CONTEXT) : match.start()]
+        if match.group() not in _JA_NO_NAMES and (not is_spaced or _JA_CUE.search(lead)):
             yield person_span(match.start(), match.end(), 0.65)
     done = 0
     for match in _JA_KANJI.finditer(text):

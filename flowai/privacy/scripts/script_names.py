@@ -51,6 +51,7 @@ def cyrillic_or_greek_kind(word: str) -> str:
 
 
 _KANA_LETTER = re.compile("[\u3041-\u309f\u30a1-\u30fa\u30fc]")
+_JAPANESE = re.compile("[\u3041-\u309f\u30a1-\u30fa\u30fc]|丁目|番地|[都県府][^\\s]{1,6}[市区]|氏名|敬具|株式会社|様")
 _HAN_LETTER = re.compile("[\u4e00-\u9fff]")
 _HANGUL_LETTER = re.compile("[\uac00-\ud7a3]")
 _ARABIC_LETTER = re.compile("[\u0621-\u064a]")
@@ -73,7 +74,7 @@ class ScriptNameFinder:
         """Find names of people; a text with Japanese syllables is read as Japanese, else its characters as Chinese."""
         if text.isascii() or not _ANY_SCRIPT.search(text):
             return
-        is_japanese = self._has_japanese and _KANA_LETTER.search(text) is not None
+        is_japanese = self._has_japanese and _JAPANESE.search(text) is not None
         for letter, find in self._finders:
             if letter.search(text) and not (find is chinese_names and is_japanese):
                 yield from find(text)
@@ -81,7 +82,7 @@ class ScriptNameFinder:
 
 # Arabic
 _AR_WORD = re.compile("[\u0621-\u0652]{2,}")
-_AR_PREFIX = re.compile("[وفبلك](?=[\u0621-\u064a]{3})")
+_AR_PREFIX = re.compile(r"\A[وفبلك](?=[\u0621-\u064a]{3})")
 _AR_MARKS = re.compile("[\u064b-\u0652]")
 _AR_MAX = 4
 
@@ -93,11 +94,11 @@ def _arabic(text: str) -> Iterator[Span]:
         names_by_script("Arabic titles and cues"),
         names_by_script("Arabic no names"),
     )
-    index = 0
+    index = named = 0  # words before `named` belong to names
     while index < len(words):
         start, _, word = words[index]
         bare = word if word in given else _AR_PREFIX.sub("", word, count=1)
-        cued = index > 0 and words[index - 1][2] in titles and _is_near(text, words[index - 1][1], start)
+        cued = (named != index or not index) and index > 0 and words[index - 1][2] in titles and _is_near(text, words[index - 1][1], start)
         if word in titles or (
             bare not in given and bare not in {"عبد", "أبو", "أم", "ابو"} and not (cued and word not in no_names)
         ):
@@ -108,6 +109,7 @@ def _arabic(text: str) -> Iterator[Span]:
             if bare in {"عبد", "أبو", "أم", "ابو"} and last == index:
                 index += 1
                 continue
+            named = last + 1
             yield person_span(start + (len(word) - len(bare) if bare != word else 0), words[last][1], 0.7)
         index = last + 1
 
@@ -207,7 +209,8 @@ def _hindi_name(kinds: str, *, is_cued: bool, is_honored: bool) -> tuple[int, in
     """Return the first and the last index of a name in a run of words by their kinds; None without one."""
     match = _HI_NAME.search(kinds)
     if match is not None:
-        return match.start(), match.end() - 1
+        is_followed = match.end() == len(kinds) - 1 and kinds[-1] == "?" and kinds[match.end() - 1] != "F"
+        return match.start(), match.end() - (0 if is_followed else 1)
     if is_cued:
         return 0, min(len(kinds), 2) - 1
     family = kinds.find("F")
@@ -218,7 +221,7 @@ def _hindi_name(kinds: str, *, is_cued: bool, is_honored: bool) -> tuple[int, in
 
 _FINDERS: dict[str, tuple[re.Pattern[str], Callable[[str], Iterator[Span]]]] = {
     "zh": (_HAN_LETTER, chinese_names),
-    "ja": (_KANA_LETTER, japanese_names),
+    "ja": (_JAPANESE, japanese_names),
     "ko": (_HANGUL_LETTER, korean_names),
     "ar": (_ARABIC_LETTER, _arabic),
     "hi": (_DEVANAGARI_LETTER, _hindi),
