@@ -169,6 +169,7 @@ class AddressFinder:
             begin = self._street_before(words)
             if begin is not None:
                 return _StreetMatch(start - len(words) + begin, end, is_sure=True)
+            words = words[words.rfind(", ") + 2 :] if ", " in words[:-2] else words
             first = _PLAIN_WORD.search(words)
             is_named = first is not None and words[0].isupper() and fold(first.group()) not in self._tail.no_places
             if is_named or _UNIT_NEAR.match(text, end):

@@ -20,10 +20,12 @@ _LOCAL_CHARACTER = r"[\w.!#$&'*+/=?^`{|}~-]"
 _LOCAL = re.compile(rf"{_LOCAL_CHARACTER}{{1,64}}\Z|\"[^\"\n@]{{1,62}}\"\Z")
 _LOCAL_COUNT = 64  # Source: RFC 5321, 4.5.3.1
 _DOMAIN = re.compile(
-    rf"(?:{_WORD}(?:[\w-]{{0,62}})\.){{1,8}}(?P<top>[^\W\d_]{{2,24}}|xn--[a-z0-9-]{{2,40}})(?![\w@])(?!\.[\w-])"
+    rf"(?:{_WORD}(?:[\w-]{{0,62}})\.){{1,8}}(?P<top>[A-Za-z]{{2,24}}(?![a-zA-Z0-9_@])|[^\W\d_a-zA-Z]{{2,24}}(?![\w@])"
+    rf"|xn--[a-z0-9-]{{2,40}}(?![\w@]))(?!\.[\w-])"
 )
 _ADDRESS_LITERAL = re.compile(r"\[(?:IPv6:)?[0-9A-Fa-f:.]{3,45}\]")
 # not mail domains, though they look like them: systemd units, images for dense screens, calls and attributes
+_NO_SPACES = re.compile("[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7a3]")  # scripts that put no space before an address
 _SCP_PATH = re.compile(r":[\w~.-]+/")
 _AT, _DOT = (
     rf"(?:\s{word}\s|\s?[\[({{<]\s?(?:{word}|{sign})\s?[\])}}>]\s?)" for word, sign in (("at", "@"), ("dot", r"\."))
@@ -56,7 +58,7 @@ def _email(text: str, position: int) -> Span | None:
     if top is not None and (top.lower() in cue_words("no mail domains") or _SCP_PATH.match(text, domain.end())):
         return None
     # `email=ann@…`, `a|ann@…`, `'ann@…`: such characters are rarely part of a name, often part of its line
-    name = local.group()
+    name = _NO_SPACES.split(local.group())[-1] if domain.group().isascii() else local.group()
     name = name[max(name.rfind(character) for character in "=|/?&`{}") + 1 :].lstrip(".!#$&'*+/=?^`{|}~-")
     start = position - len(name)
     return None if start >= position else Span(start=start, end=domain.end(), kind=EntityType.EMAIL, score=0.95)
@@ -191,7 +193,7 @@ def domains(text: str) -> Iterator[Span]:
 
 
 def _url(match: re.Match[str], score: float) -> Span:
-    end = match.start() + len(match.group().rstrip(_TRAILING))
+    end = match.start() + len(_NO_SPACES.split(match.group())[0].rstrip(_TRAILING))
     return Span(start=match.start(), end=end, kind=EntityType.URL, score=score)
 
 

@@ -282,7 +282,7 @@ class NameFinder:
             return 0.7
         has_cue_before = _PERSON_CUE.search(lead) is not None
         has_cue_after = _AFTER_CUE.match(text, end) is not None
-        if _INITIALS.fullmatch(kinds) and "." in text[end - len(kinds) * 2 - 24 : end]:
+        if _INITIALS.fullmatch(kinds) and "." in text[max(0, end - _CONTEXT_CHARS) : end]:
             return 0.6
         if (_PERSONAL_AFTER.match(text, end) or _STRONG_CUE.search(lead)) and kinds.strip(_OTHER + _FAMILY) == "":
             return 0.5

@@ -98,7 +98,12 @@ def _arabic(text: str) -> Iterator[Span]:
     while index < len(words):
         start, _, word = words[index]
         bare = word if word in given else _AR_PREFIX.sub("", word, count=1)
-        cued = (named != index or not index) and index > 0 and words[index - 1][2] in titles and _is_near(text, words[index - 1][1], start)
+        cued = (
+            (named != index or not index)
+            and index > 0
+            and words[index - 1][2] in titles
+            and _is_near(text, words[index - 1][1], start)
+        )
         if word in titles or (
             bare not in given and bare not in {"عبد", "أبو", "أم", "ابو"} and not (cued and word not in no_names)
         ):
