@@ -48,9 +48,12 @@ _CELL = {
 }
 # the words above a signature
 _CLOSING = re.compile(
-    r"(?:[Rr]egards|[Ss]incerely|[Tt]hank you|[Tt]hanks|[Cc]heers|[Bb]est|[Yy]ours truly|[Gg]r[uü](?:ß|ss)(?:en?)?|LG|VG|[Cc]ordialement"
-    r"|[Bb]ien à vous|[Aa]tentamente|[Aa]tenciosamente|[Ss]alud[oi]s?|[Ss]aluti|[Cc]umprimentos|[Aa]bra[çz]o[s]?|groet(?:en)?|[Pp]ozdrawiam|poważaniem"
-    r"|[Ss]ayg[ıi]lar[ıi]mla|уважением|пожеланиями|التحية|تحياتي|وشكرا|भवदीय|धन्यवाद|敬具|以上|よろしくお願い(?:いた)?します|此致敬礼|敬上|谢谢|감사합니다|올림)"
+    r"(?:[Rr]egards|[Ss]incerely|[Tt]hank you|[Tt]hanks|[Cc]heers|[Bb]est|[Yy]ours truly|[Gg]r[uü](?:ß"
+    r"|ss)(?:en?)?|LG|VG|[Cc]ordialement"
+    r"|[Bb]ien à vous|[Aa]tentamente|[Aa]tenciosamente|[Ss]alud[oi]s?|[Ss]aluti|[Cc]umprimentos"
+    r"|[Aa]bra[çz]o[s]?|groet(?:en)?|[Pp]ozdrawiam|poważaniem"
+    r"|[Ss]ayg[ıi]lar[ıi]mla|уважением|пожеланиями|التحية|تحياتي|وشكرا|भवदीय|धन्यवाद|敬具|以上"
+    r"|よろしくお願い(?:いた)?します|此致敬礼|敬上|谢谢|감사합니다|올림)"
     r"[,.!\u060c\u0964]? ?\n[ \n]{0,2}"
 )
 _QUESTION_END = re.compile(r"[?\uff1f]\s{1,3}(?:[A-Za-z]{1,10}: ?)?(?=\S)")

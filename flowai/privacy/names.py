@@ -91,8 +91,10 @@ _PERSONAL_AFTER = re.compile(
 )
 _INITIALS = re.compile("I{1,3}[?FM]")  # J. Doe
 _STRONG_CUE = re.compile(
-    r"\b(?:patient|(?:holder|owner|driver|caller|tenant|passenger|name|recipient|beneficiary|contact) is|driver|caller|tenant"
-    r"|passenger|colleague|nurse|attorney|widow|named|soy|je suis|ich bin|sono|sou|ik ben|jestem|ben|hier ist|kolleg(?:e|in)"
+    r"\b(?:patient|(?:holder|owner|driver|caller|tenant|passenger|name|recipient|beneficiary|contact) is"
+    r"|driver|caller|tenant"
+    r"|passenger|colleague|nurse|attorney|widow|named|soy|je suis|ich bin|sono|sou|ik ben|jestem|ben"
+    r"|hier ist|kolleg(?:e|in)"
     r"|collègue|colega|collega|paciente|paziente|patientin|hasta|pan|pani|signora?|señora?)[ ]\Z",
     re.IGNORECASE,
 )

@@ -23,7 +23,8 @@ _PIECE_WORD_COUNT = 40
 # code, balls that are counted, and what programs do to each other; without it, `kill -9` has 0.77
 _TECHNICAL = re.compile(
     r"```[^`]*```|\b(?:[0-9]+|golf|tennis|soccer|red|blue) ?balls?\b|"
-    r"\bkill(?:s|ed|ing|all)?(?: -[a-z0-9]+| (?:the |a |all |your |that )?(?:(?:\w+ )?(?:process(?:es)?|jobs?|threads?|servers?|sessions?"
+    r"\bkill(?:s|ed|ing|all)?(?: -[a-z0-9]+| (?:the |a |all |your |that )?(?:(?:\w+ )?(?:process(?:es)?"
+    r"|jobs?|threads?|servers?|sessions?"
     r"|containers?|pods?|tasks?|switch|signal|command|workers?)))\b",
     re.IGNORECASE,
 )
