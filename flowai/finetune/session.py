@@ -21,7 +21,7 @@ from flowai.finetune.dedup.eval_texts import evaluation_texts
 from flowai.finetune.pairs.collect import PairSelector
 from flowai.finetune.pairs.pairing import STEP
 from flowai.finetune.records import Quarantined
-from flowai.privacy.presidio import PresidioFinder, is_presidio_installed
+from flowai.privacy.options import PrivacyOptions
 from flowai.privacy.scrubber import Scrubber
 from flowai.providers.tokens import count_text, load_encoding
 from flowai.registry import secret_values
@@ -38,11 +38,39 @@ if TYPE_CHECKING:
     from flowai.events import Event
     from flowai.finetune.cleaning.quality import QualityLimits
     from flowai.project import Project
+    from flowai.registry.policies import PrivacyPolicy
     from flowai.workspace.workspace import CommandContext, Workspace
 
 
 KEY_VARIABLE = "FLOWAI_PSEUDONYM_KEY"
 _KEY_BYTES = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrivacyChoices:
+    """Choices of a command; empty ones are the registry's (`policies.privacy`)."""
+
+    kinds: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    """Texts that stay, besides the registry's."""
+    names: str | None = None
+    toxicity: float | None = None
+    """Minimum probability of a toxic answer, 0 to 1."""
+
+    def options(self, policy: PrivacyPolicy) -> PrivacyOptions:
+        """Return the choices together with those of the registry; raises UsageError for a wrong one."""
+        if self.toxicity is not None and not 0 <= self.toxicity <= 1:
+            raise UsageError(f"--toxicity-from: found {self.toxicity}", hint="a probability is from 0 to 1")
+        return PrivacyOptions(
+            kinds=self.kinds or policy.kinds,
+            regions=self.regions or policy.regions,
+            languages=self.languages or policy.languages,
+            allow=(*policy.allow, *self.allow),
+            names=self.names or policy.names,
+            min_score=policy.min_score,
+        )
 
 
 @dataclass(kw_only=True, slots=True)
@@ -94,9 +122,18 @@ class FinetuneSession:
 
 
 def open_session(
-    context: CommandContext, feature: str, rules: QualityLimits, languages: tuple[str, ...], *, toxicity: bool
+    context: CommandContext,
+    feature: str,
+    rules: QualityLimits,
+    languages: tuple[str, ...],
+    *,
+    toxicity: bool,
+    privacy: PrivacyChoices | None = None,
 ) -> FinetuneSession:
-    """Open a project for fine-tuning; raises UsageError for an unknown feature or a missing package."""
+    """Open a project for fine-tuning; raises UsageError for an unknown feature or a missing package.
+
+    `privacy` are the command's choices, which win over the registry's.
+    """
     workspace = open_workspace(context)
     workspace.registry.feature(feature)
     warnings = list(workspace.warnings)
@@ -108,10 +145,16 @@ def open_session(
     log = open_decision_log(workspace.project, feature)
     warnings.extend(damage_warnings(log))
     known = secret_values(workspace.registry, workspace.environ, workspace.project.root)
-    others = (PresidioFinder(),) if is_presidio_installed() else ()
+    policy = workspace.registry.policies.privacy
+    options = (privacy or PrivacyChoices()).options(policy)
     cleaning = Cleaning(
         leaks=leaks,
-        scrubber=Scrubber(_key(workspace.project, feature, workspace.environ), known_secrets=known, recognizers=others),
+        scrubber=Scrubber(
+            _key(workspace.project, feature, workspace.environ),
+            options=options,
+            known_secrets=known,
+            recognizers=options.recognizers(),
+        ),
         rules=rules,
         count_tokens=None if rules.max_tokens is None else partial(count_text, load_encoding()),
         languages=Languages(languages) if languages else None,
@@ -122,6 +165,7 @@ def open_session(
         feature=feature,
         cleaning=cleaning,
         toxicity=Toxicity() if toxicity and can_detect() else None,
+        toxic_from=policy.toxicity if privacy is None or privacy.toxicity is None else privacy.toxicity,
         reviewers=reviewer_counts(log.decisions),
         warnings=warnings,
     )

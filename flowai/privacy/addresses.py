@@ -71,6 +71,14 @@ _CORNER = re.compile(
     rf"|&)[ ](?:[0-9]{{1,5}} )?{_TOKEN}(?:[ ]{_TOKEN}){{0,4}}(?:[ ][0-9]{{1,5}}\b\.?)?"
 )
 _SIDE_AFTER = re.compile(r"[ ](?:North|South|East|West|[NS][EW]?|[EW])\b(?![.']\w)")
+_UNIT_BEFORE = re.compile(
+    r"(?:(?:flat|apt\.?|apartment|unit|suite|room|villa|block|floor|appartement|appt\.?|bâtiment|bât\.?"
+    r"|piso|apto\.?|wohnung)"
+    r" ?[0-9]{0,4}[A-Za-z]?|(?:résidence|residencia|residenza|residencial|edificio|edifício|immeuble"
+    r"|urbanización)(?: [^\W\d_]+){1,3}"
+    r"|[A-Z][a-z]+ (?:House|Court|Tower|Lodge|Building)), \Z",
+    re.IGNORECASE,
+)
 _HOUSE_BEFORE = re.compile(r"(?<![\w.,:#-])[0-9]{1,5}[a-zA-Z]?,? \Z")
 # words before a street's name that do not occur in English sentences
 _LOWER = frozenset(
@@ -117,7 +125,11 @@ class AddressFinder:
             if street is not None and rest is not None and (street.is_sure or rest.has_code):
                 house = _HOUSE_BEFORE.search(text, max(done, street.start - 8), street.start)
                 done = rest.end
-                yield _span(house.start() if house else street.start, done, 0.7)
+                if house and any(span.start <= house.start() < span.end for span in spans):
+                    house = None  # the end of a phone number
+                start = house.start() if house else street.start
+                unit = _UNIT_BEFORE.search(text, max(0, start - 40), start)
+                yield _span(unit.start() if unit else start, done, 0.7)
 
     def _find_street(self, text: str, number: re.Match[str]) -> _StreetMatch | None:
         """Return the street with a number, if there is one."""
@@ -135,7 +147,13 @@ class AddressFinder:
             unit = _UNIT_NEAR.match(text, forward.end())
             is_named = words[0][0].isupper() and fold(words[0]) not in self._tail.no_places
             if last is not None or unit or is_named:
-                after = forward.end() if unit or last is None else last
+                after = (
+                    _first_part_end(forward)
+                    if last is None and not unit
+                    else forward.end()
+                    if unit or last is None
+                    else last
+                )
                 side = _SIDE_AFTER.match(text, after)
                 after = side.end() if side else after
                 house = re.match(r"[ ][0-9]{1,5}[a-zA-Z]?\b\.?", text[after : after + 8])
@@ -151,6 +169,7 @@ class AddressFinder:
             begin = self._street_before(words)
             if begin is not None:
                 return _StreetMatch(start - len(words) + begin, end, is_sure=True)
+            words = words[words.rfind(", ") + 2 :] if ", " in words[:-2] else words
             first = _PLAIN_WORD.search(words)
             is_named = first is not None and words[0].isupper() and fold(first.group()) not in self._tail.no_places
             if is_named or _UNIT_NEAR.match(text, end):
@@ -193,6 +212,12 @@ class AddressFinder:
         if len(folded) < _MIN_COMPOUND_COUNT or folded in self._streets.no_compounds:
             return False
         return folded.endswith(self._streets.endings)
+
+
+def _first_part_end(forward: re.Match[str]) -> int:
+    """Return the end of the words before the first comma: a street without a word for it (`112 Queensway, London`)."""
+    comma = forward.group().find(",")
+    return forward.end() if comma <= 0 else forward.start() + comma
 
 
 def _words_before(lead: str) -> str:

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from flowai.privacy.spans import EntityType, Span
-from flowai.privacy.vocabulary import cue_words
+from flowai.privacy.vocabulary import cue_words, vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,10 +20,12 @@ _LOCAL_CHARACTER = r"[\w.!#$&'*+/=?^`{|}~-]"
 _LOCAL = re.compile(rf"{_LOCAL_CHARACTER}{{1,64}}\Z|\"[^\"\n@]{{1,62}}\"\Z")
 _LOCAL_COUNT = 64  # Source: RFC 5321, 4.5.3.1
 _DOMAIN = re.compile(
-    rf"(?:{_WORD}(?:[\w-]{{0,62}})\.){{1,8}}(?P<top>[^\W\d_]{{2,24}}|xn--[a-z0-9-]{{2,40}})(?![\w@])(?!\.[\w-])"
+    rf"(?:{_WORD}(?:[\w-]{{0,62}})\.){{1,8}}(?P<top>[A-Za-z]{{2,24}}(?![a-zA-Z0-9_@])|[^\W\d_a-zA-Z]{{2,24}}(?![\w@])"
+    rf"|xn--[a-z0-9-]{{2,40}}(?![\w@]))(?!\.[\w-])"
 )
 _ADDRESS_LITERAL = re.compile(r"\[(?:IPv6:)?[0-9A-Fa-f:.]{3,45}\]")
 # not mail domains, though they look like them: systemd units, images for dense screens, calls and attributes
+_NO_SPACES = re.compile("[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7a3]")  # scripts that put no space before an address
 _SCP_PATH = re.compile(r":[\w~.-]+/")
 _AT, _DOT = (
     rf"(?:\s{word}\s|\s?[\[({{<]\s?(?:{word}|{sign})\s?[\])}}>]\s?)" for word, sign in (("at", "@"), ("dot", r"\."))
@@ -56,7 +58,7 @@ def _email(text: str, position: int) -> Span | None:
     if top is not None and (top.lower() in cue_words("no mail domains") or _SCP_PATH.match(text, domain.end())):
         return None
     # `email=ann@…`, `a|ann@…`, `'ann@…`: such characters are rarely part of a name, often part of its line
-    name = local.group()
+    name = _NO_SPACES.split(local.group())[-1] if domain.group().isascii() else local.group()
     name = name[max(name.rfind(character) for character in "=|/?&`{}") + 1 :].lstrip(".!#$&'*+/=?^`{|}~-")
     start = position - len(name)
     return None if start >= position else Span(start=start, end=domain.end(), kind=EntityType.EMAIL, score=0.95)
@@ -130,7 +132,8 @@ _URL = re.compile(
     re.IGNORECASE,
 )
 _BARE = re.compile(
-    r"(?<![\w@./\\:$#=(<*\'\"-])(?:[A-Za-z0-9][A-Za-z0-9-]{1,40}\.){1,4}(?:(?P<common>com|net|org|biz|com\.[a-z]{2}|co\.[a-z]{2})|[a-z]{2}|info|name|blog|shop)"
+    r"(?<![\w@./\\:$#=(<*\'\"-])(?:[A-Za-z0-9][A-Za-z0-9-]{1,40}\.){1,4}(?:(?P<common>com|net|org|biz"
+    r"|com\.[a-z]{2}|co\.[a-z]{2})|[a-z]{2}|info|name|blog|shop)"
     r"(?![\w@(=\[-]|\.\w|://)"
     r"(?:/[\w./?=&%~+-]{0,200})?"
 )
@@ -163,6 +166,7 @@ _MARKED_UP = re.compile(
 )
 # a page after such words is public; a bare host may still be private
 _REFERRED_TO = re.compile(r"\b(?:see|cf\.?|refs?|reference|source|docs|url|link)['\"]?[: ]\s?['\"]?\Z", re.IGNORECASE)
+_LONG_NAME = 4  # letters; `ann.com` and `mark.io` are products
 _TRAILING = ".,;:!?*_~"
 
 
@@ -189,7 +193,7 @@ def domains(text: str) -> Iterator[Span]:
 
 
 def _url(match: re.Match[str], score: float) -> Span:
-    end = match.start() + len(match.group().rstrip(_TRAILING))
+    end = match.start() + len(_NO_SPACES.split(match.group())[0].rstrip(_TRAILING))
     return Span(start=match.start(), end=end, kind=EntityType.URL, score=score)
 
 
@@ -201,6 +205,8 @@ def _is_personal_url(url: str, before: str) -> bool:
     if _PERSONAL_PATH.search(path):
         return True
     labels = parts.group("host").lower().split(".")
+    if any(len(word) > _LONG_NAME and word in vocabulary().given for word in labels[-2].split("-")) and len(labels) > 1:
+        return True
     if (
         labels[-1].isdigit() or _MARKED_UP.search(before) or (len(path) > 1 and _REFERRED_TO.search(before))
     ):  # an IP address is found as such

@@ -10,6 +10,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from flowai.privacy.scripts.script_names import cyrillic_or_greek_kind, is_cyrillic_or_greek
 from flowai.privacy.spans import EntityType, Span
 from flowai.privacy.vocabulary import (
     CAPITALISED,
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PARTICLES = r"(?:de|da|do|dos|das|del|della|di|du|la|le|van|von|vom|zu|der|den|ten|ter|bin|ibn|al|el|af|av|y|e)"
-_PIECE = rf"(?:{CAPITALISED}(?:\.(?= [{UPPER}]))?)"
+_PIECE = rf"(?:[{UPPER}][^\W\d_]?\.(?= [{UPPER}])|{CAPITALISED})"
+_ASIAN = "\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7a3"  # no spaces separate them from a name in Latin letters
 _RUN = re.compile(
-    rf"[{UPPER}](?<![\w./\\@#$<=`_&-][{UPPER}]){REST}(?:(?<=\b[{UPPER}])\.)?"
-    rf"(?:[ ](?:{_PARTICLES} ){{0,3}}{_PIECE})*+(?![\w@\\`(\[=])(?!\.\w)(?!://)"
+    rf"[{UPPER}](?<![./\\@#$<=`_&-][{UPPER}])(?<![^\W{_ASIAN}][{UPPER}]){REST}(?:(?<=\b[{UPPER}])\.)?"
+    rf"(?:[ ](?:{_PARTICLES} ){{0,3}}{_PIECE})*+(?![^\W{_ASIAN}]|[@\\`(\[=])(?!\.\w)(?!://)"
 )
 _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|['\u2019\u2018-](?=[^\W\d_]))*\.?")
 _APOSTROPHES = frozenset("'\u2019")
@@ -43,7 +45,15 @@ _NAME_CUE = re.compile(
     r"|\b(?:regards|sincerely|cheers|yours(?: truly)?|best(?: wishes)?|gr[uü](?:ß|ss)en?|cordialement|saludos"
     r"|saluti|hälsningar|signed(?: by)?)[,:]?\s{1,3}"
     r"|\b(?:mein name ist|ich hei(?:ß|ss)e|je m'appelle|me llamo|mi nombre es|mi chiamo|meu nome [eé]|ik heet"
-    r"|mijn naam is|jag heter|nazywam si[eę])[ ]"
+    r"|mijn naam is|ik ben|jag heter|nazywam si[eę]|mam na imi[eę]|benim ad[ıi]m|ad[ıi]m|ismim"
+    r"|(?:(?:меня|его|её|ее|нас) )?зовут|(?:(?:мене|його|її) )?звати|имя|ф\.?и\.?о\.?|с уважением,?"
+    r"|уважаем(?:ый|ая|ые)"
+    r"|με λένε|ονομάζομαι|λέγομαι|όνομα(?:τεπώνυμο)?|[αά]γαπητ[έή])[: ]\s?"
+    r"|\b(?:kunde|kundin|client|cliente|klant|klient|müşteri|клиент\w*|пациент\w*|получатель|заказчик"
+    r"|отправитель|πελάτης"
+    r"|nombre|nom|nome|naam|imi[eę]|imi[eę] i nazwisko|nazwisko|ad[ıi]?|soyad[ıi]|ad soyad|prénom|apellidos?|vorname"
+    r"|nachname|surname|vezetéknév|jméno|paciente|patient|empf[aä]nger|destinataire|destinatario|odbiorca|alıcı) ?: "
+    r"|\b(?:sayın|say[ıi]n|szanown[ay]|panie|pani|drog[ai]|sevgili|cher[e]?|querid[oa]|prezad[oa]|geachte|beste)[ ]"
     r"|\b(?:attn|attention|c/o)\.?:? )\Z",
     re.IGNORECASE,
 )
@@ -71,19 +81,57 @@ _AFTER_CUE = re.compile(
     r"|thought|wants|who|whose|herself|himself)\b"
     r"|, (?:aged )?[1-9][0-9]\b| \([1-9][0-9]\)| (?:as a|is a|is the|from|was the|was a)\b|:)"
 )
-_LOWER_CUE = re.compile(
-    r"\b(?:my name is|my name's|call me|calls me|they call me|named (?:him|her"
-    r"|me))[ ]([^\W\d_]{3,20})(?:[ ]([^\W\d_]{3,20}))?",
+# words after a person, hardly ever after a company or a place
+_PERSONAL_AFTER = re.compile(
+    r"['\u2019]s (?:mother|father|mom|dad|wife|husband|son|daughter|kids?|child|children|brother|sister"
+    r"|friend|birthday|killers?"
+    r"|parents|passport|salary|phone number|email|home address)\b"
+    r"| (?:lives|lived) (?:at|in|on|with)\b| was born\b| had given\b| (?:phoned|emailed|texted)\b"
+    r"| (?:herself|himself)\b"
+)
+_INITIALS = re.compile("I{1,3}[?FM]")  # J. Doe
+_STRONG_CUE = re.compile(
+    r"\b(?:patient|(?:holder|owner|driver|caller|tenant|passenger|name|recipient|beneficiary|contact) is"
+    r"|driver|caller|tenant"
+    r"|passenger|colleague|nurse|attorney|widow|named|soy|je suis|ich bin|sono|sou|ik ben|jestem|ben"
+    r"|hier ist|kolleg(?:e|in)"
+    r"|collègue|colega|collega|paciente|paziente|patientin|hasta|pan|pani|signora?|señora?)[ ]\Z",
     re.IGNORECASE,
 )
+_ENDS = frozenset([*".!?:>\n", ""])
+_NAME_BEFORE = re.compile(rf"({CAPITALISED})(?:,| and| &|, and) \Z")
+_NAME_AFTER = re.compile(rf"(?:,| and| &|, and) ({CAPITALISED})")
+_LOWER_CUE = re.compile(
+    r"\b(?:my name is|my name's|name's|call me|calls me|they call me|named (?:him|her|me)|this is|it's|its"
+    r"|i am|i'm|im"
+    r"|here is|ask for|ich bin|ich heiße|ich heisse|mein name ist|je suis|je m'appelle|soy|me llamo"
+    r"|mi nombre es|sono|mi chiamo"
+    r"|sou|me chamo|ik ben|ik heet|jestem|nazywam się|mam na imię|benim adım|adım|ben|меня зовут|зовут|это|я)[ ]"
+    r"([^\W\d_]{3,20})(?:[ ]([^\W\d_]{3,20}))?",
+    re.IGNORECASE,
+)
+_SURE_LOWER_CUE = re.compile(
+    r"(?:name|call|calls|named (?:him|her|me)|heiße|heisse|appelle|llamo|nombre es|chiamo|chamo|heet"
+    r"|nazywam się|imię|adım|зовут)"
+)
+_LOWER_HINTS = (
+    "name", " call", "this is ", " it's ", " its ", " i am ", " i'm ", " im ", "here is ", " ask for ",
+    " ich ", " je ", " soy ", "llamo ", "nombre es ", " sono ", "chiamo ", " sou ", "chamo ", " ik ",
+    " jestem ", "nazywam ", " mam na ", "adım ", " ben ", "зовут ", " это ", " я ",
+)  # fmt: skip
 _TWO_CAPITALS = re.compile(r"(?:Mc|Mac|[OD]['\u2019]|De|Van|La|Le)[A-Z]|[^\W\d_]+-")
+_CAPITAL_PARTICLES = frozenset(
+    {"de", "di", "da", "del", "della", "dos", "la", "le", "lo", "van", "von", "der", "el", "san"}
+)
+# endings of Polish and Czech cases: Janem, Katarzynie, Markowi
+_SLAVIC_CASE = re.compile(r"(?P<stem>.{3,})(?:iem|em|owi|ovi|om|ie|ze|a|u|y|i)")
 _CONTEXT_CHARS = 48
 _MAX_NAME_WORDS = 5
 _MIN_LETTERS = 3  # of a single name
 _CACHE_SIZE = 8192
 
 # kinds of words that together are a full name: John Doe, J. Doe, Xu K. Yu, May Johnson, Nagy Imre, Nguyen Van Minh
-_FULL_NAME = re.compile(r"^G|[GM?F]I[GMF?]|[M?F]I?F\Z|FG\Z|MG|^FM+\Z")
+_FULL_NAME = re.compile(r"^G|[GM?F]I[GMF?]|[M?F]I?F\Z|FG\Z|MG|^FM+\Z|^FII\Z|^III?F|^FGF")
 _GIVEN, _MAYBE_GIVEN, _FAMILY, _INITIAL, _OTHER, _NO_NAME = "GMFI?-"
 
 
@@ -111,7 +159,8 @@ class NameFinder:
             word = run.group()
             if not (word.isalpha() and self._cached_look_up(word)[1] == _NO_NAME):  # most runs are one ordinary word
                 yield from self._names(text, run)
-        if "name" in text or "call" in text:
+        lower = f" {text.lower()}"
+        if any(map(lower.__contains__, _LOWER_HINTS)):
             for match in _LOWER_CUE.finditer(text):
                 yield from self._lowercase_name(match)
 
@@ -145,6 +194,15 @@ class NameFinder:
             words.append(_Word(start, end, *self._cached_look_up(word)))
             if is_possessive:
                 words.append(_Word(end, end, "", _NO_NAME))
+        # Matteo De Santis, Ana La Rosa: a capital particle within a name
+        for index in range(1, len(words) - 1):
+            if (
+                words[index].folded in _CAPITAL_PARTICLES
+                and words[index - 1].kind == _GIVEN
+                and words[index + 1].kind != _NO_NAME
+                and words[index].end + 1 == words[index + 1].start
+            ):
+                words[index] = words[index]._replace(kind=_OTHER)
         # Young, White, King: a family name after a given name, else a word
         for index in range(1, len(words)):
             candidate = words[index]
@@ -167,6 +225,8 @@ class NameFinder:
     def _word_class(self, word: str, folded: str) -> str:
         """Return the kind of a word of at least two letters, by the lists, then by its ending."""
         lists = self._words
+        if not word.isascii() and is_cyrillic_or_greek(word):
+            return cyrillic_or_greek_kind(word)
         if folded in lists.ambiguous or folded in lists.no_names:
             return _MAYBE_GIVEN if folded in lists.ambiguous or folded in lists.given else _NO_NAME
         whole = folded.split("-", maxsplit=1)[0]
@@ -174,18 +234,24 @@ class NameFinder:
             return _GIVEN
         if any(map(str.isupper, word[1:])) and not word.isupper() and not _TWO_CAPITALS.match(word):
             return _NO_NAME  # CamelCase: a program's name
-        return _FAMILY if folded in lists.family or ends_like_a_family_name(folded) else _OTHER
+        if folded in lists.family or ends_like_a_family_name(folded):
+            return _FAMILY
+        case = _SLAVIC_CASE.fullmatch(folded)
+        is_case = case is not None and (case["stem"] in lists.given or f"{case['stem']}a" in lists.given)
+        return _MAYBE_GIVEN if is_case else _OTHER
 
     def _score_name(self, text: str, words: list[_Word], before: _Word | None, after: _Word | None) -> Span | None:
         start, end = words[0].start, words[-1].end
-        if len(words) > _MAX_NAME_WORDS or (after is not None and after.folded in self._words.institutions):
-            return None
         lead = text[max(0, start - _CONTEXT_CHARS) : start]
+        previous = lead.rsplit(None, 1)[-1].lower() if lead and not lead.isspace() else ""
+        is_titled = lead[-1:] == " " and previous in cue_words("titles")
+        is_institution = after is not None and after.folded in self._words.institutions
+        if len(words) > _MAX_NAME_WORDS or (is_institution and not is_titled):
+            return None
         if (before is not None and before.folded in cue_words("a place follows")) or (text[end - 1] == "."):
             return None
         kinds = "".join(word.kind for word in words)
-        previous = lead.rsplit(None, 1)[-1].lower() if lead and not lead.isspace() else ""
-        if previous in cue_words("titles") and lead[-1] == " ":
+        if is_titled:
             score = 0.8 if set(kinds) - {_INITIAL} else 0.0
         elif (
             previous and (previous in cue_words("a name may follow") or previous[-1] in ",:") and _NAME_CUE.search(lead)
@@ -218,6 +284,10 @@ class NameFinder:
             return 0.7
         has_cue_before = _PERSON_CUE.search(lead) is not None
         has_cue_after = _AFTER_CUE.match(text, end) is not None
+        if _INITIALS.fullmatch(kinds) and "." in text[max(0, end - _CONTEXT_CHARS) : end]:
+            return 0.6
+        if (_PERSONAL_AFTER.match(text, end) or _STRONG_CUE.search(lead)) and kinds.strip(_OTHER + _FAMILY) == "":
+            return 0.5
         return 0.5 if _GIVEN in kinds or (has_cue_before and has_cue_after and _MAYBE_GIVEN not in kinds) else 0.0
 
     def _single_word_score(self, text: str, word: _Word, lead: str, previous: str) -> float:
@@ -230,13 +300,33 @@ class NameFinder:
         if word.kind == _FAMILY:
             if previous in cue_words("a place or thing may follow"):
                 return 0.0
-            return 0.5 if has_cue_after or _PERSON_CUE.search(lead) else 0.0
-        return 0.0
+            if has_cue_after or _PERSON_CUE.search(lead):
+                return 0.5
+            return 0.5 if self._is_enumerated(text, word) else 0.0
+        return (
+            0.4 if word.kind == _OTHER and _PERSONAL_AFTER.match(text, word.end) and lead.strip()[-1:] in _ENDS else 0.0
+        )
+
+    def _is_enumerated(self, text: str, word: _Word) -> bool:
+        """Return whether a family name is in a list with another name: `Gerste, Johnson and Reed`."""
+        beside = [
+            match.group(1)
+            for match in (
+                _NAME_BEFORE.search(text, max(0, word.start - _CONTEXT_CHARS), word.start),
+                _NAME_AFTER.match(text, word.end),
+            )
+            if match is not None
+        ]
+        return any(self._cached_look_up(name)[1] in {_GIVEN, _FAMILY} for name in beside)
 
     def _lowercase_name(self, match: re.Match[str]) -> Iterator[Span]:
         """Find a name in lower case after a cue such as `my name is`."""
         first, second = match.group(1), match.group(2)
-        if not first.islower() or (fold(first) not in self._words.given and first.isascii()):
+        if not first.islower():
+            return
+        kind = self._cached_look_up(first)[1]
+        is_sure = _SURE_LOWER_CUE.match(match.group().lower()) is not None or "name" in match.group().lower()[:12]
+        if kind != _GIVEN and not (is_sure and (not first.isascii() or kind == _MAYBE_GIVEN) and kind != _NO_NAME):
             return
         end = match.end(1)
         if second and (fold(second) in self._words.family or ends_like_a_family_name(fold(second))):

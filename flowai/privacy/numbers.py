@@ -91,8 +91,9 @@ def digit_runs(text: str) -> Iterator[DigitRun]:
         yield DigitRun(text=text, start=start, end=end, groups=groups)
 
 
-_GLUE_BEFORE = re.compile(
-    r"[0-9A-Za-z_]*[0-9_][0-9A-Za-z_]*[-.:]\Z|(?<!tel)(?<!Tel)(?<!fax)(?<!Fax)(?<!mob)(?<!Mob)(?<!\bph)(?<!\bPh)(?<=[A-Za-z])\.\Z|[A-Fa-f]-\Z"
+_GLUE_BEFORE = re.compile(r"[0-9A-Za-z_]*[0-9_][0-9A-Za-z_]*[-.:]\Z|(?<=[A-Za-z])\.\Z|[A-Fa-f]-\Z")
+_ABBREVIATION_BEFORE = re.compile(
+    r"(?:tel|telef|fax|mob|cel|kom|gsm|ph|\bno|\bnr|nro|num|núm|[a-zäöüß]{4}nr)\.\Z", re.IGNORECASE
 )
 _GLUE_AFTER = re.compile(r"(?!x[0-9])[A-Za-z_]|-[0-9A-Za-z]*[A-Za-z][0-9]|-[a-f0-9]{4,}\b|[.:]?[0-9]")
 _EXTENSION_AFTER = re.compile(r"(?: ?,? ?(?:x|ext\.?|extension) ?\.?:? ?#?([0-9]{1,6}))(?![0-9A-Za-z])", re.IGNORECASE)
@@ -103,7 +104,9 @@ def _is_glued(text: str, start: int, end: int) -> bool:
     if _GLUE_AFTER.match(text, end):
         return True
     return (
-        text[start - 1 : start] in {"-", ".", ":"} and _GLUE_BEFORE.search(text[max(0, start - 40) : start]) is not None
+        text[start - 1 : start] in {"-", ".", ":"}
+        and _GLUE_BEFORE.search(text[max(0, start - 40) : start]) is not None
+        and _ABBREVIATION_BEFORE.search(text[max(0, start - 12) : start]) is None
     )
 
 
@@ -127,11 +130,11 @@ _LAYOUTS = frozenset(
     | {(4, 4, 4, 3), (8, 8), (4, 4, 5), (4, 5, 6), (6, 13), (4, 4, 4, 5), (3, 3, 3, 3), (6, 6, 4)}
 )  # fmt: skip
 _CARD_CUE = re.compile(
-    r"\b(?:credit|debit|cc|visa|mastercard|master ?card|amex|american express|maestro|discover|diners|jcb|unionpay"
-    r"|pan|cvv|cvc"
-    r"|(?:\w{0,12})(?:karte|kort|kaart|kártya|kortti)\w{0,6}|cards?|carte|tarjeta|cart[aã]o|carta|carta di|karta"
-    r"|kart[aęuy]"
-    r"|карт[аыу]|κάρτα|卡|カード|카드)(?![a-z])"
+    r"(?:\b(?:credit|debit|cc|visa|mastercard|master ?card|amex|american express|maestro|discover|diners|jcb|unionpay"
+    r"|pan|cvv|cvc|(?:\w{0,12})(?:karte|kort|kaart|kártya|kortti)\w{0,6}|cards?|carte|tarjeta|cart[aã]o"
+    r"|carta|carta di"
+    r"|kart[aąęuyıi]?\w{0,7}|thẻ)(?![a-z])"
+    r"|карт(?!ин|оф|он)|виза|мастеркард|κάρτα|κάρτ|卡|カード|카드|कार्ड|بطاق|ויזה|כרטיס)"
 )
 # words of payment, and `number:` alone: with them a number in a known issuer's range counts
 _PAY_CUE = re.compile(
@@ -205,7 +208,7 @@ def _card_end(run: DigitRun, lengths: tuple[int, ...], first: int) -> int | None
         if len(digits) < _MIN_CARD or not (_FIRM.fullmatch(digits) or _LOOSE.fullmatch(digits)):
             continue
         if (
-            passes_luhn(digits)
+            (passes_luhn(digits) or _is_mistyped_card(run.part(first, last)))
             and (last == len(lengths) or _is_first_group(run, last))
             and _is_card(run.part(first, last))
         ):
@@ -227,9 +230,29 @@ def _is_card(run: DigitRun) -> bool:
     if run.text[run.start] == "+" or digits.startswith("00"):
         return False
     has_cue = _CARD_CUE.search(run.before) or _CARD_CUE.search(run.after)
+    if _is_cued_card(run.before):
+        return True
     if has_cue or (_ISSUER_PREFIXES.fullmatch(digits) and (_PAY_CUE.search(run.before) or _PAY_CUE.search(run.after))):
         return _NO_CARD.search(run.before) is None or firm
     return firm and (len(lengths) == 1 or lengths in _LAYOUTS) and _NO_CARD.search(run.before) is None
+
+
+def _is_mistyped_card(run: DigitRun) -> bool:
+    """Return whether a number without a valid check digit is a card: groups and issuer of one, after a word for it."""
+    return (
+        run.lengths in {(4, 4, 4, 4), (4, 6, 5), (16,)}
+        and _FIRM.fullmatch(run.digits) is not None
+        and len(set(run.digits)) > 1
+        and _is_cued_card(run.before)
+    )
+
+
+def _is_cued_card(before: str) -> bool:
+    """Return whether a word for a card is the nearest cue: it beats the words of other numbers before it."""
+    card = None
+    for match in _CARD_CUE.finditer(before):
+        card = match
+    return card is not None and _NO_CARD.search(before[card.end() :]) is None
 
 
 _SSN = re.compile(r"(?!000|666|9)[0-9]{3}(?!00)[0-9]{2}(?!0000)[0-9]{4}")

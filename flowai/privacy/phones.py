@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 REGIONS = (
     "US", "GB", "DE", "FR", "ES", "IT", "BR", "IN", "AU", "NL", "PL", "JP", "SE", "NO", "DK", "FI", "IS", "BE", "AT",
     "CH", "IE", "PT", "CZ", "SK", "HU", "SI", "HR", "RO", "BG", "GR", "CY", "EE", "LT", "LV", "UA", "RU", "TR", "ZA",
-    "NZ", "MX", "AR", "CO", "IL",
+    "NZ", "MX", "AR", "CO", "IL", "CN", "KR", "SA", "AE", "EG",
 )  # fmt: skip
 """Numbering plans that a national number may follow by default (ISO 3166-1 alpha-2)."""
 
@@ -39,12 +39,15 @@ _DATE = re.compile(
     r"(?:[0-3]?[0-9][./-][0-3]?[0-9][./-](?:19|20)?[0-9]{2}|(?:19|20)[0-9]{2}[01][0-9][0-3][0-9]"
     r"|[0-9]{4}[./-][01][0-9][./-][0-3][0-9])(?![0-9]|[./-][0-9])"
     r"|(?:19|20)[0-9]{2}\s?[-/]\s?(?:19|20)?[0-9]{2}(?![0-9])"
+    r"|1[0-9]{3}\s?[-/]\s?(?:1[0-9]|20)[0-9]{2}(?![0-9])"
 )
+_ARITHMETIC_AFTER = re.compile(r"\s?(?:=|[*^%×÷])|\s?[+/-]\s?[$€£(]|\s[+*/-]\s[0-9(]|[,;][0-9]{3}")
+_ARITHMETIC_BEFORE = re.compile(r"(?:[=*^+×÷<>$€£¥]|[0-9)]\s?[-/])\s?\(?\Z")
 _OCTETS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?:/[0-9]+)?|[0-9]+\.[0-9]+|[0-9]{1,3}\.[0-9]{1,2}\.[0-9]+")
 # two to six groups with the same kind of separator, the first perhaps in parentheses
 _GROUPED = re.compile(
     r"\(0?[0-9]{1,4}\)[ -]?[0-9]{2,7}(?:[ -][0-9]{2,5}){0,3}|[0-9]{2,5} [0-9]{2,7}(?: [0-9]{2,5}){0,4}"
-    r"|[0-9]{2,5}-[0-9]{2,7}(?:-[0-9]{2,5}){0,4}|0[0-9]{1,4}[-/][0-9]{2,4}(?: [0-9]{2,4}){1,3}"
+    r"|[0-9]{2,5}-[0-9]{2,8}(?:-[0-9]{2,5}){0,4}|0[0-9]{1,4}[-/][0-9]{2,4}(?: [0-9]{2,4}){1,3}"
     r"|[0-9]{2} 9?[0-9]{4}-[0-9]{4}"
     r"|\(0?[0-9]{1,4}\)/[0-9]{2,4}-[0-9]{3,4}|[0-9]{2,5}(?:\.[0-9]{2,3}){3,5}"
     r"|0[0-9]{1,4}/[0-9]{2,8}(?:[ .-][0-9]{2,4}){0,3}"
@@ -113,7 +116,10 @@ class PhoneFinder:
         if _DATE.match(raw) or _OCTETS.fullmatch(raw) or (_ISBN_PREFIX.match(raw) and len(digits) == _ISBN_DIGITS):
             return 0.0
         cue = _cue(run)
-        return 0.0 if cue < 0 else self._without_plus(run, raw, digits, has_cue=cue > 0)
+        has_operator = _ARITHMETIC_AFTER.match(run.after) or _ARITHMETIC_BEFORE.search(run.before)
+        if cue < 0 or (cue == 0 and has_operator):
+            return 0.0
+        return self._without_plus(run, raw, digits, has_cue=cue > 0)
 
     def _without_plus(self, run: DigitRun, raw: str, digits: str, *, has_cue: bool) -> float:
         abroad = _INTERNATIONAL_PREFIX.match(digits)
@@ -191,7 +197,14 @@ def _cue(run: DigitRun) -> int:
             return 1
         if is_near and word in cue_words("another number follows"):
             return -1
-    return 0 if before.isascii() else int(any(cue in before for cue in cue_words("a phone number follows, unspaced")))
+    return 0 if before.isascii() else _unspaced_cue(before)
+
+
+def _unspaced_cue(before: str) -> int:
+    """Return the kind that the nearest word tells in scripts without spaces or with prefixes, as in `_cue`."""
+    kinds = ((1, "a phone number follows, unspaced"), (-1, "another number follows, unspaced"))
+    nearest, kind = max((before.rfind(cue), kind) for kind, title in kinds for cue in cue_words(title))
+    return kind if nearest >= 0 else 0
 
 
 def _is_personal_number(words: Sequence[str], run: DigitRun) -> bool:

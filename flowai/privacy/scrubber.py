@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from flowai.privacy.cross_message import MessageText, find_across_messages
-from flowai.privacy.detector import Detector, Recognizer
+from flowai.privacy.detector import Detector
+from flowai.privacy.fields import answer, asked_kind
 from flowai.privacy.json_walk import JsonString, JsonTextWalk, is_json_string
 from flowai.privacy.normalise import normalise
-from flowai.privacy.phones import REGIONS
 from flowai.privacy.pseudonyms import Pseudonyms
 from flowai.privacy.spans import EntityType, Span, disjoint_spans
 from flowai.redaction import mark, names_a_secret
@@ -19,10 +20,14 @@ from flowai.redaction import mark, names_a_secret
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from flowai.privacy.options import PrivacyOptions
+    from flowai.privacy.spans import Recognizer
+
 Value = TypeVar("Value")
 
 _MIN_SECRET_COUNT = 8  # characters; as in redaction
 _REMEMBERED_COUNT = 64
+_MAX_ANSWER_COUNT = 160  # characters of a short answer
 _INSTRUCTORS = frozenset({"system", "developer"})
 # fields whose names tell nothing about their values
 _NEUTRAL = frozenset(
@@ -47,7 +52,8 @@ class Scrubber:
 
     Args:
         key: secret of the data set, at least 16 bytes: equal values get equal placeholders under one key.
-        regions: numbering plans that a national phone number may follow (ISO 3166-1 alpha-2).
+        regions: numbering plans that a national phone number may follow (ISO 3166-1 alpha-2); default: of `options`.
+        options: kinds, regions, languages and texts that stay; default everything is searched, and nothing stays.
         known_secrets: literal secrets, found everywhere.
         recognizers: further recognizers, such as Presidio's.
 
@@ -59,12 +65,15 @@ class Scrubber:
         self,
         key: bytes,
         *,
-        regions: Sequence[str] = REGIONS,
+        regions: Sequence[str] = (),
+        options: PrivacyOptions | None = None,
         known_secrets: Iterable[str] = (),
         recognizers: Sequence[Recognizer] = (),
     ) -> None:
         self._pseudonyms = Pseudonyms(key)
-        self._detector = Detector(regions=regions, known_secrets=known_secrets, recognizers=recognizers)
+        self._detector = Detector(
+            regions=regions, options=options, known_secrets=known_secrets, recognizers=recognizers
+        )
         # a prompt's instructions are the same in many rows
         self._instructions = lru_cache(maxsize=_REMEMBERED_COUNT)(self._detector.find)
 
@@ -103,6 +112,7 @@ class Scrubber:
 
         collected = walk_with(JsonTextWalk(collect))
         spans = [self._find(leaf) for leaf in leaves]
+        self._add_answers(leaves, spans)
         self._add_split_values(leaves, spans)
         findings = _counts(span for own in spans for span in own)
         if not findings:
@@ -131,6 +141,16 @@ class Scrubber:
             for span in spans
             if span.end > len(lead)
         ]
+
+    def _add_answers(self, leaves: Sequence[JsonString], spans: list[list[Span]]) -> None:
+        """Add the values of short answers: the question in the message before tells their kind."""
+        indexes = [index for index, leaf in enumerate(leaves) if not leaf.is_key and leaf.text and leaf.role]
+        for before, index in itertools.pairwise(indexes):
+            question, reply = leaves[before], leaves[index]
+            kind = asked_kind(question.text) if question.role != reply.role else None
+            if kind is not None and len(reply.text) <= _MAX_ANSWER_COUNT:
+                found = self._detector.keep(answer(kind, reply.text), reply.text)
+                spans[index] = disjoint_spans((*spans[index], *found))
 
     def _add_split_values(self, leaves: Sequence[JsonString], spans: list[list[Span]]) -> None:
         """Add values that are split over neighbouring texts."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,6 +41,23 @@ class Span:
     """Confidence, 0 to 1; decides between spans that overlap in part."""
     name: str = ""
     """Name of the pattern, for secrets (`openai`); else empty."""
+
+
+class Recognizer(Protocol):
+    """Finds private values of some entity types."""
+
+    def find(self, text: str) -> Iterable[Span]:
+        """Find spans in a plain text."""
+
+
+def person_span(start: int, end: int, score: float) -> Span:
+    """Return the span of a name."""
+    return Span(start=start, end=end, kind=EntityType.PERSON, score=score)
+
+
+def address_span(start: int, end: int, score: float) -> Span:
+    """Return the span of an address."""
+    return Span(start=start, end=end, kind=EntityType.ADDRESS, score=score)
 
 
 def disjoint_spans(spans: Iterable[Span]) -> list[Span]:

@@ -18,7 +18,8 @@ _UNFOLDED: dict[int, int | str] = {
 _FAMILY_ENDING = re.compile(
     r".{2,}(?:sson|sdottir|dottir|[^aeiou]sen|qvist|quist|strom|gren|mark|kvist"  # Nordic
     r"|ova|eva|[aeiou]v[aeiou]?sky|ovsky|evsky|ovich|evich|ovic|evic|enko|chuk|czuk|czyk|owicz|ewicz|owski|ewski"
-    r"|owska|ewska|inski|inska"
+    r"|owska|ewska|inski|inska|(?:ow|ew|in|yn|al|dz|ez|ic)(?:skim|skiego|skiemu|skiej|ckiego|ckiemu|ckim"
+    r"|ckiej)|iczem|icza|iczowi|czykiem|czyka"
     r"|ovna|evna|iyeva|ayeva|[lnrtksmhbd]ov|[lnrtksmhbdj]ev|ovski|evski"  # Slavic
     r"|opoulos|opoulou|akis|idis|oglu|shvili|adze|idze|escu|eanu"  # Greek, Turkish, Georgian, Romanian
     r"|inen|ainen|onen|unen|jarvi|lehto|vaara"  # Finnish
@@ -47,7 +48,7 @@ class Vocabulary:
 @cache
 def vocabulary() -> Vocabulary:
     """Load the lists, once per process."""
-    words = _sections("not_names.txt")
+    words = word_sections("not_names.txt")
     return Vocabulary(
         given=_all_words("given_names.txt"),
         ambiguous=_all_words("ambiguous_names.txt"),
@@ -77,7 +78,7 @@ def ends_like_a_family_name(folded: str) -> bool:
 @cache
 def cue_words(title: str) -> frozenset[str]:
     """Return a list of `words/cue_words.txt` by its heading: words beside private values, or beside similar ones."""
-    return _sections("cue_words.txt")[title]
+    return word_sections("cue_words.txt")[title]
 
 
 @cache
@@ -86,13 +87,19 @@ def cue_stems(title: str) -> tuple[str, ...]:
     return tuple(sorted(cue_words(title)))
 
 
+@cache
+def names_by_script(title: str) -> frozenset[str]:
+    """Return a list of `words/names_by_script.txt` by its heading: names and the words beside them, not folded."""
+    return word_sections("names_by_script.txt")[title]
+
+
 def _all_words(name: str) -> frozenset[str]:
-    return frozenset().union(*_sections(name).values())
+    return frozenset().union(*word_sections(name).values())
 
 
 @cache
-def _sections(name: str) -> dict[str, frozenset[str]]:
-    """Load a file of words under headings that begin with `# `."""
+def word_sections(name: str) -> dict[str, frozenset[str]]:
+    """Load a file of words under headings that begin with `# `, once per process."""
     sections: dict[str, frozenset[str]] = {}
     title = ""
     for line in files("flowai.privacy").joinpath("words", name).read_text(encoding="utf-8").splitlines():
@@ -122,7 +129,7 @@ class StreetWords:
 @cache
 def street_words() -> StreetWords:
     """Load the list, once per process."""
-    words = _sections("street_words.txt")
+    words = word_sections("street_words.txt")
     after = words["after the name"]
     return StreetWords(
         after=after,

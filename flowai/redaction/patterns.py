@@ -1,35 +1,9 @@
-r"""The table of secret patterns: keys of providers, headers, URLs and assignments that contain a secret.
-
-Three rules keep it fast and safe on hostile text:
-
-- Each pattern has `hints`: without one of them a text cannot match, so that patterns never run on ordinary text.
-- A pattern begins with a literal and looks back over it (`sk-(?<!\wsk-)`) instead of beginning with `\b`: the regex
-  engine then jumps from literal to literal.
-- Repetitions are greedy over one character class, or bounded: no pattern can backtrack for more than a few steps.
-"""
+"""The table of secret patterns: keys of providers, headers, URLs and assignments that contain a secret."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SecretPattern:
-    """The pattern of one kind of secret."""
-
-    name: str
-    """Short name, in the mark that replaces the secret (`[REDACTED:openai]`)."""
-    provider: str
-    pattern: str
-    """Regular expression; the secret is its group `secret`, else the whole match."""
-    hints: tuple[str, ...]
-    """Literals; every match contains one of them."""
-    example: str
-    """Invented secret for docs and tests; `…` and `¤` are filled in by `spell_out`."""
-    folded: bool = False
-    """Whether the hints are lower case and searched in the lower-case text."""
-    needs: str = ""
-    """Characters; every match contains one of them. Empty if the hints suffice."""
+from flowai.redaction.key_shapes import KEY_SHAPES, VENDOR_SHAPE
+from flowai.redaction.shape import TAIL, WORD, SecretPattern, prefixed, word_start
 
 
 def spell_out(shape: SecretPattern) -> str:
@@ -37,27 +11,12 @@ def spell_out(shape: SecretPattern) -> str:
     return shape.example.replace("…", "4fGh7Jk2Lm9Np3Qr6St8Vw5Xy1Zb0Cd").replace("¤", "0123456789abcdef")
 
 
-def _start(prefix: str) -> str:
-    r"""Return a pattern for a prefix at the start of a word, or after an escape: `\n`, `%3D`."""
-    return rf"{prefix}(?:(?<![A-Za-z0-9_]{prefix})|(?<=\\[nrt]{prefix})|(?<=%[0-9A-Fa-f]{{2}}{prefix}))"
-
-
-def _prefixed(name: str, provider: str, prefix: str, rest: str, *, example: str) -> SecretPattern:
-    """Build the pattern of a key that begins with a literal prefix."""
-    hint = prefix.replace("\\", "")
-    return SecretPattern(
-        name=name, provider=provider, pattern=f"{_start(prefix)}{rest}{_TAIL}", hints=(hint,), example=example
-    )
-
-
-_WORD = "[A-Za-z0-9_-]"  # base64url
-# the rest of the word belongs to the key: left over, it could begin like another key, which a second pass would find
-_TAIL = "[A-Za-z0-9_]*+"
 _A_DIGIT = r"(?=[A-Za-z0-9_-]{0,48}\d)"  # words of prose contain no digit; keys of this length do
 
 # Names of fields and variables with secrets; `key` alone is not one (`sort_key`), it needs a word before it.
 _KINDS_OF_KEY = (
     "api", "access", "secret", "private", "account", "routing", "subscription", "integration", "service", "master",
+    "app", "application", "auth", "client", "license", "encryption", "signing", "storage", "deploy", "admin",
 )  # fmt: skip
 _SECRETS = (
     "secret", "token", "password", "passwd", "passphrase", "pwd", "credential", "credentials", "authorization",
@@ -94,41 +53,41 @@ SECRET_PATTERNS: tuple[SecretPattern, ...] = (
         example="-----BEGIN RSA PRIVATE KEY-----\nMIIE…\n…\n-----END RSA PRIVATE KEY-----",
     ),
     # model providers
-    _prefixed("anthropic", "Anthropic", "sk-ant-", f"{_WORD}{{16,}}", example="sk-ant-api03-…"),
-    _prefixed("openrouter", "OpenRouter", "sk-or-", f"{_WORD}{{16,}}", example="sk-or-v1-¤¤¤¤"),
-    _prefixed("deepseek", "DeepSeek", "sk-", r"[0-9a-f]{32}(?![A-Za-z0-9_-])", example="sk-¤¤"),
-    _prefixed("openai", "OpenAI", "sk-", rf"{_A_DIGIT}{_WORD}{{20,}}", example="sk-proj-…"),
-    _prefixed("google", "Google (Gemini, Vertex, Maps)", "AIza", f"{_WORD}{{30,}}", example="AIzaSy…x"),
-    _prefixed("google-oauth", "Google OAuth access token", r"ya29\.", "[A-Za-z0-9._-]{20,}", example="ya29.a0…"),
-    _prefixed("google-client", "Google OAuth client secret", "GOCSPX-", f"{_WORD}{{20,}}", example="GOCSPX-…"),
-    _prefixed("groq", "Groq", "gsk_", "[A-Za-z0-9]{20,}", example="gsk_……"),
-    _prefixed("huggingface", "Hugging Face", "hf_", "[A-Za-z0-9]{30,}", example="hf_…xyz"),
-    _prefixed("replicate", "Replicate", "r8_", "[A-Za-z0-9]{30,}", example="r8_…xyzab"),
-    _prefixed("xai", "xAI", "xai-", "[A-Za-z0-9]{30,}", example="xai-……"),
-    _prefixed("perplexity", "Perplexity", "pplx-", "[A-Za-z0-9]{30,}", example="pplx-…xyz"),
-    _prefixed("together", "Together AI", "tgp_v1_", f"{_WORD}{{20,}}", example="tgp_v1_…"),
-    _prefixed("fireworks", "Fireworks AI", "fw_", rf"{_A_DIGIT}[A-Za-z0-9]{{20,}}", example="fw_…"),
-    _prefixed("cerebras", "Cerebras", "csk-", "[A-Za-z0-9]{30,}", example="csk-…xyz"),
-    _prefixed("nvidia", "NVIDIA NIM", "nvapi-", f"{_WORD}{{30,}}", example="nvapi-…"),
-    _prefixed("voyage", "Voyage AI", "pa-", rf"{_A_DIGIT}{_WORD}{{40,}}", example="pa-…-abcdefgh"),
-    _prefixed("jina", "Jina AI", "jina_", f"{_WORD}{{30,}}", example="jina_¤¤…"),
-    _prefixed("pinecone", "Pinecone", "pcsk_", "[A-Za-z0-9_]{30,}", example="pcsk_…"),
-    _prefixed("tavily", "Tavily", "tvly-", f"{_WORD}{{20,}}", example="tvly-…"),
-    _prefixed("langsmith", "LangSmith", "lsv2_", "[A-Za-z0-9_]{30,}", example="lsv2_pt_¤¤_0123456789"),
-    _prefixed("databricks", "Databricks", "dapi", "[0-9a-f]{32}[0-9a-f-]*", example="dapi¤¤"),
+    prefixed("anthropic", "Anthropic", "sk-ant-", f"{WORD}{{16,}}", example="sk-ant-api03-…"),
+    prefixed("openrouter", "OpenRouter", "sk-or-", f"{WORD}{{16,}}", example="sk-or-v1-¤¤¤¤"),
+    prefixed("deepseek", "DeepSeek", "sk-", r"[0-9a-f]{32}(?![A-Za-z0-9_-])", example="sk-¤¤"),
+    prefixed("openai", "OpenAI", "sk-", rf"{_A_DIGIT}{WORD}{{20,}}", example="sk-proj-…"),
+    prefixed("google", "Google (Gemini, Vertex, Maps)", "AIza", f"{WORD}{{30,}}", example="AIzaSy…x"),
+    prefixed("google-oauth", "Google OAuth access token", r"ya29\.", "[A-Za-z0-9._-]{20,}", example="ya29.a0…"),
+    prefixed("google-client", "Google OAuth client secret", "GOCSPX-", f"{WORD}{{20,}}", example="GOCSPX-…"),
+    prefixed("groq", "Groq", "gsk_", "[A-Za-z0-9]{20,}", example="gsk_……"),
+    prefixed("huggingface", "Hugging Face", "hf_", "[A-Za-z0-9]{30,}", example="hf_…xyz"),
+    prefixed("replicate", "Replicate", "r8_", "[A-Za-z0-9]{30,}", example="r8_…xyzab"),
+    prefixed("xai", "xAI", "xai-", "[A-Za-z0-9]{30,}", example="xai-……"),
+    prefixed("perplexity", "Perplexity", "pplx-", "[A-Za-z0-9]{30,}", example="pplx-…xyz"),
+    prefixed("together", "Together AI", "tgp_v1_", f"{WORD}{{20,}}", example="tgp_v1_…"),
+    prefixed("fireworks", "Fireworks AI", "fw_", rf"{_A_DIGIT}[A-Za-z0-9]{{20,}}", example="fw_…"),
+    prefixed("cerebras", "Cerebras", "csk-", "[A-Za-z0-9]{30,}", example="csk-…xyz"),
+    prefixed("nvidia", "NVIDIA NIM", "nvapi-", f"{WORD}{{30,}}", example="nvapi-…"),
+    prefixed("voyage", "Voyage AI", "pa-", rf"{_A_DIGIT}{WORD}{{40,}}", example="pa-…-abcdefgh"),
+    prefixed("jina", "Jina AI", "jina_", f"{WORD}{{30,}}", example="jina_¤¤…"),
+    prefixed("pinecone", "Pinecone", "pcsk_", "[A-Za-z0-9_]{30,}", example="pcsk_…"),
+    prefixed("tavily", "Tavily", "tvly-", f"{WORD}{{20,}}", example="tvly-…"),
+    prefixed("langsmith", "LangSmith", "lsv2_", "[A-Za-z0-9_]{30,}", example="lsv2_pt_¤¤_0123456789"),
+    prefixed("databricks", "Databricks", "dapi", "[0-9a-f]{32}[0-9a-f-]*", example="dapi¤¤"),
     # clouds
     SecretPattern(
         name="aws-access-key",
         provider="AWS access key id",
-        pattern=_start("A") + "(?:KIA|SIA|BIA|CCA)[A-Z0-9]{16,}" + _TAIL,
+        pattern=word_start("A") + "(?:KIA|SIA|BIA|CCA)[A-Z0-9]{16,}" + TAIL,
         hints=("AKIA", "ASIA", "ABIA", "ACCA"),
         example="AKIA0123456789ABCDEF",
     ),
-    _prefixed("aws-bedrock", "AWS Bedrock API key", "ABSK", "[A-Za-z0-9+/]{60,}=*", example="ABSK……"),
+    prefixed("aws-bedrock", "AWS Bedrock API key", "ABSK", "[A-Za-z0-9+/]{60,}=*", example="ABSK……"),
     SecretPattern(
         name="azure",
         provider="Azure AI services",
-        pattern="[A-Za-z0-9]{40,60}JQQJ9[A-Za-z0-9]{20,}" + _TAIL,
+        pattern="[A-Za-z0-9]{40,60}JQQJ9[A-Za-z0-9]{20,}" + TAIL,
         hints=("JQQJ9",),
         example="…abcdefghijklmnopqrstJQQJ99ALACYeBjFXJ3w3AAABACOGabcd",
     ),
@@ -143,22 +102,36 @@ SECRET_PATTERNS: tuple[SecretPattern, ...] = (
     SecretPattern(
         name="github",
         provider="GitHub",
-        pattern=_start("gh") + r"[oprsu]_[A-Za-z0-9]{30,}" + _TAIL,
+        pattern=word_start("gh") + r"[oprsu]_[A-Za-z0-9]{30,}" + TAIL,
         hints=("ghp_", "gho_", "ghs_", "ghu_", "ghr_"),
         example="ghp_…abcd",
     ),
-    _prefixed("github", "GitHub (fine-grained)", "github_pat_", "[A-Za-z0-9_]{22,}", example="github_pat_…"),
+    prefixed("github", "GitHub (fine-grained)", "github_pat_", "[A-Za-z0-9_]{22,}", example="github_pat_…"),
     SecretPattern(
         name="gitlab",
         provider="GitLab",
-        pattern=_start("gl") + r"(?:pat|dt|rt|cbt|ptt|ft|imt|agent|oas|soat)-[A-Za-z0-9_.-]{20,}",
-        hints=("glpat-", "gldt-", "glrt-", "glcbt-", "glptt-", "glft-", "glimt-", "glagent-", "gloas-", "glsoat-"),
+        pattern=word_start("gl") + r"(?:pat|dt|rt|cbt|ptt|ft|ffct|imt|agent|oas|soat|rtr|wt)-[A-Za-z0-9_.-]{20,}",
+        hints=(
+            "glpat-",
+            "gldt-",
+            "glrt-",
+            "glcbt-",
+            "glptt-",
+            "glft-",
+            "glimt-",
+            "glagent-",
+            "gloas-",
+            "glsoat-",
+            "glffct-",
+            "glrtr-",
+            "glwt-",
+        ),
         example="glpat-…",
     ),
     SecretPattern(
         name="slack",
         provider="Slack",
-        pattern=_start("x") + r"(?:ox[a-z]|app)-[0-9A-Za-z.-]{10,}" + _TAIL,
+        pattern=word_start("x") + r"(?:ox[a-z]|app)-[0-9A-Za-z.-]{10,}" + TAIL,
         hints=("xox", "xapp-"),
         example="xoxb-123456789012-…",
     ),
@@ -172,28 +145,29 @@ SECRET_PATTERNS: tuple[SecretPattern, ...] = (
     SecretPattern(
         name="stripe",
         provider="Stripe",
-        pattern=r"(?<![A-Za-z0-9])(?:[spr]k_(?:live|test)|whsec)_[0-9A-Za-z]{16,}" + _TAIL,
+        pattern=r"(?<![A-Za-z0-9])(?:[spr]k_(?:live|test)|whsec)_[0-9A-Za-z]{16,}" + TAIL,
         hints=("k_live_", "k_test_", "whsec_"),
         example="sk_live_…",
     ),
-    _prefixed("sendgrid", "SendGrid", r"SG\.", r"[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}", example="SG.….…"),
+    prefixed("sendgrid", "SendGrid", r"SG\.", r"[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}", example="SG.….…"),
     SecretPattern(
         name="pagerduty",
         provider="PagerDuty REST API",
-        pattern=_start(r"u\+") + _A_DIGIT + _WORD + "{18,}",
+        pattern=word_start(r"u\+") + _A_DIGIT + WORD + "{18,}",
         hints=("u+",),
         example="u+Ab0-Cd1_Ef2Gh3Ij4K",
     ),
-    _prefixed("npm", "npm", "npm_", "[A-Za-z0-9]{30,}", example="npm_…abcd"),
-    _prefixed("pypi", "PyPI", "pypi-", f"{_WORD}{{40,}}", example="pypi-AgEIcHlwaS5vcmc…"),
-    _prefixed("digitalocean", "DigitalOcean", "dop_v1_", "[0-9a-f]{40,}", example="dop_v1_¤¤¤¤"),
+    prefixed("npm", "npm", "npm_", "[A-Za-z0-9]{30,}", example="npm_…abcd", min_entropy=2.6, checksum="crc32-base62"),
+    prefixed("pypi", "PyPI", "pypi-", f"{WORD}{{40,}}", example="pypi-AgEIcHlwaS5vcmc…"),
+    prefixed("digitalocean", "DigitalOcean", "dop_v1_", "[0-9a-f]{40,}", example="dop_v1_¤¤¤¤"),
     SecretPattern(
         name="jwt",
         provider="JSON Web Token",
-        pattern=_start("eyJ") + r"[A-Za-z0-9_-]{10,}+\.eyJ[A-Za-z0-9_-]{10,}+\.[A-Za-z0-9_-]*",
+        pattern=word_start("eyJ") + r"[A-Za-z0-9_-]{10,}+\.eyJ[A-Za-z0-9_-]{10,}+\.[A-Za-z0-9_-]*",
         hints=("eyJ",),
         example="eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.…",
     ),
+    *KEY_SHAPES,
     # carriers of any secret
     SecretPattern(
         name="header",
@@ -231,4 +205,5 @@ SECRET_PATTERNS: tuple[SecretPattern, ...] = (
         folded=True,
         needs=":=",
     ),
+    VENDOR_SHAPE,
 )

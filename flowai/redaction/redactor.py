@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import zlib
+from collections import Counter
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from flowai.redaction.patterns import NAME_OF_SECRET, SECRET_PATTERNS, SecretPattern
+from flowai.redaction.patterns import NAME_OF_SECRET, SECRET_PATTERNS
+from flowai.redaction.shape import MIN_KEY_CHARS, SecretPattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -16,6 +20,9 @@ if TYPE_CHECKING:
 MIN_KNOWN_LENGTH = 8  # a shorter "key" (`test`, `none`) would remove ordinary words
 SHORT_LENGTH = 64  # results for texts up to this length are cached
 CACHE_SIZE = 4096
+_LONG_WORD = re.compile(f"[!-~]{{{MIN_KEY_CHARS}}}")
+_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_CHECK_COUNT = 6  # characters of a checksum
 MAX_DEPTH = 64  # deeper nesting is an attack on the stack
 
 
@@ -28,6 +35,7 @@ class Redactor:
 
     def __init__(self, known: Iterable[str] = ()) -> None:
         self._rules = tuple(_Rule(pattern) for pattern in SECRET_PATTERNS)
+        self._context_rules = tuple(rule for rule in self._rules if not rule.is_key)
         self._known = self._spellings(known)
         # field and model names occur in every event; caching them saves two thirds of an event's redaction
         self._short = lru_cache(maxsize=CACHE_SIZE)(self._search)
@@ -43,12 +51,16 @@ class Redactor:
         for value, name in self._known:
             if value in text:
                 text = text.replace(value, mark(name))
-        for rule in self._rules:
+        for rule in self._rules_for(text):
             for character in rule.gate:
                 if character in text:
                     text = rule.apply(text)
                     break
         return text
+
+    def _rules_for(self, text: str) -> tuple[_Rule, ...]:
+        """Return the rules that a text may match: without a long word it contains no key with a prefix."""
+        return self._rules if _LONG_WORD.search(text) else self._context_rules
 
     def spans(self, text: str) -> list[tuple[int, int, str]]:
         """Return start, end and pattern name of each secret in a text that was normalised first; they may overlap."""
@@ -58,7 +70,7 @@ class Redactor:
             if value in text
             for match in re.finditer(re.escape(value), text)
         ]
-        for rule in self._rules:
+        for rule in self._rules_for(text):
             for character in rule.gate:
                 if character in text:
                     spans += rule.spans(text)
@@ -133,7 +145,18 @@ class _Rule:
     times faster than searching for the hints.
     """
 
-    __slots__ = ("_folded", "_hints", "_pattern", "_replacement", "gate", "name")
+    __slots__ = (
+        "_checksum",
+        "_folded",
+        "_group",
+        "_hints",
+        "_min_entropy",
+        "_pattern",
+        "_replacement",
+        "gate",
+        "is_key",
+        "name",
+    )
 
     def __init__(self, pattern: SecretPattern) -> None:
         self._pattern = re.compile(pattern.pattern)
@@ -141,8 +164,12 @@ class _Rule:
         self._folded = pattern.folded
         self.name = pattern.name
         self.gate = pattern.needs or "".join({min(hint, key=_rarity) for hint in pattern.hints})
+        self.is_key = pattern.is_key
+        self._min_entropy = pattern.min_entropy
+        self._checksum = pattern.checksum
+        self._group: str | int = "secret" if "secret" in self._pattern.groupindex else 0
         self._replacement: str | Callable[[re.Match[str]], str] = mark(pattern.name)
-        if "secret" in self._pattern.groupindex:
+        if self._group or self._min_entropy:
             self._replacement = self._keep_context
 
     def apply(self, text: str) -> str:
@@ -153,8 +180,17 @@ class _Rule:
         """Return start, end and name of each match."""
         if not self._may_match(text):
             return []
-        group = "secret" if "secret" in self._pattern.groupindex else 0
-        return [(*match.span(group), self.name) for match in self._pattern.finditer(text)]
+        return [
+            (*match.span(self._group), self.name)
+            for match in self._pattern.finditer(text)
+            if self._is_secret(match.group(self._group))
+        ]
+
+    def _is_secret(self, value: str) -> bool:
+        """Return whether a match is random enough for a key, or its checksum is right; a placeholder is neither."""
+        if not self._min_entropy:
+            return True
+        return entropy(value) >= self._min_entropy or (self._checksum != "" and has_checksum(value))
 
     def _may_match(self, text: str) -> bool:
         searched = text.lower() if self._folded else text
@@ -169,7 +205,28 @@ class _Rule:
 
     def _keep_context(self, match: re.Match[str]) -> str:
         whole, start = match.group(), match.start()
-        return f"{whole[: match.start('secret') - start]}{mark(self.name)}{whole[match.end('secret') - start :]}"
+        if not self._is_secret(match.group(self._group)):
+            return whole
+        begin, end = match.span(self._group)
+        return f"{whole[: begin - start]}{mark(self.name)}{whole[end - start :]}"
+
+
+def entropy(text: str) -> float:
+    """Return the Shannon entropy of a text's characters, bits per character."""
+    return -sum(count / len(text) * math.log2(count / len(text)) for count in Counter(text).values())
+
+
+def has_checksum(key: str) -> bool:
+    """Return whether the last six characters of a key are the CRC-32 of its random part, in base 62.
+
+    Source: GitHub, "Behind GitHub's new authentication token formats"; npm's tokens have the same form.
+    """
+    body, check = key.rpartition("_")[2][:-_CHECK_COUNT], key[-_CHECK_COUNT:]
+    value, digits = zlib.crc32(body.encode()), ""
+    while value:
+        value, digit = divmod(value, len(_BASE62))
+        digits = _BASE62[digit] + digits
+    return digits.rjust(_CHECK_COUNT, "0") == check
 
 
 def _rarity(character: str) -> int:

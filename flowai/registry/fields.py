@@ -17,6 +17,8 @@ MODEL_NAME = r"^[A-Za-z0-9_.-]+/.+$(?!\n)"
 PROMPT_ID = r"^prompts/([A-Za-z0-9][A-Za-z0-9_-]*/)*[A-Za-z0-9][A-Za-z0-9_-]*_v[0-9]+$(?!\n)"
 VERSION_TARGET = r"^(dotenv|command|aws-secretsmanager):.+$(?!\n)"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$(?!\n)"
+REGION = r"^[A-Z]{2}$(?!\n)"
+LANGUAGE = r"^[a-z]{2}$(?!\n)"
 SHA256 = r"^[0-9a-f]{64}$(?!\n)"
 PERCENTAGE = r"^(100|[0-9]{1,2}(\.[0-9]+)?)%$(?!\n)"
 
@@ -29,6 +31,8 @@ TYPE_DESCRIPTIONS: dict[str, str] = {
     VERSION_TARGET: "`dotenv:FILE`, `command:...` or `aws-secretsmanager:NAME`",
     NAME: "a name of letters, digits, `_`, `-` and `.`",
     PERCENTAGE: "a percentage such as `0.5%`, up to `100%`",
+    REGION: "a region of two capital letters such as `DE` (ISO 3166-1)",
+    LANGUAGE: "a language of two small letters such as `de` (ISO 639-1)",
     SHA256: "the SHA-256 of a key: 64 hexadecimal digits in lower case",
 }
 """Descriptions in errors, by pattern."""

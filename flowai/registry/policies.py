@@ -1,12 +1,14 @@
-"""Records of `policies` in a registry: circuit breakers, retries, alerts, rollouts, automatic rollback, judges."""
+"""Records of `policies` in a registry: circuit breakers, retries, alerts, rollouts, rollback, judges, private data."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from flowai.registry.fields import (
+    LANGUAGE,
+    REGION,
     Duration,
     Guardrail,
     MarginRatio,
@@ -196,8 +198,34 @@ class JudgingPolicy(RegistryRecord, frozen=True, kw_only=True):
         return parse_duration_s(self.max_age)
 
 
+PrivateKind = Literal["CARD", "PHONE", "EMAIL", "IBAN", "SSN", "IP", "URL", "PERSON", "ADDRESS"]
+NameSource = Literal["rules", "spacy", "presidio"]
+Region = Annotated[str, Meta(pattern=REGION)]
+Language = Annotated[str, Meta(pattern=LANGUAGE)]
+
+
+class PrivacyPolicy(RegistryRecord, frozen=True, kw_only=True):
+    """Private data that `finetune export` replaces. Options of the command win; secrets are always replaced."""
+
+    kinds: tuple[PrivateKind, ...] = ()
+    """Kinds to replace; default all."""
+    regions: tuple[Region, ...] = ()
+    """Numbering plans that a national phone number may follow (ISO 3166-1 alpha-2); default some fifty."""
+    languages: tuple[Language, ...] = ()
+    """Languages of names and addresses (ISO 639-1); default all that have rules."""
+    allow: tuple[str, ...] = ()
+    """Texts that stay: public names, names of own products."""
+    names: NameSource | None = None
+    """Source of names: `rules`, or rules and an installed model of `spacy` or `presidio`. Default: Presidio where it is
+    installed, else rules."""
+    min_score: Rate = 0.0
+    """Minimum confidence of a finding, 0 to 1."""
+    toxicity: Rate = 0.5
+    """Minimum probability of a toxic answer, 0 to 1."""
+
+
 class Policies(RegistryRecord, frozen=True, kw_only=True):
-    """Policies of breakers, retries, alerts, rollouts, automatic rollback, retired models and judges."""
+    """Policies of breakers, retries, alerts, rollouts, automatic rollback, retired models, judges and private data."""
 
     breaker: BreakerPolicy = BreakerPolicy()
     """Circuit breaker of each provider."""
@@ -213,6 +241,8 @@ class Policies(RegistryRecord, frozen=True, kw_only=True):
     """Models that their provider retires soon."""
     judging: JudgingPolicy = JudgingPolicy()
     """Judges whose verdicts decide."""
+    privacy: PrivacyPolicy = PrivacyPolicy()
+    """Private data and toxic answers in training rows."""
 
     @property
     def watched_guardrails(self) -> tuple[Guardrail, ...]:

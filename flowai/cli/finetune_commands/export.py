@@ -19,7 +19,7 @@ _SPLITS = 3
 EXAMPLES = examples(
     "flowai finetune export --feature summarization",
     "flowai finetune export --feature summarization --format trl --since 30d",
-    "flowai finetune export --feature summarization --split 80/10/10 --force",
+    "flowai finetune export --feature summarization --allow 'Ada Lovelace' --region DE --kind PERSON --kind PHONE",
 )
 
 
@@ -80,6 +80,38 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
             help="Skip evaluation, quality, language, control-tokens, review, sessions or duplicates. Repeatable.",
         ),
     ] = None,
+    toxicity_from: Annotated[
+        float | None,
+        typer.Option("--toxicity-from", metavar="P", help="Minimum probability of a toxic answer; default 0.5."),
+    ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--kind",
+            metavar="KIND",
+            help="Kind of private data to replace: EMAIL, PHONE, PERSON ... Repeatable; default all.",
+        ),
+    ] = None,
+    region: Annotated[
+        list[str] | None,
+        typer.Option("--region", metavar="CODE", help="Numbering plan of phone numbers, such as `DE`. Repeatable."),
+    ] = None,
+    names_language: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--names-language",
+            metavar="CODE",
+            help="Language of names and addresses, such as `zh`. Repeatable; default all.",
+        ),
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option("--allow", metavar="TEXT", help="Text that stays: a public name, a product. Repeatable."),
+    ] = None,
+    names: Annotated[
+        str | None,
+        typer.Option("--names", metavar="SOURCE", help="Source of names: rules, spacy or presidio."),
+    ] = None,
     base_model: Annotated[
         str | None,
         typer.Option(
@@ -112,6 +144,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     from flowai.finetune.export.dataset_card import NO_LICENSE
     from flowai.finetune.export.export import ExportOptions, run_export
     from flowai.finetune.export.step_losses import check_skipped
+    from flowai.finetune.session import PrivacyChoices
     from flowai.rendering.report_files import to_json
 
     options = ExportOptions(
@@ -128,6 +161,14 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         toxicity=toxicity,
         skip=check_skipped(skip or ()),
         similarity=similarity,
+        privacy=PrivacyChoices(
+            kinds=tuple(kind or ()),
+            regions=tuple(region or ()),
+            languages=tuple(names_language or ()),
+            allow=tuple(allow or ()),
+            names=names,
+            toxicity=toxicity_from,
+        ),
         base_model=base_model,
         licence=licence or NO_LICENSE,
         usd_per_million_tokens=usd_per_million,

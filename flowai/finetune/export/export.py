@@ -39,7 +39,7 @@ from flowai.finetune.pairs.collect import Funnel, PairSelector, collect_pairs
 from flowai.finetune.pairs.pair_store import PairStore, open_pair_store
 from flowai.finetune.pairs.pairing import STEP
 from flowai.finetune.records import Quarantined, StepCount
-from flowai.finetune.session import open_session, training_set_directory
+from flowai.finetune.session import PrivacyChoices, open_session, training_set_directory
 from flowai.rendering.report_files import to_json
 from flowai.storage.files import write_atomic, writing
 
@@ -86,6 +86,8 @@ class ExportOptions:
     """Names of steps that are not run; see `step_losses.check_skipped`."""
     similarity: float = THRESHOLD
     """Minimum similarity of near duplicates."""
+    privacy: PrivacyChoices = field(default_factory=PrivacyChoices)
+    """Kinds, regions, languages and texts that stay; empty ones are the registry's."""
     base_model: str | None = None
     """The model to train, for tokenizer and trainer configurations."""
     licence: str = NO_LICENSE
@@ -113,7 +115,9 @@ def run_export(context: CommandContext, options: ExportOptions, progress: Export
         raise UsageError(f"--epochs: found {options.epochs}, expected 1 or more")
     if not MIN_SIMILARITY <= options.similarity <= 1:
         raise UsageError(f"--similarity: found {options.similarity:g}, expected {MIN_SIMILARITY:g} to 1")
-    session = open_session(context, options.feature, options.rules, options.languages, toxicity=options.toxicity)
+    session = open_session(
+        context, options.feature, options.rules, options.languages, toxicity=options.toxicity, privacy=options.privacy
+    )
     selector = session.selector(options.since, options.until, options.releases)
     target = options.output or training_set_directory(session.project, options.feature) / format_.name
     name = session.project.show(target)

@@ -1,0 +1,1 @@
+"""Names and addresses by the words of single scripts and languages."""
