@@ -142,7 +142,8 @@ def _write(
     """Write everything; the registry, which makes the folder a project, after the files that it names."""
     yield add_lines(root, ".gitignore", IGNORED_LINES)  # first: no other file may be committed by accident
     yield write_own_file(root, SCHEMA_PATH, schema_content())
-    for file in (*plan.files, *surrounding_files(choice), *taken):
+    around = surrounding_files(choice) if taken else ()  # the jobs of an existing project are its own
+    for file in (*plan.files, *around, *taken):
         yield create_file(root, file.path, file.text)
 
 
@@ -184,7 +185,7 @@ def _steps(
         if choice.extra and (command := missing_packages()):
             yield command
         if choice.key_variable and not environ.get(choice.key_variable):
-            yield f"echo '{choice.key_variable}=...' >> .env"
+            yield f"cp -n .env.example .env    # then write the key into it: {choice.key_variable}=..."
         yield "flowai smoke"
         yield "flowai eval"
     if options.export is not None:

@@ -45,7 +45,8 @@ def open_state(
     return SqliteStateStore(root / address, interval_clock_s, wall_s=clock_s)
 
 
-def _redis_state(url: str) -> StateStore:
+def check_redis_client(url: str) -> None:
+    """Raise InfrastructureError without the extra `redis`."""
     try:
         import redis  # noqa: F401 - checks the import
     except ModuleNotFoundError as error:
@@ -55,12 +56,21 @@ def _redis_state(url: str) -> StateStore:
             f"`state` names `{shown_address(url)}`, but the Redis client is not installed",
             hint="pip install 'flowai[redis]'",
         ) from None
+
+
+def invalid_redis_url(url: str, problem: ValueError) -> ProjectError:
+    """Build the error of a URL that cannot be parsed."""
+    return ProjectError(
+        f"`state` names `{shown_address(url)}`, which is not a valid Redis URL: {problem}",
+        hint="redis://USER:PASSWORD@HOST:6379/0; a special character in the password is percent-encoded: %23 for #",
+    )
+
+
+def _redis_state(url: str) -> StateStore:
+    check_redis_client(url)
     from flowai.state.redis_store import RedisStateStore
 
     try:
         return RedisStateStore(url)
     except ValueError as error:
-        raise ProjectError(
-            f"`state` names `{shown_address(url)}`, which is not a valid Redis URL: {error}",
-            hint="redis://USER:PASSWORD@HOST:6379/0; a special character in the password is percent-encoded: %23 for #",
-        ) from None
+        raise invalid_redis_url(url, error) from None

@@ -1,0 +1,99 @@
+"""Runs every check; one that fails unexpectedly is a finding, and the others run on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowai.diagnosis.checks import files, machine, models, services
+from flowai.diagnosis.inspection import Inspection, UnreadableError
+from flowai.diagnosis.records import Diagnosis, Finding, Result, error, skipped, warning
+from flowai.errors import ExitCode, FlowaiError, describe_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from flowai.workspace.workspace import CommandContext
+
+_CHECKS: Mapping[str, Callable[[Inspection], Iterator[Result]]] = {
+    "python": machine.check_python,
+    "registry": files.check_registry,
+    "schema": files.check_schema,
+    "extras": machine.check_extras,
+    ".env": files.check_dotenv,
+    "prompts": files.check_prompts,
+    "lock": files.check_lock,
+    "suites": files.check_suites,
+    "keys": models.check_keys,
+    "end dates": models.check_end_dates,
+    "fallbacks": models.check_fallbacks,
+    "spare models": models.check_spare_models,
+    "budgets": models.check_budgets,
+    "providers": models.check_providers,
+    "state": services.check_state,
+    "clock": services.check_clock,
+    "disk": machine.check_disk,
+    "events": services.check_events,
+    "releases": services.check_releases,
+    "flags": services.check_flags,
+}
+CHECK_NAMES = tuple(_CHECKS)
+
+
+def diagnose(context: CommandContext, *, is_live: bool = False) -> Diagnosis:
+    """Run every check.
+
+    Args:
+        context: directory, user, variables and clocks.
+        is_live: whether to ask the providers.
+    """
+    inspection = Inspection(context=context, is_live=is_live)
+    has_project = True
+    findings: list[Finding] = []
+    for name, check in _CHECKS.items():
+        if not has_project and name != "python":
+            findings.append(_named(name, skipped("there is no project"), inspection))
+            continue
+        results = list(_run(check, inspection))
+        findings += [_named(name, result, inspection) for result in results]
+        if name == "registry":
+            has_project = _has_project(inspection)
+    return Diagnosis(findings=tuple(findings))
+
+
+def _has_project(inspection: Inspection) -> bool:
+    try:
+        return inspection.project is not None
+    except FlowaiError:
+        return False
+
+
+def _run(check: Callable[[Inspection], Iterator[Result]], inspection: Inspection) -> Iterator[Result]:
+    try:
+        yield from check(inspection)
+    except UnreadableError as problem:
+        yield skipped(f"not checked: {problem}")
+    except FlowaiError as problem:
+        is_service = problem.exit_code == ExitCode.INFRASTRUCTURE
+        yield error(str(problem), problem.hint, cause="infrastructure" if is_service else "project")
+    except Exception as problem:  # noqa: BLE001 - the edge of a check: what breaks one must not hide the others
+        yield warning(f"could not be checked: {describe_error(problem)}", "look at the files that the check names by hand")
+
+
+def _named(name: str, result: Result, inspection: Inspection) -> Finding:
+    """Return a result under the name of its check, without secrets."""
+    return Finding(
+        check=name,
+        status=result.status,
+        text=_redacted(inspection, result.text),
+        hint=None if result.hint is None else _redacted(inspection, result.hint),
+        cause=result.cause,
+    )
+
+
+def _redacted(inspection: Inspection, text: str) -> str:
+    try:
+        return inspection.redactor.text(text)
+    except (FlowaiError, UnreadableError):
+        from flowai.redaction import redact
+
+        return redact(text)
