@@ -37,6 +37,8 @@ _CHECKS: Mapping[str, Callable[[Inspection], Iterator[Result]]] = {
     "flags": services.check_flags,
 }
 CHECK_NAMES = tuple(_CHECKS)
+_OF_MACHINE = frozenset({"python", "extras"})
+"""Checks that need no project."""
 
 
 def diagnose(context: CommandContext, *, is_live: bool = False) -> Diagnosis:
@@ -50,7 +52,7 @@ def diagnose(context: CommandContext, *, is_live: bool = False) -> Diagnosis:
     has_project = True
     findings: list[Finding] = []
     for name, check in _CHECKS.items():
-        if not has_project and name != "python":
+        if not has_project and name not in _OF_MACHINE:
             findings.append(_named(name, skipped("there is no project"), inspection))
             continue
         results = list(_run(check, inspection))
@@ -76,7 +78,9 @@ def _run(check: Callable[[Inspection], Iterator[Result]], inspection: Inspection
         is_service = problem.exit_code == ExitCode.INFRASTRUCTURE
         yield error(str(problem), problem.hint, cause="infrastructure" if is_service else "project")
     except Exception as problem:  # noqa: BLE001 - the edge of a check: what breaks one must not hide the others
-        yield warning(f"could not be checked: {describe_error(problem)}", "look at the files that the check names by hand")
+        yield warning(
+            f"could not be checked: {describe_error(problem)}", "look at the files that the check names by hand"
+        )
 
 
 def _named(name: str, result: Result, inspection: Inspection) -> Finding:

@@ -12,6 +12,7 @@ from flowai.prompts import PromptLibrary, PromptLock
 from flowai.providers import PriceTable
 from flowai.providers.local.server import LocalModel, check_weights
 from flowai.redaction import Redactor
+from flowai.registry import binding as binding_of
 from flowai.registry import (
     endpoint_of,
     environment_of,
@@ -22,10 +23,10 @@ from flowai.registry import (
     resolve_release,
     secret_values,
 )
-from flowai.registry import binding as binding_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
     from flowai.project import Project
     from flowai.registry import ModelChain, Registry
     from flowai.workspace.workspace import CommandContext

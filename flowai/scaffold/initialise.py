@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowai.errors import InfrastructureError, ProjectError, UsageError
@@ -28,6 +27,7 @@ from flowai.storage.own_files import REGISTRY_FILE, check_no_link
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from flowai.evals.importers.records import ImportedFile
     from flowai.scaffold.model_choice import ModelChoice
@@ -44,8 +44,8 @@ class InitOptions:
     provider: str = LOCAL
     model: str | None = None
     """Name of the model behind the URL that `provider` is; None to ask it."""
-    export: Path | None = None
-    """File of another tool, to import."""
+    exports: tuple[Path, ...] = ()
+    """Files of one export of another tool, to import."""
     here: Path
     """Directory in which the user types commands."""
     environ: Mapping[str, str]
@@ -56,7 +56,7 @@ def initialise(options: InitOptions) -> InitReport:
 
     Raises:
         UsageError: the folder is a file, or an option is wrong; nothing was written.
-        ProjectError: the registry that the folder has cannot be used, or the export cannot be read; nothing was written.
+        ProjectError: the folder's registry, or the export, cannot be read; nothing was written.
         InfrastructureError: a file cannot be written: run it again after the fix; earlier files are kept.
     """
     root = _root(options.directory)
@@ -74,7 +74,9 @@ def initialise(options: InitOptions) -> InitReport:
     except InfrastructureError as error:
         raise _unfinished(error) from error
     if is_existing:
-        outcomes.append(FileOutcome(path=REGISTRY_FILE, status="left", reason="the project has one: nothing is added to it"))
+        outcomes.append(
+            FileOutcome(path=REGISTRY_FILE, status="left", reason="the project has one: nothing is added to it")
+        )
     return InitReport(
         root=str(root),
         is_existing_project=is_existing,
@@ -88,7 +90,9 @@ def initialise(options: InitOptions) -> InitReport:
 def _root(directory: Path) -> Path:
     root = directory.expanduser().resolve()
     if root.exists() and not root.is_dir():
-        raise UsageError(f"`{directory}` is a file, expected a folder", hint="`flowai init DIR` creates a folder that is missing")
+        raise UsageError(
+            f"`{directory}` is a file, expected a folder", hint="`flowai init DIR` creates a folder that is missing"
+        )
     return root
 
 
@@ -121,24 +125,23 @@ def _check_registry(project: Project, environ: Mapping[str, str]) -> bool:
 
 def _imported(options: InitOptions, root: Path, taken: Sequence[ImportedFile]) -> ImportPlan:
     """Return the plan of the export; of none without one."""
-    if options.export is None:
+    if not options.exports:
         return ImportPlan(format="", target="")
-    path = options.here / options.export
-    plan = plan_import([path])
+    paths = [options.here / path for path in options.exports]
+    plan = plan_import(paths)
     if not plan.files:
+        path = paths[0]
         if not path.resolve().is_relative_to(root):
             raise UsageError(
-                f"--from: `{options.export}` runs unchanged, and names files beside it; nothing was written",
+                f"--from: `{options.exports[0]}` runs unchanged, and names files beside it; nothing was written",
                 hint=f"create the project around it: `flowai init {shlex.quote(str(path.resolve().parent))}`",
             )
         return plan
     own = {file.path for file in taken}
-    return plan_import([path], name=_IMPORTED_NAME) if any(file.path in own for file in plan.files) else plan
+    return plan_import(paths, name=_IMPORTED_NAME) if any(file.path in own for file in plan.files) else plan
 
 
-def _write(
-    root: Path, choice: ModelChoice, taken: Sequence[ImportedFile], plan: ImportPlan
-) -> Iterator[FileOutcome]:
+def _write(root: Path, choice: ModelChoice, taken: Sequence[ImportedFile], plan: ImportPlan) -> Iterator[FileOutcome]:
     """Write everything; the registry, which makes the folder a project, after the files that it names."""
     yield add_lines(root, ".gitignore", IGNORED_LINES)  # first: no other file may be committed by accident
     yield write_own_file(root, SCHEMA_PATH, schema_content())
@@ -188,14 +191,14 @@ def _steps(
             yield f"cp -n .env.example .env    # then write the key into it: {choice.key_variable}=..."
         yield "flowai smoke"
         yield "flowai eval"
-    if options.export is not None:
+    if options.exports:
         yield shlex.join(_eval_words(options, root, plan))
 
 
 def _eval_words(options: InitOptions, root: Path, plan: ImportPlan) -> list[str]:
     """Return the command that runs the imported suite, typed in the project."""
-    if not plan.files and options.export is not None:
-        return ["flowai", "eval", os.path.relpath((options.here / options.export).resolve(), root)]
+    if not plan.files:
+        return ["flowai", "eval", os.path.relpath((options.here / options.exports[0]).resolve(), root)]
     words = ["flowai", "eval", plan.target]
     words += ["--from-outputs", plan.outputs] if plan.outputs else []
     return words + (["--model", "NAME"] if not plan.models and not plan.outputs else [])

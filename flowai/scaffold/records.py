@@ -6,12 +6,12 @@ from typing import Literal
 
 import msgspec
 
-from flowai.evals.importers.records import Omission  # noqa: TC001 - msgspec reads annotations when records are built
+from flowai.evals.importers.records import Omission
 
 SCHEMA_VERSION = 1
 
 FileStatus = Literal["wrote", "added", "updated", "unchanged", "left"]
-"""`added`: lines at the end of the user's file. `updated`: a file of flowai's own. `left`: it exists with other content."""
+"""`added`: lines at the end of the user's file. `updated`: a file of flowai's own. `left`: another one exists."""
 
 
 class FileOutcome(msgspec.Struct, frozen=True, kw_only=True):

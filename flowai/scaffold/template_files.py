@@ -70,4 +70,3 @@ def _filled(name: str, values: dict[str, str]) -> str:
 def schema_content() -> bytes:
     """Return the JSON Schema of the registry."""
     return SCHEMA_FILE.read_bytes()
-

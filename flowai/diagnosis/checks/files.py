@@ -74,7 +74,9 @@ def check_dotenv(inspection: Inspection) -> Iterator[Result]:
         return
     variables = environment_of(inspection.project, {})
     if is_tracked(path, below=path.parent.name):
-        yield error("git tracks `.env`, which holds keys", "`git rm --cached .env`, add it to `.gitignore`, replace its keys")
+        yield error(
+            "git tracks `.env`, which holds keys", "`git rm --cached .env`, add it to `.gitignore`, replace its keys"
+        )
     elif path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         yield warning("other users can read `.env`", "chmod 600 .env")
     else:
@@ -110,7 +112,9 @@ def check_lock(inspection: Inspection) -> Iterator[Result]:
         return
     problems = []
     for release in lock.releases:
-        changed = [f"{change.kind} `{change.name}`" for change in changes_since(registry, lock, inspection.library, release)]
+        changed = [
+            f"{change.kind} `{change.name}`" for change in changes_since(registry, lock, inspection.library, release)
+        ]
         if changed:
             found = error if release in inspection.releases else warning
             hint = "restore it from version control; a change is a new release"
@@ -123,7 +127,9 @@ def check_lock(inspection: Inspection) -> Iterator[Result]:
 def check_suites(inspection: Inspection) -> Iterator[Result]:
     """Check that every suite and its dataset can be read."""
     project = inspection.project
-    paths = sorted(path for path in (*project.evals.glob("*.yaml"), *project.evals.glob("*.yml")) if path.name[0] != ".")
+    paths = sorted(
+        path for path in (*project.evals.glob("*.yaml"), *project.evals.glob("*.yml")) if path.name[0] != "."
+    )
     problems, case_count = [], 0
     for path in paths:
         try:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 MIN_FREE_BYTES = 100_000_000
 LOW_FREE_BYTES = 1_000_000_000
 _REQUIREMENT = re.compile(r"([A-Za-z0-9][\w.-]*).*extra == ['\"]([\w-]+)['\"]")
+_SPARE_EXTRA = "semantic"
+"""Without it calls are served, and only the semantic cache is off."""
 _CLASSIFIER = "Programming Language :: Python :: 3."
 
 
@@ -77,7 +79,8 @@ def _missing_parts(inspection: Inspection, extras: Mapping[str, bool]) -> Iterat
         return
     for name, reason in needed.items():
         if not extras.get(name, True):
-            yield error(f"`{name}` is not installed; {reason} needs it", f"pip install 'flowai[{name}]'")
+            found = warning if name == _SPARE_EXTRA else error
+            yield found(f"`{name}` is not installed; {reason} needs it", f"pip install 'flowai[{name}]'")
     for name in inspection.first_models if "local" in needed else ():
         if inspection.registry.models[name].file is not None:
             try:
@@ -168,7 +171,9 @@ def _rights(inspection: Inspection, free: int) -> Iterator[Result]:
         yield warning(f"`{path.name}` belongs to another user (uid {status.st_uid})", f"chown -R $(id -u) {path.name}")
     elif tracked := next((file for file in _own_files(path) if is_tracked(file, below=path.name)), None):
         shown = inspection.project.show(tracked)
-        yield error(f"git tracks `{shown}`", f"`git rm -r --cached {path.name}`, and add `{path.name}/` to `.gitignore`")
+        yield error(
+            f"git tracks `{shown}`", f"`git rm -r --cached {path.name}`, and add `{path.name}/` to `.gitignore`"
+        )
     else:
         yield ok(f"{size(free)} free; `{path.name}` can be written")
 

@@ -20,27 +20,39 @@ if TYPE_CHECKING:
 
     from flowai.diagnosis.inspection import Inspection
     from flowai.diagnosis.records import Result
+    from flowai.providers import Endpoint
 
 
 def check_keys(inspection: Inspection) -> Iterator[Result]:
     """Check that each model's key is set; say where it comes from, never what it is."""
     sources: dict[str, list[str]] = defaultdict(list)
-    is_complete = True
+    missing: dict[tuple[str, str | None], list[str]] = defaultdict(list)
     for name in (*inspection.first_models, *inspection.spare_models):
         try:
             keys = keys_of(inspection.registry, name, inspection.environ, root=inspection.project.root)
         except MissingKeyError as problem:
-            is_complete = False
-            found = error if name in inspection.first_models else warning
-            yield found(str(problem), problem.hint)
+            variable = _unset_variable(inspection, name)
+            reason = problem.what if variable is None else f"`{variable}` is not set"
+            missing[reason, problem.hint].append(name)
             continue
         for source in _sources(inspection, name) if keys else ():
             if name not in sources[source]:
                 sources[source].append(name)
+    for (reason, hint), names in missing.items():
+        is_first = any(name in inspection.first_models for name in names)
+        found = error if is_first else warning
+        yield found(f"{reason}; needed by {', '.join(f'`{name}`' for name in names)}", hint)
     if sources:
         yield ok("; ".join(f"{source} ({', '.join(models)})" for source, models in sources.items()))
-    elif is_complete:
+    elif not missing:
         yield ok("no model needs a key")
+
+
+def _unset_variable(inspection: Inspection, model: str) -> str | None:
+    """Return the first variable that a model's key needs and that is not set; None if the key is in a file."""
+    entry = inspection.registry.models[model]
+    names = [name for text in entry.key_texts for name in references(text)] or usual_variables(entry.model)[:1]
+    return next((name for name in names if not inspection.environ.get(name)), None)
 
 
 def _sources(inspection: Inspection, model: str) -> Iterator[str]:
@@ -108,33 +120,39 @@ def _provider(inspection: Inspection, model: str) -> str:
 
 def check_spare_models(inspection: Inspection) -> Iterator[Result]:
     """Check that the models that only a fallback calls could serve."""
-    is_sound = True
+    if not inspection.spare_models:
+        yield ok("none")
+        return
+    without_key, problems = [], []
     for name in inspection.spare_models:
-        problem = _unable(inspection, name)
-        if problem is not None:
-            is_sound = False
-            yield problem
-    if is_sound:
-        yield ok(f"{count(len(inspection.spare_models), 'spare model')} can serve" if inspection.spare_models else "none")
+        try:
+            endpoint = endpoint_of(inspection.registry, name, inspection.environ, root=inspection.project.root)
+            inspection.check_local_model(name)
+        except MissingKeyError:
+            without_key.append(f"`{name}`")
+        except FlowaiError as problem:
+            problems.append(warning(f"`{name}` cannot serve when it is needed: {problem.what}", problem.hint))
+        else:
+            problems += _too_small(inspection, endpoint)
+    if without_key:
+        text = f"without a key, these cannot serve when they are needed: {', '.join(without_key)}"
+        problems.insert(0, warning(text, "set the keys that the row `keys` names"))
+    yield from problems or [ok(f"{count(len(inspection.spare_models), 'spare model')} can serve")]
 
 
-def _unable(inspection: Inspection, name: str) -> Result | None:
-    try:
-        endpoint = endpoint_of(inspection.registry, name, inspection.environ, root=inspection.project.root)
-        inspection.check_local_model(name)
-    except FlowaiError as problem:
-        return warning(f"`{name}` cannot serve when it is needed: {problem.what}", problem.hint)
+def _too_small(inspection: Inspection, endpoint: Endpoint) -> Iterator[Result]:
+    """Yield the features whose longest requests do not fit into the context of a spare model."""
     facts = None if endpoint.api_base is not None else model_facts(endpoint.model, inspection.prices)
     limit = None if facts is None else facts.max_input_tokens
     for feature, chains in inspection.chains.items():
         needed = inspection.registry.feature(feature).budget.prompt_tokens
-        is_spare = any(name in chain.models[1:] or name == chain.degrade for chain in chains)
+        is_spare = any(endpoint.name in (*chain.models[1:], chain.degrade) for chain in chains)
         if is_spare and limit is not None and needed is not None and needed > limit:
-            return warning(
-                f"`{name}` reads {limit:,} tokens, `{feature}` allows requests of {needed:,}: it cannot serve the longest",
+            yield warning(
+                f"`{endpoint.name}` reads {limit:,} tokens, `{feature}` allows requests of {needed:,}: it cannot serve "
+                "the longest",
                 f"choose a model with a larger context, or lower `budget.prompt_tokens` of `{feature}`",
             )
-    return None
 
 
 def check_budgets(inspection: Inspection) -> Iterator[Result]:
@@ -146,7 +164,9 @@ def check_budgets(inspection: Inspection) -> Iterator[Result]:
         yield error(str(problem), problem.hint)
         return
     limited = [name for name in inspection.chains if registry.feature(name).budget.usd_per_day is not None]
-    yield ok(f"{count(len(limited), 'feature')} with a daily limit; all prices are known" if limited else "no daily limit")
+    yield ok(
+        f"{count(len(limited), 'feature')} with a daily limit; all prices are known" if limited else "no daily limit"
+    )
 
 
 def check_providers(inspection: Inspection) -> Iterator[Result]:

@@ -11,11 +11,11 @@ import msgspec
 from flowai.diagnosis.records import error, ok, skipped, warning
 from flowai.errors import FlowaiError, InfrastructureError
 from flowai.events.lake.validate import validate
-from flowai.events.records import SCHEMA_VERSION
 from flowai.registry.environment import fill
-from flowai.rendering.formatting import count, size, span
+from flowai.rendering.formatting import size, span
 from flowai.state import open_state
 from flowai.state.factory import check_redis_client
+from flowai.state.sqlite_store import FILE_NAME
 from flowai.state.urls import REDIS_SCHEMES, scheme_of
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def check_state(inspection: Inspection) -> Iterator[Result]:
     """Check that the shared state can be read, and what a Redis lacks."""
     facts = _redis_facts(inspection)
     address = fill(inspection.registry.state, inspection.environ, owner="`state`")
-    if facts is None and not (inspection.project.root / address).exists() and not scheme_of(address):
-        yield ok(f"`{address}` is not there yet")
+    if _is_unused(inspection, address):
+        yield ok(f"`{address}` has no state yet")
         return
     warnings = asyncio.run(_read_state(inspection, address))
     for text in warnings:
@@ -77,6 +77,11 @@ def check_state(inspection: Inspection) -> Iterator[Result]:
         yield warning(text, f"Redis {VECTORS_REDIS_MAJOR} searches them itself")
     else:
         yield ok(text)
+
+
+def _is_unused(inspection: Inspection, address: str) -> bool:
+    """Return whether a directory has no state yet, so that opening it would create one."""
+    return not scheme_of(address) and not (inspection.project.root / address / FILE_NAME).exists()
 
 
 async def _read_state(inspection: Inspection, address: str) -> Sequence[str]:
@@ -133,8 +138,8 @@ def check_events(inspection: Inspection) -> Iterator[Result]:
             "`flowai events validate` lists them",
         )
     if not found.problems:
-        kinds = ", ".join(f"{number:,} {name}" for name, number in found.kinds.items()) or "no events"
-        yield ok(f"{kinds}, version {SCHEMA_VERSION}")
+        kinds = ", ".join(f"{name} {number:,}" for name, number in found.kinds.items()) or "no events"
+        yield ok(f"{kinds}; no problems")
 
 
 def check_releases(inspection: Inspection) -> Iterator[Result]:
@@ -161,16 +166,20 @@ def check_releases(inspection: Inspection) -> Iterator[Result]:
     if gone:
         is_current = False
         names = ", ".join(f"`{name}`" for name in gone)
-        yield warning(f"`prompts.lock` has {names}, which the registry has not", "restore the registry from version control")
+        yield warning(
+            f"`prompts.lock` has {names}, which the registry has not", "restore the registry from version control"
+        )
     if is_current:
-        yield ok(f"`{inspection.release}` serves" + (f"; `{rollout.candidate}` is at {rollout.stage}" if rollout else ""))
+        yield ok(
+            f"`{inspection.release}` serves" + (f"; `{rollout.candidate}` is at {rollout.stage}" if rollout else "")
+        )
 
 
 async def _processes(inspection: Inspection) -> Sequence[KnownProcess]:
     address = fill(inspection.registry.state, inspection.environ, owner="`state`")
-    if not scheme_of(address) and not (inspection.project.root / address).exists():
+    if _is_unused(inspection, address):
         return ()
-    state = open_state(address, inspection.project.root, clock_s=lambda: time.time())
+    state = open_state(address, inspection.project.root, clock_s=time.time)
     try:
         async with asyncio.timeout(STATE_TIMEOUT_S):
             return await state.processes(inspection.registry.environment or "")

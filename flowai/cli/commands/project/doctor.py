@@ -19,7 +19,9 @@ _WORDS = {"ok": "ok", "warning": "warning", "error": "error", "skipped": "-"}
 
 
 def command(
-    live: Annotated[bool, typer.Option("--live", help="Ask each provider whether it answers and lists the models.")] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Ask each provider whether it answers and lists the models.")
+    ] = False,
     env: Env = None,
     json: JsonOption = False,
 ) -> None:

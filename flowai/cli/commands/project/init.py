@@ -17,7 +17,7 @@ EXAMPLES = examples(
     "flowai init",
     "flowai init assistant --provider openai",
     "flowai init --provider http://127.0.0.1:11434/v1 --model llama3.2",
-    "flowai init --from eval.json",
+    "flowai init --from eval.json --from items.jsonl",
 )
 
 
@@ -37,9 +37,11 @@ def command(
         str | None,
         typer.Option("--model", metavar="NAME", help="Model behind a URL; default the first that it lists."),
     ] = None,
-    export: Annotated[
-        Path | None,
-        typer.Option("--from", metavar="FILE", help="Also import this eval, dataset or prompt of another tool."),
+    exports: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--from", metavar="FILE", help="Also import this eval, dataset or prompt of another tool. Repeatable."
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -61,7 +63,7 @@ def command(
             directory=here / (directory or "."),
             provider=provider,
             model=model,
-            export=export,
+            exports=tuple(exports or ()),
             here=here,
             environ=os.environ,
         )
