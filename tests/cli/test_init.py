@@ -260,7 +260,7 @@ def test_a_file_instead_of_a_folder_is_wrong_usage(place: Path, command: Command
 
 def lists(*names: str, key: str | None = None) -> Callable[[Asked], Reply]:
     def answer(asked: Asked) -> Reply:
-        if key is not None and asked.headers.get("authorization") != f"Bearer {key}":
+        if key is not None and asked.headers.get("authorization") != f"bearer {key}":
             return Reply(status=401)
         return Reply(body=json.dumps({"object": "list", "data": [{"id": name} for name in names]}).encode())
 
@@ -285,6 +285,7 @@ def test_an_endpoint_with_a_key_gets_it_by_a_variable(
     monkeypatch.setenv("MODEL_API_KEY", "planted-key-0123456789")
     provider.on_get = lists("mistral-small", key="planted-key-0123456789")
     ran = command("init", "--provider", provider.base_url)
+    assert ran.code == 0, ran.err
     assert entry(place)["api_key"] == "${MODEL_API_KEY}"
     assert b"planted-key" not in b"".join(files_of(place).values()) + (ran.out + ran.err).encode()
 

@@ -21,6 +21,7 @@ from flowai.storage.tracked_files import is_tracked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from flowai.diagnosis.inspection import Inspection
     from flowai.diagnosis.records import Result
@@ -178,7 +179,5 @@ def _rights(inspection: Inspection, free: int) -> Iterator[Result]:
         yield ok(f"{size(free)} free; `{path.name}` can be written")
 
 
-def _own_files(path: os.PathLike[str]) -> Iterator[os.PathLike[str]]:
-    from pathlib import Path
-
-    return (file for file in Path(path).rglob("*") if file.is_file())
+def _own_files(path: Path) -> Iterator[Path]:
+    return (file for file in path.rglob("*") if file.is_file())

@@ -35,7 +35,7 @@ def command(
 
     found = diagnose(console.command_context(env), is_live=live)
     if json:
-        facts = {name: found.count(name) for name in ("ok", "warning", "error", "skipped")}  # type: ignore[arg-type]
+        facts = {name: found.count(name) for name in ("ok", "warning", "error", "skipped")}
         console.print_json({"schema_version": found.schema_version, "counts": facts, "findings": found.findings})
     else:
         for line in screen_lines(found, console.terminal_width()):
