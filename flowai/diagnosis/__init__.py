@@ -1,4 +1,4 @@
-"""What is wrong with a project and its machine, before a command finds out."""
+"""Checks of a project and its machine: faults and risks with their remedies."""
 
 from flowai.diagnosis.doctor import CHECK_NAMES, diagnose
 from flowai.diagnosis.records import Diagnosis, Finding

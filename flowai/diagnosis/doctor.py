@@ -37,6 +37,7 @@ _CHECKS: Mapping[str, Callable[[Inspection], Iterator[Result]]] = {
     "flags": services.check_flags,
 }
 CHECK_NAMES = tuple(_CHECKS)
+_DEFAULT_HINT = "fix what is named, then run `flowai doctor` again"
 _OF_MACHINE = frozenset({"python", "extras"})
 """Checks that need no project."""
 
@@ -85,11 +86,12 @@ def _run(check: Callable[[Inspection], Iterator[Result]], inspection: Inspection
 
 def _named(name: str, result: Result, inspection: Inspection) -> Finding:
     """Return a result under the name of its check, without secrets."""
+    hint = result.hint or (_DEFAULT_HINT if result.status in {"warning", "error"} else None)
     return Finding(
         check=name,
         status=result.status,
         text=_redacted(inspection, result.text),
-        hint=None if result.hint is None else _redacted(inspection, result.hint),
+        hint=None if hint is None else _redacted(inspection, hint),
         cause=result.cause,
     )
 

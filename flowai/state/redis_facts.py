@@ -1,4 +1,4 @@
-"""What a Redis server says of itself: version, clock, vector sets."""
+"""Asks a Redis server for its version, its clock and whether it has vector sets."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -40,8 +40,8 @@ REGISTRY = """\
 # yaml-language-server: $schema=.flowai/schema/registry.schema.json
 schema_version: 1
 models:
-  a: {{model: openai/one, api_base: "{url}", api_key: "${{FIRST_KEY}}", provider: alpha, price: {{input: 1, output: 2}}}}
-  b: {{model: openai/two, api_base: "{url}", api_key: "${{SECOND_KEY}}", provider: beta, price: {{input: 1, output: 2}}}}
+  a: {{model: openai/one, api_base: "{url}", api_key: "${{FIRST_KEY}}", provider: alpha, price: {price}}}
+  b: {{model: openai/two, api_base: "{url}", api_key: "${{SECOND_KEY}}", provider: beta, price: {price}}}
 features:
   chat: {{fallback: [b], budget: {{usd_per_day: 5, prompt_tokens: 1000}}}}
 releases:
@@ -74,7 +74,7 @@ def sample(place: Path, command: Command, provider: ScriptedProvider, monkeypatc
     monkeypatch.setenv("SECOND_KEY", KEY + "-2")
     provider.on_get = lists("one", "two")
     made = Sample(root=place)
-    made.write("registry.yaml", REGISTRY.format(url=provider.base_url))
+    made.write("registry.yaml", REGISTRY.format(url=provider.base_url, price="{input: 1, output: 2}"))
     made.write("prompts/echo_v1.prompt", PROMPT)
     made.write("evals/smoke.yaml", SUITE)
     assert command("init").code == 0
@@ -216,18 +216,18 @@ def no_key_file(sample: Sample) -> None:
     sample.change("registry.yaml", "${FIRST_KEY}", "file:no/key")
 
 
-def model_that_ends(days: range) -> str:
-    """Return a model of OpenAI whose end date is within a range of days."""
+def retired_name() -> str:
+    """Return a model of OpenAI whose end date is past."""
     prices, today = PriceTable(), datetime.now(UTC).date()
-    for name in ("gpt-3.5-turbo-0301", "gpt-4-32k", "gpt-4-0314", "gpt-3.5-turbo-0613", "text-moderation-007"):
-        facts = model_facts(f"openai/{name}", prices)
-        if facts is not None and facts.end_date is not None and (facts.end_date - today).days in days:
+    for name in prices.names():
+        facts = model_facts(f"openai/{name}", prices) if name.startswith("gpt-") else None
+        if facts is not None and facts.end_date is not None and facts.end_date < today:
             return name
-    pytest.fail("no model of the price table has an end date")
+    pytest.fail("no model of the price table is past its end date")
 
 
 def retired_model(sample: Sample) -> None:
-    name = model_that_ends(range(-4000, 0))
+    name = retired_name()
     sample.change(
         "registry.yaml", "features:", f'  old: {{model: openai/{name}, api_key: "${{FIRST_KEY}}"}}\nfeatures:'
     )
@@ -356,7 +356,7 @@ def flag_that_nobody_sends(sample: Sample) -> None:
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
-def test_a_sabotage_is_found_and_hides_no_other_row(  # noqa: PLR0913 - a table of sabotages
+def test_a_sabotage_is_found_and_hides_no_other_row(
     sample: Sample, command: Command, sabotage: Sabotage, check: str, status: str, text: str, code: int
 ) -> None:
     sabotage(sample)
@@ -486,37 +486,51 @@ def test_the_screen_fits_its_width(sample: Sample, command: Command, monkeypatch
     assert lines[-1] == "1 error, 1 warning"
 
 
+def pump(source: socket.socket, sink: socket.socket, change: Callable[[bytes], bytes]) -> None:
+    """Copy what comes from a socket until either side closes."""
+    with suppress(OSError):
+        while data := source.recv(65_536):
+            sink.sendall(change(data))
+    for each in (source, sink):
+        with suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
+
+
 @contextmanager
 def wrong_clock(server: RedisServer, offset_s: int) -> Iterator[str]:
     """Stand before a real Redis and change the seconds in its answers to TIME; yields the address."""
 
-    def pump(source: socket.socket, sink: socket.socket, *, changes: bool) -> None:
-        while data := source.recv(65_536):
-            if changes:
-                data = re.sub(
-                    rb"\*2\r\n\$10\r\n(\d{10})\r\n", lambda m: b"*2\r\n$10\r\n%d\r\n" % (int(m[1]) + offset_s), data
-                )
-            sink.sendall(data)
+    def shifted(data: bytes) -> bytes:
+        return re.sub(rb"\*2\r\n\$10\r\n(\d{10})\r\n", lambda m: b"*2\r\n$10\r\n%d\r\n" % (int(m[1]) + offset_s), data)
 
     def serve() -> None:
-        while True:
-            try:
+        with suppress(OSError):
+            while True:
                 client, _ = listener.accept()
-            except OSError:
-                return
-            upstream = socket.create_connection(("127.0.0.1", server.port))
-            for source, sink, changes in ((client, upstream, False), (upstream, client, True)):
-                threading.Thread(target=_quietly, args=(pump, source, sink, changes), daemon=True).start()
+                upstream = socket.create_connection(("127.0.0.1", server.port))
+                sockets.extend((client, upstream))
+                for pair in ((client, upstream, bytes), (upstream, client, shifted)):
+                    threads.append(threading.Thread(target=pump, args=pair))
+                    threads[-1].start()
 
-    def _quietly(work: Callable[..., None], source: socket.socket, sink: socket.socket, changes: bool) -> None:
-        try:
-            work(source, sink, changes=changes)
-        except OSError:
-            sink.close()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=serve, daemon=True).start()
+    sockets: list[socket.socket] = []
+    threads: list[threading.Thread] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+    accepting = threading.Thread(target=serve)
+    accepting.start()
+    try:
         yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        accepting.join()
+        listener.close()
+        for each in sockets:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join()
+        for each in sockets:
+            each.close()
 
 
 @pytest.mark.service

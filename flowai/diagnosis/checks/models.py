@@ -51,7 +51,8 @@ def check_keys(inspection: Inspection) -> Iterator[Result]:
 def _unset_variable(inspection: Inspection, model: str) -> str | None:
     """Return the first variable that a model's key needs and that is not set; None if the key is in a file."""
     entry = inspection.registry.models[model]
-    names = [name for text in entry.key_texts for name in references(text)] or usual_variables(entry.model)[:1]
+    named = (name for text in entry.key_texts for name in references(text))
+    names = tuple(named) if entry.key_texts else usual_variables(entry.model)[:1]
     return next((name for name in names if not inspection.environ.get(name)), None)
 
 
