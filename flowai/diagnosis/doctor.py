@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from flowai.diagnosis.checks import files, machine, models, services
 from flowai.diagnosis.inspection import Inspection, UnreadableError
-from flowai.diagnosis.records import Diagnosis, Finding, Result, error, skipped, warning
+from flowai.diagnosis.records import CheckFinding, Diagnosis, Result, error, skipped, warning
 from flowai.errors import ExitCode, FlowaiError, describe_error
+from flowai.registry import environment_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -38,8 +39,8 @@ _CHECKS: Mapping[str, Callable[[Inspection], Iterator[Result]]] = {
 }
 CHECK_NAMES = tuple(_CHECKS)
 _DEFAULT_HINT = "fix what is named, then run `flowai doctor` again"
-_OF_MACHINE = frozenset({"python", "extras"})
-"""Checks that need no project."""
+_WITHOUT_PROJECT = frozenset({"python", "registry", "extras"})
+"""Checks that run where there is no project; that of the registry tells how to create one."""
 
 
 def diagnose(context: CommandContext, *, is_live: bool = False) -> Diagnosis:
@@ -48,18 +49,21 @@ def diagnose(context: CommandContext, *, is_live: bool = False) -> Diagnosis:
     Args:
         context: directory, user, variables and clocks.
         is_live: whether to ask the providers.
+
+    Raises:
+        UsageError: the project has no such environment.
     """
     inspection = Inspection(context=context, is_live=is_live)
-    has_project = True
-    findings: list[Finding] = []
+    has_project = _has_project(inspection)
+    if has_project:
+        environment_file(inspection.project, context.env)
+    findings: list[CheckFinding] = []
     for name, check in _CHECKS.items():
-        if not has_project and name not in _OF_MACHINE:
+        if not has_project and name not in _WITHOUT_PROJECT:
             findings.append(_named(name, skipped("there is no project"), inspection))
             continue
         results = list(_run(check, inspection))
         findings += [_named(name, result, inspection) for result in results]
-        if name == "registry":
-            has_project = _has_project(inspection)
     return Diagnosis(findings=tuple(findings))
 
 
@@ -84,10 +88,10 @@ def _run(check: Callable[[Inspection], Iterator[Result]], inspection: Inspection
         )
 
 
-def _named(name: str, result: Result, inspection: Inspection) -> Finding:
+def _named(name: str, result: Result, inspection: Inspection) -> CheckFinding:
     """Return a result under the name of its check, without secrets."""
     hint = result.hint or (_DEFAULT_HINT if result.status in {"warning", "error"} else None)
-    return Finding(
+    return CheckFinding(
         check=name,
         status=result.status,
         text=_redacted(inspection, result.text),

@@ -38,7 +38,7 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What the checks look at."""
+    """Project, registry, releases and models, for the checks."""
 
     context: CommandContext
     is_live: bool

@@ -16,7 +16,7 @@ Cause = Literal["project", "infrastructure"]
 """`project`: a file of the project or the installation is wrong. `infrastructure`: this machine or a service fails."""
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
+class CheckFinding(msgspec.Struct, frozen=True, kw_only=True):
     """The result of a check, or one of several."""
 
     check: str
@@ -32,7 +32,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     """All findings, in the order of the checks."""
 
     schema_version: int = SCHEMA_VERSION
-    findings: tuple[Finding, ...]
+    findings: tuple[CheckFinding, ...]
 
     def count(self, status: Status) -> int:
         """Return the number of findings with a status."""
@@ -48,7 +48,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What a check found; the check's name is added by its caller."""
+    """A finding without the name of its check, which the caller adds."""
 
     status: Status
     text: str

@@ -429,10 +429,29 @@ def test_a_full_disk_is_infrastructure_and_what_breaks_a_check_is_a_finding(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
     ran = command("doctor", "--json")
     assert (ran.code, faults(ran)) == (4, {"disk": "error"})
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free="broken"))
+
+    def fail(_: object) -> None:
+        raise TypeError("broken")
+
+    monkeypatch.setattr(shutil, "disk_usage", fail)
     ran = command("doctor", "--json")
     assert (ran.code, faults(ran)) == (0, {"disk": "warning"})
     assert "could not be checked: unexpected TypeError" in rows(ran)["disk"][0]["text"]
+
+
+def test_an_unknown_environment_is_wrong_usage(sample: Sample, command: Command) -> None:  # noqa: ARG001 - stands in it
+    ran = command("doctor", "--env", "prod")
+    assert ran.code == 2
+    assert "no environment `prod`" in ran.err
+
+
+def test_a_state_that_cannot_be_read_is_one_finding(sample: Sample, command: Command) -> None:
+    for address in ("${NO_REDIS_URL}", "redis://127.0.0.1:9/0", "http://127.0.0.1"):
+        sample.change("registry.yaml", "schema_version: 1\n", f'schema_version: 1\nstate: "{address}"\n')
+        ran = command("doctor", "--json")
+        assert faults(ran) == {"state": "error"}
+        assert ran.code == (4 if address.startswith("redis:") else 3)
+        sample.change("registry.yaml", f'state: "{address}"\n', "")
 
 
 def test_wrong_files_outrank_a_service_that_is_away(sample: Sample, command: Command) -> None:

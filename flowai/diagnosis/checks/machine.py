@@ -17,11 +17,10 @@ from flowai.diagnosis.records import error, ok, skipped, warning
 from flowai.errors import FlowaiError
 from flowai.rendering.formatting import size
 from flowai.state.urls import REDIS_SCHEMES, scheme_of
-from flowai.storage.tracked_files import is_tracked
+from flowai.storage.tracked_files import first_tracked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from flowai.diagnosis.inspection import Inspection
     from flowai.diagnosis.records import Result
@@ -170,14 +169,9 @@ def _rights(inspection: Inspection, free: int) -> Iterator[Result]:
         yield warning(f"others can write to `{path.name}`", f"chmod -R go-w {path.name}")
     elif status.st_uid not in {os.geteuid(), 0}:
         yield warning(f"`{path.name}` belongs to another user (uid {status.st_uid})", f"chown -R $(id -u) {path.name}")
-    elif tracked := next((file for file in _own_files(path) if is_tracked(file, below=path.name)), None):
-        shown = inspection.project.show(tracked)
+    elif shown := first_tracked(path):
         yield error(
             f"git tracks `{shown}`", f"`git rm -r --cached {path.name}`, and add `{path.name}/` to `.gitignore`"
         )
     else:
         yield ok(f"{size(free)} free; `{path.name}` can be written")
-
-
-def _own_files(path: Path) -> Iterator[Path]:
-    return (file for file in path.rglob("*") if file.is_file())

@@ -14,7 +14,7 @@ from flowai.events.lake.validate import validate
 from flowai.registry.environment import fill
 from flowai.rendering.formatting import size, span
 from flowai.state import open_state
-from flowai.state.factory import check_redis_client
+from flowai.state.factory import read_redis_facts
 from flowai.state.sqlite_store import FILE_NAME
 from flowai.state.urls import REDIS_SCHEMES, scheme_of
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from flowai.diagnosis.inspection import Inspection
     from flowai.diagnosis.records import Result
     from flowai.state import KnownProcess
-    from flowai.state.redis_facts import RedisFacts
+    from flowai.state.factory import RedisFacts
 
 STATE_TIMEOUT_S = 2.0
 MAX_CLOCK_DIFFERENCE_S = 5.0
@@ -44,12 +44,7 @@ FLAG_DAYS = 2
 def _redis_facts(inspection: Inspection) -> RedisFacts | None:
     """Return what the Redis of the state says of itself; None if the state is no Redis."""
     address = fill(inspection.registry.state, inspection.environ, owner="`state`")
-    if scheme_of(address) not in REDIS_SCHEMES:
-        return None
-    check_redis_client(address)
-    from flowai.state.redis_facts import read_redis_facts  # late: it imports redis
-
-    return read_redis_facts(address)
+    return read_redis_facts(address) if scheme_of(address) in REDIS_SCHEMES else None
 
 
 def check_state(inspection: Inspection) -> Iterator[Result]:
@@ -100,7 +95,11 @@ async def _read_state(inspection: Inspection, address: str) -> Sequence[str]:
 
 def check_clock(inspection: Inspection) -> Iterator[Result]:
     """Compare the machine's clock with the store's."""
-    facts = _redis_facts(inspection)
+    try:
+        facts = _redis_facts(inspection)
+    except FlowaiError:  # the check of the state reports it
+        yield skipped("not checked: the state cannot be read")
+        return
     if facts is None:
         yield ok("the state has no clock of its own")
         return
@@ -176,15 +175,19 @@ def check_releases(inspection: Inspection) -> Iterator[Result]:
 
 
 async def _processes(inspection: Inspection) -> Sequence[KnownProcess]:
-    address = fill(inspection.registry.state, inspection.environ, owner="`state`")
-    if _is_unused(inspection, address):
+    """Return the processes that the state knows; none if it cannot be read, which its own check reports."""
+    try:
+        address = fill(inspection.registry.state, inspection.environ, owner="`state`")
+        if _is_unused(inspection, address):
+            return ()
+        state = open_state(address, inspection.project.root, clock_s=time.time)
+    except FlowaiError:
         return ()
-    state = open_state(address, inspection.project.root, clock_s=time.time)
     try:
         async with asyncio.timeout(STATE_TIMEOUT_S):
             return await state.processes(inspection.registry.environment or "")
     except (TimeoutError, FlowaiError):
-        return ()  # the check of the state reports it
+        return ()
     finally:
         await state.aclose()
 

@@ -12,7 +12,7 @@ from flowai.cli.options import Env, JsonOption
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flowai.diagnosis import Diagnosis, Finding
+    from flowai.diagnosis import CheckFinding, Diagnosis
 
 EXAMPLES = examples("flowai doctor", "flowai doctor --live", "flowai doctor --env prod --json")
 _WORDS = {"ok": "ok", "warning": "warning", "error": "error", "skipped": "-"}
@@ -59,14 +59,14 @@ def screen_lines(found: Diagnosis, width: int | None) -> Iterator[str]:
     yield f"{count(errors, 'error')}, {count(warnings, 'warning')}" if errors or warnings else "OK  nothing is wrong"
 
 
-def _lines(finding: Finding, name: str, width: int | None) -> Iterator[str]:
+def _lines(finding: CheckFinding, name: str, width: int | None) -> Iterator[str]:
     from flowai.rendering.formatting import wrapped
     from flowai.rendering.markdown import one_line
 
     head = f"{_WORDS[finding.status]:<7}  {name}  "
     indent = " " * len(head)
-    room = None if width is None else max(width - len(head), 20)
+    text_width = None if width is None else max(width - len(head), 20)
     texts = [one_line(finding.text, 600), *([f"hint: {one_line(finding.hint, 400)}"] if finding.hint else [])]
-    lines = [line for text in texts for line in wrapped(text, room)]
+    lines = [line for text in texts for line in wrapped(text, text_width)]
     for number, line in enumerate(lines):
         yield f"{indent if number else head}{line}"
