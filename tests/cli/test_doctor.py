@@ -212,6 +212,15 @@ def no_key(sample: Sample) -> None:
     sample.change("registry.yaml", "${FIRST_KEY}", "${NOT_SET_AT_ALL}")
 
 
+def key_in_the_registry(sample: Sample) -> None:
+    sample.change("registry.yaml", "${FIRST_KEY}", KEY)
+
+
+def old_pin(sample: Sample) -> None:
+    sample.write(".env", "AI_MODEL_VERSION=v2\n")
+    (sample.root / ".env").chmod(0o600)
+
+
 def no_key_file(sample: Sample) -> None:
     sample.change("registry.yaml", "${FIRST_KEY}", "file:no/key")
 
@@ -334,6 +343,7 @@ def flag_that_nobody_sends(sample: Sample) -> None:
         (broken_suite, "suites", "error", "missing.jsonl", 3),
         (no_smoke, "suites", "warning", "no `evals/smoke.yaml`", 0),
         (no_key, "keys", "error", "`NOT_SET_AT_ALL` is not set; needed by `a`", 3),
+        (key_in_the_registry, "keys", "warning", "the registry holds a key of `a`", 0),
         (no_key_file, "keys", "error", "cannot be read", 3),
         (retired_model, "end dates", "error", "is retired on", 3),
         (one_provider, "fallbacks", "warning", "of one provider, `alpha`", 0),
@@ -350,6 +360,7 @@ def flag_that_nobody_sends(sample: Sample) -> None:
         (damaged_events, "events", "warning", "the first at `dt=", 0),
         (events_of_tomorrow, "events", "warning", "future: ", 0),
         (stuck_rollout, "releases", "warning", "the rollout of `v2` is at 5 since", 0),
+        (old_pin, "releases", "warning", "pins `v2`, while `current` is `v1`", 0),
         (old_process, "releases", "warning", "serves `v2`, not `v1`", 0),
         (lock_without_release, "releases", "warning", "has `v2`, which the registry has not", 0),
         (flag_that_nobody_sends, "flags", "warning", "recent calls sent `X-Feature-Flag: ai-beta`", 0),
@@ -369,6 +380,7 @@ def test_a_sabotage_is_found_and_hides_no_other_row(
     assert worst["hint"]
     assert ran.code == code, faults(ran)
     assert "secret-password" not in ran.out
+    assert KEY not in ran.out
     screen = command("doctor")
     assert screen.code == code
     assert re.search(rf"^{status} +{re.escape(check)} ", screen.out, re.MULTILINE)

@@ -27,6 +27,7 @@ def check_keys(inspection: Inspection) -> Iterator[Result]:
     """Check that each model's key is set; say where it comes from, never what it is."""
     sources: dict[str, list[str]] = defaultdict(list)
     missing: dict[tuple[str, str | None], list[str]] = defaultdict(list)
+    is_open = False
     for name in (*inspection.first_models, *inspection.spare_models):
         try:
             keys = keys_of(inspection.registry, name, inspection.environ, root=inspection.project.root)
@@ -35,6 +36,12 @@ def check_keys(inspection: Inspection) -> Iterator[Result]:
             reason = problem.what if variable is None else f"`{variable}` is not set"
             missing[reason, problem.hint].append(name)
             continue
+        if _has_literal_key(inspection, name):
+            is_open = True
+            yield warning(
+                f"the registry holds a key of `{name}`, which everyone who reads the file can use",
+                "replace that key, and name a variable instead: `api_key: ${NAME}`, with `NAME=...` in `.env`",
+            )
         for source in _sources(inspection, name) if keys else ():
             if name not in sources[source]:
                 sources[source].append(name)
@@ -44,8 +51,13 @@ def check_keys(inspection: Inspection) -> Iterator[Result]:
         yield found(f"{reason}; needed by {', '.join(f'`{name}`' for name in names)}", hint)
     if sources:
         yield ok("; ".join(f"{source} ({', '.join(models)})" for source, models in sources.items()))
-    elif not missing:
+    elif not missing and not is_open:
         yield ok("no model needs a key")
+
+
+def _has_literal_key(inspection: Inspection, model: str) -> bool:
+    texts = inspection.registry.models[model].key_texts
+    return any(not references(text) and not text.startswith(KEY_FILE) for text in texts)
 
 
 def _unset_variable(inspection: Inspection, model: str) -> str | None:
@@ -62,8 +74,6 @@ def _sources(inspection: Inspection, model: str) -> Iterator[str]:
     for text in entry.key_texts:
         if text.startswith(KEY_FILE):
             yield text
-        elif not references(text):
-            yield "the registry itself"
     names = [name for text in entry.key_texts for name in references(text)]
     if not entry.key_texts:
         names = [name for name in usual_variables(entry.model) if inspection.environ.get(name)][:1]

@@ -12,6 +12,7 @@ from flowai.diagnosis.records import error, ok, skipped, warning
 from flowai.errors import FlowaiError, InfrastructureError
 from flowai.events.lake.validate import validate
 from flowai.registry.environment import fill
+from flowai.registry.resolve import VERSION_VARIABLE
 from flowai.rendering.formatting import size, span
 from flowai.state import open_state
 from flowai.state.factory import read_redis_facts
@@ -145,6 +146,13 @@ def check_releases(inspection: Inspection) -> Iterator[Result]:
     """Check for rollouts that stopped moving, processes with an old release, and locks without a release."""
     registry, rollout = inspection.registry, inspection.registry.rollout
     is_current = True
+    pin = inspection.environ.get(VERSION_VARIABLE)
+    if pin == inspection.release and pin != registry.current:
+        is_current = False
+        yield warning(
+            f"{VERSION_VARIABLE} pins `{pin}`, while `current` is `{registry.current}`",
+            f"unset {VERSION_VARIABLE}, or set it to the release that should serve",
+        )
     if rollout is not None and rollout.started_at is not None:
         age_s = (inspection.context.now() - rollout.started_at).total_seconds()
         if age_s > STUCK_S:
