@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -101,6 +100,8 @@ def read_redis_facts(url: str) -> RedisFacts:
         ProjectError: the URL is wrong.
         InfrastructureError: the server is unreachable or refuses, or the extra `redis` is not installed.
     """
+    import asyncio  # late: most commands that open no Redis need no event loop
+
     _check_redis_client(url)
     try:
         return asyncio.run(_ask_redis(url))
