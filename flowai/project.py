@@ -198,7 +198,7 @@ def find_project(start: Path, environ: Mapping[str, str]) -> Project:
             return Project(root=directory, registry=registry)
     raise ProjectError(
         f"no `{REGISTRY_FILE}` in `{here}` or above it",
-        hint="run flowai inside a project, or set FLOWAI_REGISTRY to its registry file",
+        hint="run flowai inside a project, create one with `flowai init`, or set FLOWAI_REGISTRY to its registry file",
     )
 
 

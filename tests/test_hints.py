@@ -136,7 +136,7 @@ def test_every_command_that_is_named_exists() -> None:
     assert len(lines) > 200
 
 
-@pytest.mark.parametrize("line", ["init", "release begin", "eval --no-such", "finetune check|chekc", "smoke x --by y"])
+@pytest.mark.parametrize("line", ["start", "release begin", "eval --no-such", "finetune check|chekc", "smoke x --by y"])
 def test_a_command_that_is_none_would_be_noticed(line: str) -> None:
     assert wrong_part(line) is not None
 

@@ -164,6 +164,8 @@ _COLOURS = {
     "NOT PUBLISHED": "red",
     "NOTHING CHANGED": "yellow",
     "warn": "yellow",
+    "warning": "yellow",
+    "error": "red",
     "BROKEN": "red",
     "OK": "green",
     "NO LIVE PROCESS SEEN": "yellow",

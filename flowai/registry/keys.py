@@ -68,7 +68,7 @@ def keys_of(registry: Registry, name: str, environ: Mapping[str, str], *, root: 
     if entry.api_base is not None:
         return ()  # a provider's usual key is never sent to another address
     provider = entry.model.partition("/")[0]
-    usual = USUAL_VARIABLES.get(provider) or _catalog_variables(provider)
+    usual = usual_variables(entry.model)
     found = next((environ[variable] for variable in usual if environ.get(variable)), None)
     if found is not None:
         return (found,)
@@ -108,7 +108,11 @@ def _key(text: str, environ: Mapping[str, str], *, owner: str, place: Place | No
     return key
 
 
-def _catalog_variables(provider: str) -> tuple[str, ...]:
+def usual_variables(model: str) -> tuple[str, ...]:
+    """Return the usual variables of the key of a model, LiteLLM's name; none if its provider has none."""
+    provider = model.partition("/")[0]
+    if provider in USUAL_VARIABLES:
+        return USUAL_VARIABLES[provider]
     from flowai.providers.catalog import usual_key_variables  # late: see USUAL_VARIABLES
 
     return usual_key_variables(provider)

@@ -33,6 +33,19 @@ def is_tracked(path: Path, *, below: str) -> bool:
     return os.fsencode(path.relative_to(root).as_posix()).lower() in _tracked_names(root, prefix)
 
 
+def first_tracked(directory: Path) -> str | None:
+    """Return the first file below a directory that git tracks, from the top of the repository; None if there is none.
+
+    The name is in lower case.
+    """
+    directory = Path(os.path.abspath(directory))  # noqa: PTH100 - as above
+    root = next((parent for parent in directory.parents if (parent / ".git").exists()), None)
+    if root is None:
+        return None
+    names = _tracked_names(root, f"{directory.relative_to(root).as_posix()}/")
+    return min(map(os.fsdecode, names), default=None)
+
+
 @lru_cache(maxsize=16)
 def _tracked_names(root: Path, prefix: str) -> frozenset[bytes]:
     """Return the tracked paths that begin with a prefix, in lower case: some file systems ignore it."""

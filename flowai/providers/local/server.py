@@ -109,7 +109,7 @@ async def start_server(model: LocalModel, *, clock_s: Callable[[], float] = time
         RegistryError: the file is missing or not a GGUF file.
         InfrastructureError: xllamacpp is not installed, or the server did not start; with llama.cpp's reason.
     """
-    _check(model)
+    check_weights(model)
     api_key = token_urlsafe(24)
     options = {
         "file": str(model.file),
@@ -139,7 +139,13 @@ async def start_server(model: LocalModel, *, clock_s: Callable[[], float] = time
     return LocalServer(process, log, address=address, api_key=api_key, load_s=load_s, thread=thread)
 
 
-def _check(model: LocalModel) -> None:
+def check_weights(model: LocalModel) -> None:
+    """Check that a model can be served here.
+
+    Raises:
+        RegistryError: the file is missing or not a GGUF file.
+        InfrastructureError: xllamacpp is not installed.
+    """
     place = Place(file=str(model.file))
     try:
         with model.file.open("rb") as stream:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -14,10 +14,12 @@ from flowai.providers.model_lists.records import LiveModel
 from flowai.providers.wire import WireRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from flowai.providers.client import Endpoint
     from flowai.providers.http.connections import Connections
+
+Answer = TypeVar("Answer")
 
 TIMEOUT_S = 5.0
 """Of all requests to one provider together."""
@@ -25,6 +27,14 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_PAGES = 10
 _OK = 200
 _UNAUTHORIZED = frozenset({401, 403})
+
+
+class FirstModel(NamedTuple):
+    """The first model of a list."""
+
+    name: str | None
+    reason: str | None
+    """Why there is none; None if there is one."""
 
 
 class _ListError(Exception):
@@ -72,22 +82,60 @@ async def _ask_all(
 
 async def _ask(connections: Connections, models: Mapping[str, ListAddress], timeout_s: float) -> dict[str, LiveModel]:
     """Ask one provider for its list, and for each model that the list does not have."""
+    first = next(iter(models.values()))
+
+    async def ask() -> dict[str, LiveModel]:
+        listed = await _list(connections, first)
+        return {name: await _model(connections, address, listed) for name, address in models.items()}
+
+    answer = await _answer_or_reason(first.url, ask(), timeout_s)
+    if isinstance(answer, str):
+        return {name: LiveModel(status="failed", reason=answer) for name in models}
+    return answer
+
+
+async def _answer_or_reason(url: str, work: Coroutine[None, None, Answer], timeout_s: float) -> Answer | str:
+    """Return what `work` returns, or the reason why the provider at the URL could not be asked."""
     from flowai.providers.http.connections import CONNECTION_ERRORS, RedirectError
 
-    host = next(iter(models.values())).url
     try:
         async with asyncio.timeout(timeout_s):
-            listed = await _list(connections, next(iter(models.values())))
-            return {name: await _model(connections, address, listed) for name, address in models.items()}
+            return await work
     except _ListError as error:
-        reason = f"{host}: {error}"
+        return f"{url}: {error}"
     except TimeoutError:
-        reason = f"{host}: no answer within {timeout_s:g} s"
+        return f"{url}: no answer within {timeout_s:g} s"
     except RedirectError as error:
-        reason = f"{host}: {error.what}"
+        return f"{url}: {error.what}"
     except (*CONNECTION_ERRORS, ValueError) as error:
-        reason = f"{host}: {type(error).__name__}: {error}"
-    return {name: LiveModel(status="failed", reason=reason) for name in models}
+        return f"{url}: {type(error).__name__}: {error}"
+
+
+def first_model(base_url: str, key: str | None, *, timeout_s: float = TIMEOUT_S) -> FirstModel:
+    """Return the first model that an endpoint of OpenAI's protocol lists, or why there is none.
+
+    Args:
+        base_url: the endpoint's.
+        key: sent as a bearer token; None for none.
+        timeout_s: limit of the request.
+    """
+    headers = (("Authorization", f"Bearer {key}"),) if key else ()
+    address = ListAddress(f"{base_url.removesuffix('/')}/models", "", headers, "")
+    listed = asyncio.run(_list_alone(address, timeout_s))
+    if isinstance(listed, str):
+        return FirstModel(None, listed)
+    name = next(iter(listed), None)
+    return FirstModel(name, None if name else f"{address.url}: the list of models is empty")
+
+
+async def _list_alone(address: ListAddress, timeout_s: float) -> dict[str, ListedName] | str:
+    from flowai.providers.http.connections import Connections  # late: it imports aiohttp
+
+    connections = Connections()
+    try:
+        return await _answer_or_reason(address.url, _list(connections, address), timeout_s)
+    finally:
+        await connections.aclose()
 
 
 async def _list(connections: Connections, address: ListAddress) -> dict[str, ListedName]:

@@ -41,6 +41,7 @@ def command(
     import os
 
     from flowai.cli import console
+    from flowai.cli.import_view import print_omissions
     from flowai.errors import ProjectError, UsageError
     from flowai.evals.importers.importer import plan_import, write_plan
     from flowai.evals.importers.project_files import slug
@@ -66,22 +67,10 @@ def command(
     for path in written:
         console.print_line(f"wrote {path}")
     if plan.omissions:
-        console.print_line()
-        console.print_line("not taken, or only approximately:")
-        _print_omissions(plan)
+        print_omissions(plan.omissions)
     console.print_line()
     for step in steps:
         console.print_line(step)
-
-
-def _print_omissions(plan: ImportPlan) -> None:
-    from flowai.cli import console
-    from flowai.rendering.formatting import aligned
-    from flowai.rendering.markdown import one_line
-
-    rows = [(one_line(Path(o.file).name, 40), one_line(o.key, 60), one_line(o.reason, 160)) for o in plan.omissions]
-    for line in aligned([("file", "key", "reason"), *rows], "<<<"):
-        console.print_line(line.rstrip())
 
 
 def _steps(plan: ImportPlan, folder: Path) -> list[str]:
