@@ -3,46 +3,90 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from flowai.errors import MissingKeyError, Place, ProjectError
-from flowai.storage.files import read_text
+from flowai.errors import MissingKeyError, ProjectError
+from flowai.registry.variable_files import (
+    KEY_FILES_VARIABLE,
+    files_behind,
+    key_file_paths,
+    read_key_files,
+    read_variables,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
+    from flowai.errors import Place
     from flowai.project import Project
+
+ENVIRONMENT = "environment"
+"""Name of the process environment as a source of variables."""
+DOTENV = ".env"
 
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}|\Aos\.environ/([A-Za-z_][A-Za-z0-9_]*)\Z")
 
 
-def environment_of(project: Project, environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the process environment over the project's .env, read-only.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VariableSource:
+    """A place that variables come from."""
 
-    `${...}` in values of .env is not substituted.
+    name: str
+    """`environment`, `.env`, or the path of a file or directory."""
+    variables: Mapping[str, str] = field(repr=False)
+
+
+def environment_of(project: Project, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the variables of all sources, read-only; the process environment wins over .env, both over key files.
+
+    `${...}` in values of files is not substituted.
 
     Raises:
-        ProjectError: .env cannot be read, or a line is not `NAME=value`; its content is not shown.
+        ProjectError: a file cannot be read, or a line is not `NAME=value`; its content is not shown.
     """
-    if not project.dotenv.is_file():
-        return MappingProxyType(dict(environ))
-    from io import StringIO  # late: only for projects with a .env
+    merged: dict[str, str] = {}
+    for source in reversed(variable_sources(project, environ)):
+        merged |= source.variables
+    return MappingProxyType(merged)
 
-    from dotenv.parser import parse_stream  # late: as above
 
-    name = project.show(project.dotenv)
-    variables: dict[str, str] = {}
-    for binding in parse_stream(StringIO(read_text(project.dotenv, name=name))):
-        if binding.error:
-            raise ProjectError(
-                "not a line of the form `NAME=value`",
-                place=Place(file=name, line=binding.original.line),
-                hint="write a value with spaces or quotes in quotes",
-            )
-        if binding.key is not None and binding.value is not None:
-            variables[binding.key] = binding.value
-    return MappingProxyType({**variables, **environ})
+def variable_sources(project: Project, environ: Mapping[str, str]) -> tuple[VariableSource, ...]:
+    """Return the sources of variables, the one that wins first.
+
+    Raises:
+        ProjectError: see `environment_of`.
+    """
+    found = [VariableSource(name=ENVIRONMENT, variables=environ)]
+    if project.dotenv.is_file():
+        variables = read_variables(project.dotenv, name=project.show(project.dotenv))
+        found.append(VariableSource(name=DOTENV, variables=variables))
+    return (
+        *found,
+        *(
+            VariableSource(name=project.show(path), variables=read_key_files(project, path))
+            for path in key_file_paths(project, _named_key_files(found))
+        ),
+    )
+
+
+def variable_files(project: Project, environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return the files whose change may change a variable; one that cannot be read changes nothing yet."""
+    found = [VariableSource(name=ENVIRONMENT, variables=environ)]
+    if project.dotenv.is_file():
+        with suppress(ProjectError):
+            variables = read_variables(project.dotenv, name=project.show(project.dotenv))
+            found.append(VariableSource(name=DOTENV, variables=variables))
+    paths = key_file_paths(project, _named_key_files(found))
+    return (project.dotenv, *(file for path in paths for file in files_behind(path)))
+
+
+def _named_key_files(sources: Iterable[VariableSource]) -> str | None:
+    values = (source.variables.get(KEY_FILES_VARIABLE) for source in sources)
+    return next((value for value in values if value is not None), None)
 
 
 def fill(text: str, environ: Mapping[str, str], *, owner: str, place: Place | None = None) -> str:
