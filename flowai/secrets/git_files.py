@@ -117,7 +117,9 @@ def _git(command: list[str]) -> subprocess.CompletedProcess[bytes]:
     except FileNotFoundError:
         raise InfrastructureError("git is not installed", hint="name the files to scan") from None
     except subprocess.TimeoutExpired:
-        raise InfrastructureError(f"git did not answer within {_LIMIT_S:.0f} s", hint="name the files to scan") from None
+        raise InfrastructureError(
+            f"git did not answer within {_LIMIT_S:.0f} s", hint="name the files to scan"
+        ) from None
 
 
 def _split(output: bytes) -> list[str]:

@@ -20,6 +20,7 @@ _SEPARATORS = re.compile(r"[-_.]+")
 _WORD = re.compile(r"[A-Za-z]?[a-z]{0,14}|[A-Z]{0,12}|[a-z]{0,2}\d{1,4}")
 _RUN = re.compile(r"[A-Za-z0-9+/]+")
 _CHANGE = re.compile(r"[A-Za-z](?=\d)|\d(?=[A-Za-z])")
+_CASE_CHANGE = re.compile(r"[a-z](?=[A-Z0-9])|[A-Z](?=[a-z0-9])|\d(?=[A-Za-z])")
 _HASH = re.compile(r"(?:sha\d+|md5|h1|blake\w*)[:=_-]", re.IGNORECASE)
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _KEY_BODY = re.compile(
@@ -38,6 +39,9 @@ MIN_RUN_CHARS = 16
 """Shortest run of letters and digits in the value of an assignment."""
 MIN_CHANGES = 3
 """Fewest changes between letter and digit in such a run: names and dates have fewer, random texts have many."""
+
+MIN_CASE_CHANGE_RATE = 0.45
+"""Changes of case or kind per character of a run: about 0.6 by chance, 0.4 in names of short words."""
 
 
 def is_plausible(shape: str, secret: str) -> bool:
@@ -75,10 +79,16 @@ def _is_random_value(secret: str) -> bool:
 
 
 def _has_random_run(secret: str) -> bool:
-    return _UUID.fullmatch(secret) is not None or any(
-        len(run) >= MIN_RUN_CHARS and len(_CHANGE.findall(run)) >= MIN_CHANGES and len(set(run)) >= MIN_DISTINCT
-        for run in _RUN.findall(secret)
-    )
+    return _UUID.fullmatch(secret) is not None or any(map(_is_random, _RUN.findall(secret)))
+
+
+def _is_random(run: str) -> bool:
+    """Return whether letters and digits alternate as they do by chance, or upper and lower case do."""
+    if len(run) < MIN_RUN_CHARS or len(set(run)) < MIN_DISTINCT:
+        return False
+    if len(_CHANGE.findall(run)) >= MIN_CHANGES:
+        return True
+    return len(_CASE_CHANGE.findall(run)) > MIN_CASE_CHANGE_RATE * len(run)
 
 
 def _is_credential(secret: str) -> bool:

@@ -1,7 +1,8 @@
-"""Records of `flowai secrets scan`: a public format. None holds a secret."""
+"""Records of `flowai secrets scan` and `check`: a public format. None holds a secret."""
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Literal
 
 import msgspec
@@ -52,3 +53,46 @@ class ScanReport(msgspec.Struct, frozen=True, kw_only=True):
     """Their total size."""
     is_repository: bool
     """Whether git told which files it tracks."""
+
+
+KeyStatus = Literal["ok", "missing", "refused", "too_old", "unproven", "unreachable", "absent"]
+"""The worst that is known. `unproven`: the provider lists its models without a key too, or could not be asked about it.
+`unreachable`: it did not answer. `absent`: not there, and not needed: no feature uses it, or another key of its list is
+there."""
+LiveResult = Literal["works", "refused", "unproven", "unreachable", "not_asked"]
+
+
+class CheckedKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key that the registry names."""
+
+    name: str
+    """Variable, `file:PATH`, or `models.NAME.api_key` for one that is written in the registry."""
+    source: str | None
+    """`environment`, `.env`, a file or directory of variables, `key file`, or `registry`; None if it is not there."""
+    provider: str | None
+    """None for a key of no model."""
+    models: tuple[str, ...]
+    """Names in the registry."""
+    users: tuple[str, ...]
+    """Features of the serving release and of a rollout's candidate, and settings of the registry (`alerts.webhook`)."""
+    status: KeyStatus
+    first_seen: date | None = None
+    """Day of the first check that saw this key; None if it is not there, or that could not be stored."""
+    age_days: int | None = None
+    """Days since `first_seen`: the key is at least as old."""
+    live: LiveResult | None = None
+    """None without `--live`."""
+    reason: str | None = None
+    """Why it is not `ok`; secrets redacted."""
+
+
+class KeyReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The keys of a project."""
+
+    schema_version: int = SCHEMA_VERSION
+    release: str
+    """The serving release."""
+    max_age_days: int
+    keys: tuple[CheckedKey, ...]
+    """By name."""
+    warnings: tuple[str, ...] = ()

@@ -110,7 +110,9 @@ def assert_no_key(project: Sample, *texts: str) -> None:
         assert not any(key in text for text in (*logged, *texts))
 
 
-async def rotate(project: Sample, write: Callable[[Sample, str], None], door: Door, count: int, asked: list[str]) -> None:
+async def rotate(
+    project: Sample, write: Callable[[Sample, str], None], door: Door, count: int, asked: list[str]
+) -> None:
     """Call `count` times, 16 calls at once; replace the key four times and revoke the old one in the same moment."""
     steps = [count * step // 5 for step in range(1, 5)]
 
@@ -247,7 +249,12 @@ def test_the_environment_wins_over_dotenv_and_dotenv_over_key_files(project: Sam
     environ = {"A": "process"}
     merged = environment_of(found, environ)
     assert {name: merged[name] for name in "ABCD"} == {"A": "process", "B": "dotenv", "C": "first", "D": "second"}
-    assert [source.name for source in variable_sources(found, environ)] == ["environment", ".env", "first.env", "second"]
+    assert [source.name for source in variable_sources(found, environ)] == [
+        "environment",
+        ".env",
+        "first.env",
+        "second",
+    ]
     assert "dotenv" not in repr(variable_sources(found, environ)).replace(".env", "")
 
 

@@ -30,6 +30,10 @@ _UNAUTHORIZED = frozenset({401, 403})
 class _ListError(Exception):
     """A list that cannot be read; its text is the reason."""
 
+    def __init__(self, reason: str, *, is_key_refused: bool = False) -> None:
+        super().__init__(reason)
+        self.is_key_refused = is_key_refused
+
 
 def ask_providers(
     endpoints: Mapping[str, Endpoint], redact: Callable[[str], str], *, timeout_s: float = TIMEOUT_S
@@ -74,20 +78,20 @@ async def _ask(connections: Connections, models: Mapping[str, ListAddress], time
     """Ask one provider for its list, and for each model that the list does not have."""
     from flowai.providers.http.connections import CONNECTION_ERRORS, RedirectError
 
-    host = next(iter(models.values())).url
+    host, is_key_refused = next(iter(models.values())).url, False
     try:
         async with asyncio.timeout(timeout_s):
             listed = await _list(connections, next(iter(models.values())))
             return {name: await _model(connections, address, listed) for name, address in models.items()}
     except _ListError as error:
-        reason = f"{host}: {error}"
+        reason, is_key_refused = f"{host}: {error}", error.is_key_refused
     except TimeoutError:
         reason = f"{host}: no answer within {timeout_s:g} s"
     except RedirectError as error:
         reason = f"{host}: {error.what}"
     except (*CONNECTION_ERRORS, ValueError) as error:
         reason = f"{host}: {type(error).__name__}: {error}"
-    return {name: LiveModel(status="failed", reason=reason) for name in models}
+    return {name: LiveModel(status="failed", reason=reason, is_key_refused=is_key_refused) for name in models}
 
 
 async def _list(connections: Connections, address: ListAddress) -> dict[str, ListedName]:
@@ -96,7 +100,8 @@ async def _list(connections: Connections, address: ListAddress) -> dict[str, Lis
     for _ in range(MAX_PAGES):
         status, body = await _get(connections, address.url + query, address)
         if status in _UNAUTHORIZED:
-            raise _ListError(f"the key is refused ({status})" if address.headers else f"a key is needed ({status})")
+            reason = f"the key is refused ({status})" if address.headers else f"a key is needed ({status})"
+            raise _ListError(reason, is_key_refused=True)
         if status != _OK:
             raise _ListError(f"no list of models (HTTP {status})")
         page = read_page(body)

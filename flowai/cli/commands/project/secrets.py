@@ -12,7 +12,7 @@ from flowai.cli.options import Env, JsonOption
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flowai.secrets.records import Finding, ScanReport
+    from flowai.secrets.records import CheckedKey, Finding, KeyReport, ScanReport
 
 app = typer.Typer(
     cls=HelpGroup,
@@ -74,6 +74,98 @@ def scan(
             console.print_line(line)
     if report.findings:
         raise typer.Exit(ExitCode.GATE_NOT_MET)
+
+
+@app.command(
+    cls=HelpCommand,
+    epilog=examples("flowai secrets check", "flowai secrets check --live", "flowai secrets check --max-age 30"),
+)
+def check(
+    live: Annotated[bool, typer.Option("--live", help="Ask each provider for its models with each key.")] = False,
+    max_age: Annotated[
+        int, typer.Option("--max-age", metavar="DAYS", min=1, max=3650, help="Greatest age of a key.")
+    ] = 90,
+    env: Env = None,
+    json: JsonOption = False,
+) -> None:
+    """Show which keys features need, from where they come and how old they are.
+
+    The environment wins over `.env`, both over the files of FLOWAI_KEY_FILES. A key is as old as the first check that
+    saw it. Exit status: 0; 1 with a key that is missing, refused or too old; 4 if providers did not answer.
+    """
+    from flowai.cli import console
+    from flowai.secrets.check import CheckOptions, check_keys, exit_code
+    from flowai.workspace.workspace import open_workspace
+
+    context = console.command_context(env)
+    workspace = open_workspace(context)
+    report = check_keys(
+        CheckOptions(
+            project=workspace.project,
+            registry=workspace.registry,
+            release=workspace.release,
+            environ=context.environ,
+            today=context.now().date(),
+            redact=workspace.redactor.text,
+            max_age_days=max_age,
+            is_live=live,
+        )
+    )
+    if json:
+        console.print_json(report)
+    else:
+        for warning in report.warnings:
+            console.print_progress_line(f"warning: {warning}")
+        for line in check_lines(report, console.terminal_width()):
+            console.print_line(line)
+    code = exit_code(report)
+    if code:
+        raise typer.Exit(code)
+
+
+_COLUMNS = ("key", "from", "age", "live", "state", "used by")
+_DROP_ORDER = (5, 3, 2)
+"""Columns that are left out on a narrow terminal, the least important first."""
+MAX_CELL_CHARS = 40
+
+
+def check_lines(report: KeyReport, width: int | None) -> Iterator[str]:
+    """Yield the table of keys, the reasons, and what to do."""
+    from flowai.rendering import formatting
+
+    if not report.keys:
+        yield "no keys: no model of the registry needs one"
+        return
+    table = [_COLUMNS, *map(_cells, report.keys)]
+    drop_order = list(_DROP_ORDER)
+    if all(key.live is None for key in report.keys):
+        table = [(*row[:3], *row[4:]) for row in table]
+        drop_order = [4, 2]
+    rows = formatting.without_columns(table, drop_order, width)
+    yield from formatting.aligned(rows, "".join(">" if name == "age" else "<" for name in rows[0]))
+    for key in report.keys:
+        if key.reason is not None and key.status != "absent":
+            yield from formatting.wrapped(f"{key.name}: {key.reason}", width)
+    missing = [key.name for key in report.keys if key.status == "missing" and not key.name.startswith("file:")]
+    if missing:
+        hint = f"hint: set `{missing[0]}` in the environment, or write `{missing[0]}=...` into `.env`"
+        yield from formatting.wrapped(hint, width)
+    if any(key.status in {"refused", "too_old"} for key in report.keys):
+        yield from formatting.wrapped("hint: make a new key at the provider, write it, then revoke the old one", width)
+
+
+def _cells(key: CheckedKey) -> tuple[str, ...]:
+    from flowai.rendering.markdown import one_line
+
+    state = key.status.replace("_", " ")
+    return (
+        one_line(key.name, MAX_CELL_CHARS),
+        one_line(key.source or "-", MAX_CELL_CHARS),
+        "-" if key.age_days is None else f">= {key.age_days} d",
+        "-" if key.live in {None, "not_asked"} else str(key.live),
+        {"ok": "ok", "absent": "-"}.get(key.status, state.upper()),
+        one_line(", ".join(key.users) or "-", MAX_CELL_CHARS),
+    )
 
 
 def scan_lines(report: ScanReport) -> Iterator[str]:
