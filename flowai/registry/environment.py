@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from flowai.errors import MissingKeyError, ProjectError
-from flowai.registry.variable_files import (
+from flowai.storage.variable_files import (
     KEY_FILES_VARIABLE,
     files_behind,
     key_file_paths,
@@ -67,8 +67,8 @@ def variable_sources(project: Project, environ: Mapping[str, str]) -> tuple[Vari
     return (
         *found,
         *(
-            VariableSource(name=project.show(path), variables=read_key_files(project, path))
-            for path in key_file_paths(project, _named_key_files(found))
+            VariableSource(name=project.show(path), variables=read_key_files(path, name=project.show(path)))
+            for path in key_file_paths(_named_key_files(found), root=project.root)
         ),
     )
 
@@ -80,7 +80,7 @@ def variable_files(project: Project, environ: Mapping[str, str]) -> tuple[Path, 
         with suppress(ProjectError):
             variables = read_variables(project.dotenv, name=project.show(project.dotenv))
             found.append(VariableSource(name=DOTENV, variables=variables))
-    paths = key_file_paths(project, _named_key_files(found))
+    paths = key_file_paths(_named_key_files(found), root=project.root)
     return (project.dotenv, *(file for path in paths for file in files_behind(path)))
 
 

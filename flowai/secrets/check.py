@@ -29,8 +29,8 @@ _FAILED: frozenset[KeyStatus] = frozenset({"missing", "refused", "too_old"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CheckOptions:
-    """What to check."""
+class KeyCheckOptions:
+    """Options of a check, and the project to check."""
 
     project: Project
     registry: Registry
@@ -50,7 +50,7 @@ class _Live(msgspec.Struct, frozen=True):
     reason: str | None = None
 
 
-def check_keys(options: CheckOptions) -> KeyReport:
+def check_keys(options: KeyCheckOptions) -> KeyReport:
     """Check the keys of a project.
 
     Raises:
@@ -82,7 +82,9 @@ def exit_code(report: KeyReport) -> ExitCode:
     return ExitCode.GATE_NOT_MET if has_failed else ExitCode.DONE
 
 
-def _checked(key: NeededKey, first_seen: Mapping[str, date], live: _Live | None, options: CheckOptions) -> CheckedKey:
+def _checked(
+    key: NeededKey, first_seen: Mapping[str, date], live: _Live | None, options: KeyCheckOptions
+) -> CheckedKey:
     seen = first_seen.get(key.value or "")
     age_days = None if seen is None else (options.today - seen).days
     status, reason = _status(key, age_days, live, options.max_age_days)
@@ -116,7 +118,7 @@ def _status(
     return "ok", None
 
 
-def _ask(options: CheckOptions, keys: Sequence[NeededKey], environ: Mapping[str, str]) -> dict[int, _Live]:
+def _ask(options: KeyCheckOptions, keys: Sequence[NeededKey], environ: Mapping[str, str]) -> dict[int, _Live]:
     """Ask each provider for its list of models with each key, and without: a list for everyone proves no key."""
     from flowai.providers.model_lists.live import ask_providers  # late: only `--live` asks
 

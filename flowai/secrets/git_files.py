@@ -19,7 +19,7 @@ _SAFE_SETTINGS = ("-c", "core.fsmonitor=false", "-c", "core.quotepath=false")
 _SUBMODULE = "160000"
 
 
-class StagedFile(NamedTuple):
+class StagedVersion(NamedTuple):
     """A version of a file in git's index that differs from the last commit."""
 
     path: str
@@ -46,7 +46,7 @@ class GitRepository:
         options = ("-z", "--cached", "--others", "--exclude-standard", "--full-name")
         return _split(self._run("ls-files", *options, "--", f":(literal){directory}"))
 
-    def staged(self, paths: Sequence[str] | None = None) -> list[StagedFile]:
+    def staged(self, paths: Sequence[str] | None = None) -> list[StagedVersion]:
         """Return the staged files below absolute paths, or all; deleted ones have no text."""
         options = ("--cached", "--raw", "-z", "--no-abbrev", "--no-renames", "--no-ext-diff", "--diff-filter=ACMT")
         limits = self._limits(paths)
@@ -55,15 +55,15 @@ class GitRepository:
         for status, path in zip(fields[::2], fields[1::2], strict=True):
             _, mode, _, object_id, _ = status.split(" ")
             if mode != _SUBMODULE:
-                staged.append(StagedFile(path, object_id))
+                staged.append(StagedVersion(path, object_id))
         return staged
 
-    def size_bytes(self, staged: StagedFile) -> int:
+    def size_bytes(self, staged: StagedVersion) -> int:
         """Return the size of a staged version."""
         return int(self._run("cat-file", "-s", staged.object_id))
 
     @contextmanager
-    def open_staged(self, staged: StagedFile) -> Iterator[BinaryIO]:
+    def open_staged(self, staged: StagedVersion) -> Iterator[BinaryIO]:
         """Open a staged version."""
         command = self._command("cat-file", "blob", staged.object_id)
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:  # noqa: S603 - fixed words and an object's id

@@ -14,7 +14,7 @@ FindingKind = Literal["secret", "env_tracked", "env_readable"]
 Place = Literal["file", "staged"]
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
+class SecretFinding(msgspec.Struct, frozen=True, kw_only=True):
     """A secret in a file, or a `.env` that others get."""
 
     kind: FindingKind
@@ -33,7 +33,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     hint: str
 
 
-class SkippedFile(msgspec.Struct, frozen=True, kw_only=True):
+class UnsearchedFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file that was not searched."""
 
     file: str
@@ -41,12 +41,12 @@ class SkippedFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScanReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a scan found."""
+    """Result of a scan."""
 
     schema_version: int = SCHEMA_VERSION
-    findings: tuple[Finding, ...]
+    findings: tuple[SecretFinding, ...]
     """In the order of the files."""
-    skipped: tuple[SkippedFile, ...]
+    skipped: tuple[UnsearchedFile, ...]
     file_count: int
     """Searched files and staged versions."""
     size_bytes: int

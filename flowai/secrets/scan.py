@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from flowai.errors import FlowaiError, InfrastructureError, UsageError
 from flowai.secrets.git_files import find_repository
 from flowai.secrets.plausibility import ALLOW_MARK
-from flowai.secrets.records import Finding, ScanReport, SkippedFile
+from flowai.secrets.records import ScanReport, SecretFinding, UnsearchedFile
 from flowai.secrets.text_search import BinaryStreamError, SecretSearch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
-    from flowai.secrets.git_files import GitRepository, StagedFile
+    from flowai.secrets.git_files import GitRepository, StagedVersion
     from flowai.secrets.text_search import FoundSecret
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
@@ -37,7 +37,7 @@ _TEMPLATE_ENDINGS = (".dist", ".example", ".sample", ".template")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScanOptions:
-    """What to search."""
+    """Files to search."""
 
     directory: Path
     """Working directory."""
@@ -60,18 +60,18 @@ def scan(options: ScanOptions) -> ScanReport:
         UsageError: a named path does not exist, or staged files are asked for outside a repository.
         InfrastructureError: git fails.
     """
-    return _Scan(options).run()
+    return _SecretScan(options).run()
 
 
 @dataclass(slots=True)
-class _Scan:
-    """One scan."""
+class _SecretScan:
+    """Running scan."""
 
     options: ScanOptions
     repository: GitRepository | None = field(default=None, init=False)
     search: SecretSearch = field(default_factory=SecretSearch, init=False)
-    findings: list[Finding] = field(default_factory=list, init=False)
-    skipped: list[SkippedFile] = field(default_factory=list, init=False)
+    findings: list[SecretFinding] = field(default_factory=list, init=False)
+    skipped: list[UnsearchedFile] = field(default_factory=list, init=False)
     seen: set[tuple[str, FoundSecret]] = field(default_factory=set, init=False)
     file_count: int = field(default=0, init=False)
     size_bytes: int = field(default=0, init=False)
@@ -143,9 +143,9 @@ class _Scan:
         except FileNotFoundError:
             return  # deleted, and not staged yet
         except OSError as error:
-            self.skipped.append(SkippedFile(file=shown, reason=error.strerror or str(error)))
+            self.skipped.append(UnsearchedFile(file=shown, reason=error.strerror or str(error)))
 
-    def _search_staged(self, repository: GitRepository, staged: StagedFile) -> None:
+    def _search_staged(self, repository: GitRepository, staged: StagedVersion) -> None:
         shown = self._show(repository.root / staged.path)
         if self._is_excluded(shown):
             return
@@ -159,12 +159,12 @@ class _Scan:
             for number, found in enumerate(self.search.stream(stream)):
                 if number == MAX_FINDINGS:
                     reason = f"more than {MAX_FINDINGS} findings, the rest is not listed"
-                    self.skipped.append(SkippedFile(file=shown, reason=reason))
+                    self.skipped.append(UnsearchedFile(file=shown, reason=reason))
                     break
                 self._add(found, shown, is_staged=is_staged)
         except BinaryStreamError:
             if not any(each.file == shown for each in self.skipped[-1:]):
-                self.skipped.append(SkippedFile(file=shown, reason=BINARY))
+                self.skipped.append(UnsearchedFile(file=shown, reason=BINARY))
             return
         self.file_count += 1
         self.size_bytes += size_bytes
@@ -175,7 +175,7 @@ class _Scan:
             return
         self.seen.add((shown, found))
         self.findings.append(
-            Finding(
+            SecretFinding(
                 kind="secret",
                 file=shown,
                 place="staged" if is_staged else "file",
@@ -192,7 +192,7 @@ class _Scan:
             return False
         limit = self.options.max_file_bytes // (1024 * 1024)
         reason = f"{size_bytes / (1024 * 1024):,.0f} MiB, more than {limit:,} MiB"
-        self.skipped.append(SkippedFile(file=shown, reason=reason))
+        self.skipped.append(UnsearchedFile(file=shown, reason=reason))
         return True
 
     def _check_dotenv(self, named: Sequence[str] | None) -> None:
@@ -203,12 +203,12 @@ class _Scan:
                 shown = self._show(self.repository.root / path)
                 if not self._is_excluded(shown):
                     hint = f"`git rm --cached {shown}`, add it to `.gitignore`, and replace its keys: commits keep them"
-                    self.findings.append(Finding(kind="env_tracked", file=shown, hint=hint))
+                    self.findings.append(SecretFinding(kind="env_tracked", file=shown, hint=hint))
         mine = [Path(text) for text in named if _is_dotenv(text)] if named else self.options.dotenv
         for path in dict.fromkeys(mine):
             shown = self._show(path)
             if not self._is_excluded(shown) and _is_readable_by_others(path):
-                self.findings.append(Finding(kind="env_readable", file=shown, hint=f"`chmod 600 {shown}`"))
+                self.findings.append(SecretFinding(kind="env_readable", file=shown, hint=f"`chmod 600 {shown}`"))
 
     def _is_excluded(self, shown: str) -> bool:
         return any(fnmatch(shown, pattern) for pattern in self.options.excluded)

@@ -13,7 +13,7 @@ from support.scripted_provider import Asked, Reply, ScriptedProvider
 from flowai.cli.app import run
 from flowai.errors import InfrastructureError
 from flowai.registry import load_registry
-from flowai.secrets.check import CheckOptions, check_keys, exit_code
+from flowai.secrets.check import KeyCheckOptions, check_keys, exit_code
 from flowai.secrets.key_ages import KeyAges
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def on(project: SampleProject, day: date, **changes: Any) -> KeyReport:
     environ = {"GROQ_API_KEY": "groq-key-of-the-environment"}
     registry = load_registry(found, env=None, environ=environ)
     facts: dict[str, Any] = {"environ": environ, "redact": str, **changes}
-    return check_keys(CheckOptions(project=found, registry=registry, release="v1", today=day, **facts))
+    return check_keys(KeyCheckOptions(project=found, registry=registry, release="v1", today=day, **facts))
 
 
 def test_each_key_has_its_source_and_its_users(check: Check) -> None:

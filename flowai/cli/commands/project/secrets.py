@@ -12,7 +12,7 @@ from flowai.cli.options import Env, JsonOption
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flowai.secrets.records import CheckedKey, Finding, KeyReport, ScanReport
+    from flowai.secrets.records import CheckedKey, KeyReport, ScanReport, SecretFinding
 
 app = typer.Typer(
     cls=HelpGroup,
@@ -94,13 +94,13 @@ def check(
     saw it. Exit status: 0; 1 with a key that is missing, refused or too old; 4 if providers did not answer.
     """
     from flowai.cli import console
-    from flowai.secrets.check import CheckOptions, check_keys, exit_code
+    from flowai.secrets.check import KeyCheckOptions, check_keys, exit_code
     from flowai.workspace.workspace import open_workspace
 
     context = console.command_context(env)
     workspace = open_workspace(context)
     report = check_keys(
-        CheckOptions(
+        KeyCheckOptions(
             project=workspace.project,
             registry=workspace.registry,
             release=workspace.release,
@@ -180,7 +180,7 @@ def scan_lines(report: ScanReport) -> Iterator[str]:
     yield f"{formatting.count(len(report.findings), 'finding')} in {searched}"
 
 
-def _finding_line(found: Finding) -> str:
+def _finding_line(found: SecretFinding) -> str:
     if found.kind == "env_tracked":
         return f"{found.file}: git tracks this file of variables"
     if found.kind == "env_readable":

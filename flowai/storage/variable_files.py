@@ -5,13 +5,9 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flowai.errors import Place, ProjectError
 from flowai.storage.files import read_text
-
-if TYPE_CHECKING:
-    from flowai.project import Project
 
 KEY_FILES_VARIABLE = "FLOWAI_KEY_FILES"
 """Names files and directories with variables, separated like those of PATH; the first that has a variable wins."""
@@ -47,20 +43,24 @@ def read_variables(path: Path, *, name: str) -> dict[str, str]:
     return variables
 
 
-def key_file_paths(project: Project, text: str | None) -> tuple[Path, ...]:
+def key_file_paths(text: str | None, *, root: Path) -> tuple[Path, ...]:
     """Return the paths in a value of FLOWAI_KEY_FILES; relative ones begin at the project's root."""
     parts = (text or "").split(os.pathsep)
-    return tuple(project.root / Path(part.strip()).expanduser() for part in parts if part.strip())
+    return tuple(root / Path(part.strip()).expanduser() for part in parts if part.strip())
 
 
-def read_key_files(project: Project, path: Path) -> dict[str, str]:
+def read_key_files(path: Path, *, name: str) -> dict[str, str]:
     """Read the variables of a file, or of a mounted directory: the name of each file is a variable.
+
+    Args:
+        path: the file or directory.
+        name: its name in errors.
 
     Raises:
         ProjectError: there is neither, or it cannot be read.
     """
     if path.is_file():
-        return read_variables(path, name=project.show(path))
+        return read_variables(path, name=name)
     try:
         entries = sorted(os.scandir(path), key=lambda entry: entry.name)
         return {
@@ -71,7 +71,7 @@ def read_key_files(project: Project, path: Path) -> dict[str, str]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "a file in it is no text"
         raise ProjectError(
-            f"{KEY_FILES_VARIABLE} names `{path}`, which cannot be read: {reason}",
+            f"{KEY_FILES_VARIABLE} names `{name}`, which cannot be read: {reason}",
             hint="name a file of `NAME=value` lines, or a directory with a file per variable",
         ) from None
 
