@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,7 +14,7 @@ from flowai.errors import FlowaiError, describe_error
 from flowai.gateway.snapshot import load_snapshot
 from flowai.prompts.library import PROMPT_SUFFIX
 from flowai.redaction import Redactor
-from flowai.registry.environment import variable_files
+from flowai.registry.environment import fingerprint_sources, refresh_secrets
 from flowai.registry.keys import key_files
 from flowai.storage.files import read_fingerprints
 from flowai.storage.worker_thread import WorkerThread
@@ -126,6 +127,8 @@ class HotReloader:
                 return renewed
             for wait_s in RENEW_WAITS_S:
                 await asyncio.sleep(wait_s)
+                if not wait_s:
+                    await self._thread.run(partial(refresh_secrets, self._project, self._environ))
                 await self.refresh()
                 renewed = self.with_current_keys(endpoint)
                 if renewed is not endpoint:
@@ -161,11 +164,11 @@ class HotReloader:
         registries = project.registry.parent.glob(f"*{project.registry.suffix}")  # one may extend another
         files = (
             *map(str, registries),
-            *map(str, (*variable_files(project, self._environ), project.prompts_lock)),
+            str(project.prompts_lock),
             *_files_under(project.prompts),
             *self._key_files,
         )
-        return read_fingerprints(files)
+        return read_fingerprints(files) | fingerprint_sources(project, self._environ)
 
 
 class CurrentRedactor(Redactor):

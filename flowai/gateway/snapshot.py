@@ -17,7 +17,6 @@ from flowai.registry import (
     check_daily_limits,
     endpoint_as_written,
     endpoint_of,
-    environment_of,
     features_of,
     load_registry,
     model_chain,
@@ -25,6 +24,7 @@ from flowai.registry import (
     secret_values,
     single_provider_warnings,
 )
+from flowai.registry.environment import merge_sources, variable_sources
 from flowai.registry.keys import KEY_FILE
 from flowai.registry.records import Budget, CachePolicy
 from flowai.state import BreakerRule
@@ -251,14 +251,15 @@ def load_snapshot(
     `environ` wins over the project's .env. `previous` still has the released version of a released prompt whose file
     has changed. Raises ProjectError if a file is wrong or no release can serve, UsageError for an unknown environment.
     """
-    variables = environment_of(project, environ)
+    sources = variable_sources(project, environ)
+    variables = merge_sources(sources)
     registry = load_registry(project, env=env, environ=variables)
     check_daily_limits(registry, prices)
     lock = PromptLock.read(project.prompts_lock)
     locked = {prompt: digest for release in lock.releases.values() for prompt, digest in release.prompts.items()}
     library = PromptLibrary(project)
     prompts: dict[str, Prompt | PromptError] = {}
-    warnings: list[str] = []
+    warnings = [source.problem for source in sources if source.problem is not None]
     for name in _prompt_ids(registry, registry.releases):
         prompts[name] = prompt = _released_prompt(previous, name, locked.get(name)) or _load_prompt(library, name)
         if isinstance(prompt, PromptError):

@@ -9,7 +9,7 @@ import msgspec
 
 from flowai.errors import ExitCode, FlowaiError, InfrastructureError
 from flowai.registry import endpoint_of
-from flowai.registry.environment import variable_sources
+from flowai.registry.environment import merge_sources, variable_sources
 from flowai.secrets.key_ages import FILE_NAME, KeyAges
 from flowai.secrets.needed_keys import needed_keys
 from flowai.secrets.records import CheckedKey, KeyReport, LiveResult
@@ -66,8 +66,8 @@ def check_keys(options: KeyCheckOptions) -> KeyReport:
         first_seen = KeyAges(options.project.local / FILE_NAME, today=options.today).first_seen(values)
     except InfrastructureError as error:
         warnings = (f"ages are not known: {error}; hint: {error.hint}",)
-    environ = {name: value for source in reversed(sources) for name, value in source.variables.items()}
-    live = _ask(options, keys, environ) if options.is_live else {}
+    warnings += tuple(source.problem for source in sources if source.problem is not None)
+    live = _ask(options, keys, merge_sources(sources)) if options.is_live else {}
     checked = tuple(_checked(key, first_seen, live.get(at), options) for at, key in enumerate(keys))
     return KeyReport(release=options.release, max_age_days=options.max_age_days, keys=checked, warnings=warnings)
 
@@ -85,7 +85,7 @@ def exit_code(report: KeyReport) -> ExitCode:
 def _checked(
     key: NeededKey, first_seen: Mapping[str, date], live: _Live | None, options: KeyCheckOptions
 ) -> CheckedKey:
-    seen = first_seen.get(key.value or "")
+    seen = first_seen.get(key.value or "") if key.changed_at is None else key.changed_at.date()
     age_days = None if seen is None else (options.today - seen).days
     status, reason = _status(key, age_days, live, options.max_age_days)
     return CheckedKey(

@@ -12,7 +12,7 @@ from flowai.errors import InfrastructureError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import BinaryIO
+    from typing import IO
 
 _LIMIT_S = 120.0
 _SAFE_SETTINGS = ("-c", "core.fsmonitor=false", "-c", "core.quotepath=false")
@@ -63,7 +63,7 @@ class GitRepository:
         return int(self._run("cat-file", "-s", staged.object_id))
 
     @contextmanager
-    def open_staged(self, staged: StagedVersion) -> Iterator[BinaryIO]:
+    def open_staged(self, staged: StagedVersion) -> Iterator[IO[bytes]]:
         """Open a staged version."""
         command = self._command("cat-file", "blob", staged.object_id)
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:  # noqa: S603 - fixed words and an object's id

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from flowai.errors import MissingKeyError, Place
 from flowai.registry import arm_binding, binding, features_of, model_chain
-from flowai.registry.environment import references
+from flowai.registry.environment import merge_sources, references
 from flowai.registry.keys import KEY_FILE, read_key, signs_in, usual_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from flowai.registry import ModelEntry, Registry
@@ -30,6 +31,8 @@ class NeededKey:
     """None if it is not there."""
     provider: str | None
     value: str | None = field(repr=False)
+    changed_at: datetime | None = None
+    """Time at which it was made, if its source knows."""
     is_spare: bool = False
     """Whether another key of its list is there."""
     models: list[str] = field(default_factory=list)
@@ -47,7 +50,7 @@ def needed_keys(
         sources: the sources of variables, the one that wins first.
         root: base directory of relative key files.
     """
-    environ = {name: value for source in reversed(sources) for name, value in source.variables.items()}
+    environ = merge_sources(sources)
     users = _users_of_models(registry, release)
     found: dict[tuple[str, str | None], NeededKey] = {}
     for model, entry in registry.models.items():
@@ -138,7 +141,12 @@ def _other_texts(registry: Registry) -> Iterator[tuple[str, str]]:
 def _variable(name: str, provider: str | None, sources: Sequence[VariableSource]) -> NeededKey:
     """Return a key from the first source that has the variable; an empty value there hides the others."""
     source = next((source for source in sources if name in source.variables), None)
-    value = None if source is None else source.variables[name]
+    if source is None or not source.variables[name]:
+        return NeededKey(name=name, source=None, provider=provider, value=None)
     return NeededKey(
-        name=name, source=source.name if source and value else None, provider=provider, value=value or None
+        name=name,
+        source=source.name,
+        provider=provider,
+        value=source.variables[name],
+        changed_at=source.changed_at,
     )

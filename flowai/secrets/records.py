@@ -77,7 +77,8 @@ class CheckedKey(msgspec.Struct, frozen=True, kw_only=True):
     """Features of the serving release and of a rollout's candidate, and settings of the registry (`alerts.webhook`)."""
     status: KeyStatus
     first_seen: date | None = None
-    """Day of the first check that saw this key; None if it is not there, or that could not be stored."""
+    """Day on which AWS Secrets Manager got it, else of the first check that saw it; None if it is not there, or that
+    could not be stored."""
     age_days: int | None = None
     """Days since `first_seen`: the key is at least as old."""
     live: LiveResult | None = None

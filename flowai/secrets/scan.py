@@ -18,7 +18,7 @@ from flowai.secrets.text_search import BinaryStreamError, SecretSearch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from typing import BinaryIO
+    from typing import IO
 
     from flowai.secrets.git_files import GitRepository, StagedVersion
     from flowai.secrets.text_search import FoundSecret
@@ -154,7 +154,7 @@ class _SecretScan:
             with repository.open_staged(staged) as stream:
                 self._search_stream(stream, shown, size_bytes, is_staged=True)
 
-    def _search_stream(self, stream: BinaryIO, shown: str, size_bytes: int, *, is_staged: bool) -> None:
+    def _search_stream(self, stream: IO[bytes], shown: str, size_bytes: int, *, is_staged: bool) -> None:
         try:
             for number, found in enumerate(self.search.stream(stream)):
                 if number == MAX_FINDINGS:

@@ -11,7 +11,7 @@ from flowai.secrets.plausibility import ALLOW_MARK, is_plausible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import BinaryIO
+    from typing import IO
 
 PART_BYTES = 1024 * 1024
 OVERLAP_CHARS = 16 * 1024
@@ -55,7 +55,7 @@ class SecretSearch:
     def __init__(self) -> None:
         self._redactor = Redactor()
 
-    def stream(self, stream: BinaryIO) -> Iterator[FoundSecret]:
+    def stream(self, stream: IO[bytes]) -> Iterator[FoundSecret]:
         """Yield the secrets of a stream, in order.
 
         Raises:
@@ -126,7 +126,7 @@ def _line_at(text: str, offset: int) -> str:
     return text[text.rfind("\n", 0, offset) + 1 : end if end >= 0 else len(text)]
 
 
-def _decoded(stream: BinaryIO) -> Iterator[str]:
+def _decoded(stream: IO[bytes]) -> Iterator[str]:
     """Yield a stream's text in parts."""
     part = stream.read(PART_BYTES)
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS if part.startswith(mark)), None)

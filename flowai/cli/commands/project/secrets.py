@@ -88,7 +88,7 @@ def check(
     env: Env = None,
     json: JsonOption = False,
 ) -> None:
-    """Show which keys features need, from where they come and how old they are.
+    """Show which keys features need, their source and their age.
 
     The environment wins over `.env`, both over the files of FLOWAI_KEY_FILES. A key is as old as the first check that
     saw it. Exit status: 0; 1 with a key that is missing, refused or too old; 4 if providers did not answer.
