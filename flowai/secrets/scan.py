@@ -204,10 +204,10 @@ class _SecretScan:
                 if not self._is_excluded(shown):
                     hint = f"`git rm --cached {shown}`, add it to `.gitignore`, and replace its keys: commits keep them"
                     self.findings.append(SecretFinding(kind="env_tracked", file=shown, hint=hint))
-        mine = [Path(text) for text in named if _is_dotenv(text)] if named else self.options.dotenv
-        for path in dict.fromkeys(mine):
-            shown = self._show(path)
-            if not self._is_excluded(shown) and _is_readable_by_others(path):
+        mine = self.options.dotenv if named is None else tuple(Path(text) for text in named if _is_dotenv(text))
+        for file in dict.fromkeys(mine):
+            shown = self._show(file)
+            if not self._is_excluded(shown) and _is_readable_by_others(file):
                 self.findings.append(SecretFinding(kind="env_readable", file=shown, hint=f"`chmod 600 {shown}`"))
 
     def _is_excluded(self, shown: str) -> bool:
