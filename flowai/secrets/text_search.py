@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from flowai.redaction import Redactor
+from flowai.redaction.patterns import SECRET_PATTERNS
 from flowai.secrets.plausibility import ALLOW_MARK, is_plausible
 
 if TYPE_CHECKING:
@@ -26,12 +27,10 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-MASKED_PREFIX_CHARS = 4
-MIN_MASKED_CHARS = 20
-"""Of shorter secrets no character is shown."""
 _IN_HASH = re.compile(r"(?:sha\d{1,3}[-:=]|\bh1:)[A-Za-z0-9+/=]{0,128}\Z")
 """Beginning of a hash, as in lock files; any shape may occur in it by chance."""
-_SECRETS_WITHOUT_PREFIX = frozenset({"assignment", "azure", "azure-client", "bearer", "header", "known", "url"})
+_PREFIXES = [(shape.name, hint) for shape in SECRET_PATTERNS if not shape.folded for hint in shape.hints]
+"""Literals that keys begin with, by shape: the part of a key that is public."""
 
 
 class FoundSecret(NamedTuple):
@@ -140,6 +139,6 @@ def _decoded(stream: IO[bytes]) -> Iterator[str]:
 
 
 def mask(shape: str, secret: str) -> str:
-    """Return a secret's public prefix and its length."""
-    is_shown = len(secret) >= MIN_MASKED_CHARS and shape not in _SECRETS_WITHOUT_PREFIX
-    return f"{secret[:MASKED_PREFIX_CHARS] if is_shown else ''}... ({len(secret):,} characters)"
+    """Return a secret's public prefix and its length; no character of a secret without such a prefix."""
+    prefixes = (prefix for name, prefix in _PREFIXES if name == shape and secret.startswith(prefix))
+    return f"{max(prefixes, key=len, default='')}... ({len(secret):,} characters)"

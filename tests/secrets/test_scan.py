@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import re
 import string
 import subprocess
 from pathlib import Path
@@ -98,6 +99,13 @@ def test_random_keys_of_25_providers_are_all_found() -> None:
     assert missed == []
 
 
+@pytest.mark.parametrize("shape", SECRET_PATTERNS, ids=lambda shape: f"{shape.name}-{shape.provider}")
+def test_a_mask_shows_nothing_but_the_public_prefix(shape: Any) -> None:
+    (found, *_) = SecretSearch().stream(io.BytesIO((STRONGER_EXAMPLES.get(shape.name) or spell_out(shape)).encode()))
+    shown = re.sub(r"\.\.\. \(\d+ characters\)\Z", "", found.masked)
+    assert shown in {""} | {hint for each in SECRET_PATTERNS for hint in each.hints}
+
+
 def test_names_placeholders_and_hashes_are_no_findings() -> None:
     text = """\
 token = self.tokenizer2.encode_batch(texts)
@@ -151,7 +159,7 @@ def test_tracked_and_staged_files_and_logs_are_searched_and_nothing_else(
         "staged.txt:1:1 groq",
     ]
     assert [each["place"] for each in report["findings"]] == ["file", "file", "staged"]
-    assert report["findings"][0]["masked"] == "sk-p... (39 characters)"
+    assert report["findings"][0]["masked"] == "sk-... (39 characters)"
     assert places(scanned("--staged")[1]) == ["staged.txt:1:1 groq"]
     assert scanned("--staged", "tracked.py")[0] == 0
     assert places(scanned("tracked.py")[1]) == ["tracked.py:2:8 openai"]
@@ -256,7 +264,7 @@ def test_the_screen_names_place_and_shape(root: Path, capsys: pytest.CaptureFixt
     (root / "a.py").write_text(f"KEY = '{KEY}'\n")
     assert run(["secrets", "scan", "a.py"]) == 1
     out = capsys.readouterr().out
-    assert "a.py:1:8: openai sk-p... (39 characters)" in out
+    assert "a.py:1:8: openai sk-... (39 characters)" in out
     assert "hint: revoke it at the provider" in out
     assert "1 finding in 1 file, 48 B" in out
     assert KEY not in out
