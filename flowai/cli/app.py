@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ENDLESS_COMMANDS = frozenset({"ask", "serve", "watch"})
 """Commands that end when the reader of their output is gone; the others finish their work."""
 DECIDING_COMMANDS = frozenset(
-    {"canary-report", "drift", "eval", "experiment", "judge", "release", "rollback", "smoke", "upgrade"}
+    {"canary-report", "drift", "eval", "experiment", "judge", "release", "rollback", "secrets", "smoke", "upgrade"}
 )
 """Commands whose exit status is a decision or tells of a change: it is the same when their output is lost."""
 

@@ -23,7 +23,7 @@ COMMAND_GROUPS = {
     "Release": ("models", "upgrade", "release", "simulate", "canary-report", "rollback", "experiment"),
     "Run": ("serve", "ask", "calls", "providers", "watch", "metrics"),
     "Learn": ("judge", "postmortem", "finetune"),
-    "Project": ("init", "doctor", "prompt", "events", "cache"),
+    "Project": ("init", "doctor", "secrets", "prompt", "events", "cache"),
 }
 
 

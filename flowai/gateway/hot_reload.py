@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from flowai.errors import FlowaiError, describe_error
 from flowai.gateway.snapshot import load_snapshot
 from flowai.prompts.library import PROMPT_SUFFIX
 from flowai.redaction import Redactor
+from flowai.registry.environment import fingerprint_sources, refresh_secrets
 from flowai.registry.keys import key_files
 from flowai.storage.files import read_fingerprints
 from flowai.storage.worker_thread import WorkerThread
@@ -21,11 +26,16 @@ if TYPE_CHECKING:
     from flowai.gateway.snapshot import Snapshot
     from flowai.gateway.supervisor import Supervisor
     from flowai.project import Project
-    from flowai.providers import PriceTable
+    from flowai.providers import Endpoint, PriceTable
     from flowai.storage.files import FileFingerprint
 
 RETRY_S = 5.0
 """Time after which files that could not be read are read again although they did not change."""
+
+MIN_RENEW_S = 0.25
+"""Shortest time between two readings of files because a model's key was refused."""
+RENEW_WAITS_S = (0.0, 0.02, 0.1)
+"""Waits before files are read again for a refused key: another process may be writing them."""
 
 
 class HotReloader:
@@ -52,7 +62,9 @@ class HotReloader:
         self.error: str | None = None
         """What is wrong with the files as they are now; None while they are served."""
         self._retry_at_s = math.inf
+        self._renewed_at_s: dict[str, float] = {}
         self._key_files: tuple[str, ...] = ()
+        self._lock, self._renew_lock = asyncio.Lock(), asyncio.Lock()
         self._thread = WorkerThread("flowai-reload", owner="the gateway")
         fingerprints = self._fingerprint_files()
         self.snapshot = load_snapshot(project, environ, env=env, prices=prices)
@@ -64,8 +76,12 @@ class HotReloader:
 
         Calls in flight keep the snapshot they began with. A wrong version is not served, nor one that was still being
         written while it was read. A failed read is repeated after `RETRY_S` even if no file changes: its cause may be a
-        disk, or memory.
+        disk, or memory. Of two refreshes at once, the second waits.
         """
+        async with self._lock:
+            return await self._refresh()
+
+    async def _refresh(self) -> bool:
         error: str | None = None
         try:
             fingerprints = await self._thread.run(self._fingerprint_files)
@@ -99,6 +115,39 @@ class HotReloader:
         self.supervisor.report("file check", bug)
         return self.snapshot.redactor.text(describe_error(bug))
 
+    async def renew_keys(self, endpoint: Endpoint) -> Endpoint:
+        """Return an endpoint with the keys as the files have them now; unchanged if they have no others.
+
+        Keys are replaced before the old ones are revoked, and a call may be refused before the next file check.
+        """
+        async with self._renew_lock:  # of calls that are refused together, one reads
+            renewed = self.with_current_keys(endpoint)
+            last_s = self._renewed_at_s.get(endpoint.name, -math.inf)
+            if renewed is not endpoint or self._clock_s() - last_s < MIN_RENEW_S:
+                return renewed
+            for wait_s in RENEW_WAITS_S:
+                await asyncio.sleep(wait_s)
+                if not wait_s:
+                    await self._thread.run(partial(refresh_secrets, self._project, self._environ))
+                await self.refresh()
+                renewed = self.with_current_keys(endpoint)
+                if renewed is not endpoint:
+                    return renewed
+            self._renewed_at_s[endpoint.name] = self._clock_s()
+            return endpoint
+
+    def with_current_keys(self, endpoint: Endpoint) -> Endpoint:
+        """Return an endpoint with the snapshot's keys; the same one if they are equal, or its model is elsewhere."""
+        try:
+            current = self.snapshot.endpoint(endpoint.name)
+        except FlowaiError:
+            return endpoint
+        keys = (current.api_key, current.spare_keys)
+        is_same_place = (current.model, current.api_base) == (endpoint.model, endpoint.api_base)
+        if not is_same_place or keys == (endpoint.api_key, endpoint.spare_keys):
+            return endpoint
+        return msgspec.structs.replace(endpoint, api_key=current.api_key, spare_keys=current.spare_keys)
+
     def close(self) -> None:
         """End the thread that reads files; the snapshot stays."""
         self._thread.end()
@@ -115,11 +164,11 @@ class HotReloader:
         registries = project.registry.parent.glob(f"*{project.registry.suffix}")  # one may extend another
         files = (
             *map(str, registries),
-            *map(str, (project.dotenv, project.prompts_lock)),
+            str(project.prompts_lock),
             *_files_under(project.prompts),
             *self._key_files,
         )
-        return read_fingerprints(files)
+        return read_fingerprints(files) | fingerprint_sources(project, self._environ)
 
 
 class CurrentRedactor(Redactor):

@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from flowai.cache.embedder import ClientEmbedder, LocalEmbedder, local_embedder_missing
 from flowai.cache.response_cache import open_response_cache
 from flowai.errors import FlowaiError
@@ -72,10 +74,12 @@ async def open_runtime(start: str | Path, env: str | None, origin: Origin, setti
         redactor,
         shared_process=origin == "library",
         on_key_refused=lambda error: runtimes[0].alert_refused_key(error),  # noqa: PLW0108 - it is empty until then
+        renew=reloader.renew_keys,
     )
 
     async def embed(request: EmbedRequest) -> Embeddings:
-        return await runtimes[0].embeddings.run(request, origin=origin, purpose="cache")
+        current = msgspec.structs.replace(request, endpoint=reloader.with_current_keys(request.endpoint))
+        return await runtimes[0].embeddings.run(current, origin=origin, purpose="cache")
 
     embedder, semantic_error = _embedder(reloader, embed)
     cache = open_response_cache(

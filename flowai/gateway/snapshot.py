@@ -17,7 +17,6 @@ from flowai.registry import (
     check_daily_limits,
     endpoint_as_written,
     endpoint_of,
-    environment_of,
     features_of,
     load_registry,
     model_chain,
@@ -25,11 +24,14 @@ from flowai.registry import (
     secret_values,
     single_provider_warnings,
 )
+from flowai.registry.environment import merge_sources, variable_sources
+from flowai.registry.keys import KEY_FILE
 from flowai.registry.records import Budget, CachePolicy
 from flowai.state import BreakerRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
 
     from flowai.project import Project
     from flowai.prompts import Prompt
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from flowai.registry import Binding, Registry
     from flowai.state import Overlay
 
+MAX_EARLIER_SECRETS = 1_000
+"""Secrets of earlier versions that are still redacted."""
 CACHE_OFF = CachePolicy(kind="none")
 
 
@@ -87,6 +91,11 @@ class Snapshot:
     redactor: Redactor
     warnings: tuple[str, ...]
     """Problems for the operator, one line each."""
+    known_secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Secrets that the redactor knows: those of this version, then earlier ones, which errors may still name."""
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict, repr=False)
+    """Endpoints of models whose keys are in files, read with this version; and of those whose key is missing now, with
+    the key that was there before."""
     _features: dict[tuple[str, ...], ResolvedFeature] = field(default_factory=dict, init=False, repr=False)
     _active_releases: dict[Overlay | None, ActiveRelease] = field(default_factory=dict, init=False, repr=False)
     _unavailable_models: dict[ActiveRelease, Mapping[str, str]] = field(default_factory=dict, init=False, repr=False)
@@ -180,7 +189,7 @@ class Snapshot:
 
     def endpoint(self, model: str) -> Endpoint:
         """Return a model's endpoint. Raises MissingKeyError without its key, RegistryError without its weights."""
-        return endpoint_of(self.registry, model, self.environ, root=self.project.root)
+        return self.endpoints.get(model) or endpoint_of(self.registry, model, self.environ, root=self.project.root)
 
     def _resolve_binding(self, bound: Binding) -> ResolvedFeature:
         prompt = self.prompts[bound.prompt]
@@ -242,28 +251,35 @@ def load_snapshot(
     `environ` wins over the project's .env. `previous` still has the released version of a released prompt whose file
     has changed. Raises ProjectError if a file is wrong or no release can serve, UsageError for an unknown environment.
     """
-    variables = environment_of(project, environ)
+    sources = variable_sources(project, environ)
+    variables = merge_sources(sources)
     registry = load_registry(project, env=env, environ=variables)
     check_daily_limits(registry, prices)
     lock = PromptLock.read(project.prompts_lock)
     locked = {prompt: digest for release in lock.releases.values() for prompt, digest in release.prompts.items()}
     library = PromptLibrary(project)
     prompts: dict[str, Prompt | PromptError] = {}
-    warnings: list[str] = []
+    warnings = [source.problem for source in sources if source.problem is not None]
     for name in _prompt_ids(registry, registry.releases):
         prompts[name] = prompt = _released_prompt(previous, name, locked.get(name)) or _load_prompt(library, name)
         if isinstance(prompt, PromptError):
             warnings.append(f"prompt `{name}` cannot be served: {prompt}")
         elif locked.get(name, prompt.hash) != prompt.hash:
             warnings.append(f"prompt `{name}` differs from its released version; its calls carry the new hash")
+    secrets = _known_secrets(previous, secret_values(registry, variables, project.root))
+    read = _read_key_files(registry, variables, project.root)
+    last_known = {} if previous is None else _last_known(previous, registry, variables)
+    warnings += (f"model `{name}`: {reason}; the last known key is used" for name, (_, reason) in last_known.items())
     snapshot = Snapshot(
         project=project,
         registry=registry,
         environ=variables,
         prompts=prompts,
         prices=prices,
-        redactor=Redactor(secret_values(registry, variables, project.root)),
+        redactor=Redactor(secrets),
         warnings=tuple(warnings),
+        known_secrets=secrets,
+        endpoints=read | {name: endpoint for name, (endpoint, _) in last_known.items()},
     )
     active = snapshot.active_release(None)
     for name in _prompt_ids(registry, (active.release, active.candidate)):
@@ -272,6 +288,40 @@ def load_snapshot(
             raise used_prompt
     shared = single_provider_warnings(registry, variables, (active.release, active.candidate))
     return replace(snapshot, warnings=(*snapshot.warnings, *shared))
+
+
+def _known_secrets(previous: Snapshot | None, secrets: set[str]) -> tuple[str, ...]:
+    """Return this version's secrets, then earlier ones: answers of calls that began with them may still arrive."""
+    earlier = () if previous is None else previous.known_secrets
+    return tuple(dict.fromkeys((*sorted(secrets), *earlier)))[: len(secrets) + MAX_EARLIER_SECRETS]
+
+
+def _read_key_files(registry: Registry, variables: Mapping[str, str], root: Path) -> dict[str, Endpoint]:
+    """Return the endpoints of models with keys in files; those that cannot be read are left out."""
+    found: dict[str, Endpoint] = {}
+    for name, entry in registry.models.items():
+        if any(text.startswith(KEY_FILE) for text in entry.key_texts):
+            with suppress(MissingKeyError, RegistryError):
+                found[name] = endpoint_of(registry, name, variables, root=root)
+    return found
+
+
+def _last_known(
+    previous: Snapshot, registry: Registry, variables: Mapping[str, str]
+) -> dict[str, tuple[Endpoint, str]]:
+    """Return endpoints with earlier keys, and why: a file of keys that is gone or half written must not stop calls."""
+    found: dict[str, tuple[Endpoint, str]] = {}
+    for name, entry in registry.models.items():
+        if previous.registry.models.get(name) != entry:
+            continue
+        try:
+            endpoint_of(registry, name, variables, root=previous.project.root)
+        except MissingKeyError as error:
+            with suppress(MissingKeyError, RegistryError):
+                found[name] = (previous.endpoint(name), error.what)
+        except RegistryError:
+            continue
+    return found
 
 
 def _load_prompt(library: PromptLibrary, name: str) -> Prompt | PromptError:

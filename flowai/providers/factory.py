@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from flowai.errors import UsageError
 from flowai.providers.client import Completion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from flowai.errors import AuthError
-    from flowai.providers.client import Client, EmbedRequest, Request
+    from flowai.providers.client import Client, EmbedRequest, Endpoint, Request
     from flowai.redaction import Redactor
 
 
@@ -25,6 +26,7 @@ def create_client(  # noqa: PLR0913 - what a command chooses, and what it listen
     on_called: Callable[[Request | EmbedRequest], None] = lambda _: None,
     on_ready: Callable[[str, float], None] = lambda _name, _load_s: None,
     on_key_refused: Callable[[AuthError], None] = lambda _: None,
+    renew: Callable[[Endpoint], Awaitable[Endpoint]] | None = None,
     shared_process: bool = False,
     around: Callable[[Client], Client] = lambda client: client,
     completion_type: type[Completion] = Completion,
@@ -39,6 +41,7 @@ def create_client(  # noqa: PLR0913 - what a command chooses, and what it listen
         on_called: in a replay, called with each request that is sent to a model because it is not recorded.
         on_ready: called with each loaded local model: its name in the registry, and the load time in seconds.
         on_key_refused: called with the error of a key that was refused, when another key of the model follows.
+        renew: returns an endpoint with the keys as they are now, after all of its keys were refused.
         shared_process: whether other code in this process may use LiteLLM; False for flowai's commands.
         around: returns a client around the one that calls models, for targets that are none.
         completion_type: type of recorded answers, with the fields of such targets.
@@ -50,9 +53,11 @@ def create_client(  # noqa: PLR0913 - what a command chooses, and what it listen
     if replay is not None and record is not None:
         raise UsageError("a run either replays or records", hint="`--on-miss call` adds what a recording lacks")
     from flowai.providers.endpoint_price import OwnPriceClient
+    from flowai.providers.key_rotation import KeyRotationClient
 
+    rotate = partial(KeyRotationClient, on_refused=on_key_refused, renew=renew)
     if replay is None:
-        live = around(_provider_client(redactor, on_ready, on_key_refused, shared_process=shared_process))
+        live = around(_provider_client(redactor, on_ready, rotate, shared_process=shared_process))
         return OwnPriceClient(live if record is None else _recording(live, record, redactor, add=False))
     from flowai.providers.replay import ReplayClient
 
@@ -60,7 +65,7 @@ def create_client(  # noqa: PLR0913 - what a command chooses, and what it listen
         return OwnPriceClient(ReplayClient(replay, completion_type=completion_type))
     if replay.is_dir():
         raise UsageError(f"`{replay}` is a directory", hint="`--on-miss call` adds to one recording: name its file")
-    live = around(_provider_client(redactor, on_ready, on_key_refused, shared_process=shared_process))
+    live = around(_provider_client(redactor, on_ready, rotate, shared_process=shared_process))
     adding = _recording(live, replay, redactor, add=True)
     return OwnPriceClient(ReplayClient(replay, on_miss=adding, on_called=on_called, completion_type=completion_type))
 
@@ -68,14 +73,13 @@ def create_client(  # noqa: PLR0913 - what a command chooses, and what it listen
 def _provider_client(
     redactor: Redactor,
     on_ready: Callable[[str, float], None],
-    on_key_refused: Callable[[AuthError], None],
+    rotate: Callable[[Client], Client],
     *,
     shared_process: bool,
 ) -> Client:
     # late: they import asyncio, which cached runs do not need
     from flowai.providers.anthropic.client import MessagesClient
     from flowai.providers.direct.client import OpenAIClient
-    from flowai.providers.key_rotation import KeyRotationClient
     from flowai.providers.litellm.client import LiteLLMClient
     from flowai.providers.local.client import LocalClient
     from flowai.providers.prices import PriceTable
@@ -85,7 +89,7 @@ def _provider_client(
         LiteLLMClient(redactor=redactor, shared_process=shared_process), redactor=redactor, prices=prices
     )
     messages = MessagesClient(client, redactor=redactor, prices=prices)
-    return LocalClient(KeyRotationClient(messages, on_refused=on_key_refused), on_ready=on_ready)
+    return LocalClient(rotate(messages), on_ready=on_ready)
 
 
 def _recording(inner: Client, path: Path, redactor: Redactor, *, add: bool) -> Client:

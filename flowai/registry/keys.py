@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from flowai.errors import Place
-    from flowai.registry.records import Registry
+    from flowai.registry.records import ModelEntry, Registry
 
 KEY_FILE = "file:"
 """Begins an `api_key` that is read from a file."""
@@ -58,23 +58,35 @@ cloud's credentials."""
 def keys_of(registry: Registry, name: str, environ: Mapping[str, str], *, root: Path) -> tuple[str, ...]:
     """Return the keys of a model in order; none if it needs none.
 
+    In a list, keys that are not there are left out: the second is there only while keys are rotated.
+
     Raises:
-        MissingKeyError: a variable is not set, or a key file is missing or empty.
+        MissingKeyError: its variable is not set, or its key file is missing or empty; of a list, none is there.
     """
     entry, place = registry.model(name), registry.places.get(name)
     owner = f"model `{name}`"
     if entry.api_key is not None:
-        return tuple(_key(text, environ, owner=owner, place=place, root=root) for text in entry.key_texts)
+        return _listed_keys(entry, environ, owner=owner, place=place, root=root)
     if entry.api_base is not None:
         return ()  # a provider's usual key is never sent to another address
     provider = entry.model.partition("/")[0]
-    usual = usual_variables(entry.model)
+    usual = usual_variables(provider)
     found = next((environ[variable] for variable in usual if environ.get(variable)), None)
     if found is not None:
         return (found,)
-    if usual and not any(environ.get(variable) for variable in SIGN_IN_VARIABLES.get(provider, ())):
+    if usual and not signs_in(provider, environ):
         raise missing_key(usual[0], owner=owner, place=place)
     return ()
+
+
+def usual_variables(provider: str) -> tuple[str, ...]:
+    """Return the usual variables of a provider's key, the first that errors name; none if it needs none."""
+    return USUAL_VARIABLES.get(provider) or _catalog_variables(provider)
+
+
+def signs_in(provider: str, environ: Mapping[str, str]) -> bool:
+    """Return whether a provider is signed in to without a key."""
+    return any(environ.get(variable) for variable in SIGN_IN_VARIABLES.get(provider, ()))
 
 
 def key_files(registry: Registry, root: Path) -> tuple[Path, ...]:
@@ -94,7 +106,26 @@ def known_keys(registry: Registry, root: Path) -> Iterator[str]:
         yield from (text for text in entry.key_texts if not references(text) and not text.startswith(KEY_FILE))
 
 
-def _key(text: str, environ: Mapping[str, str], *, owner: str, place: Place | None, root: Path) -> str:
+def _listed_keys(
+    entry: ModelEntry, environ: Mapping[str, str], *, owner: str, place: Place | None, root: Path
+) -> tuple[str, ...]:
+    keys, missing = [], []
+    for text in entry.key_texts:
+        try:
+            keys.append(read_key(text, environ, owner=owner, place=place, root=root))
+        except MissingKeyError as error:
+            missing.append(error)
+    if missing and not keys:
+        raise missing[0]
+    return tuple(keys)
+
+
+def read_key(text: str, environ: Mapping[str, str], *, owner: str, place: Place | None, root: Path) -> str:
+    """Return the key that a text of the registry names.
+
+    Raises:
+        MissingKeyError: its variable is not set, or its file is missing or empty.
+    """
     if not text.startswith(KEY_FILE):
         return fill(text, environ, owner=owner, place=place)
     path = _path(text, root)
@@ -108,11 +139,7 @@ def _key(text: str, environ: Mapping[str, str], *, owner: str, place: Place | No
     return key
 
 
-def usual_variables(model: str) -> tuple[str, ...]:
-    """Return the usual variables of the key of a model, LiteLLM's name; none if its provider has none."""
-    provider = model.partition("/")[0]
-    if provider in USUAL_VARIABLES:
-        return USUAL_VARIABLES[provider]
+def _catalog_variables(provider: str) -> tuple[str, ...]:
     from flowai.providers.catalog import usual_key_variables  # late: see USUAL_VARIABLES
 
     return usual_key_variables(provider)

@@ -53,7 +53,8 @@ class ModelEntry(RegistryRecord, frozen=True, kw_only=True):
     """Base URL of the endpoint; default the provider's own."""
     api_key: str | tuple[str, ...] | None = None
     """The key, as `${NAME}`, `os.environ/NAME` or `file:PATH`, or a list of them: when one is refused, the next is
-    used. A file is read again when it changes. Default the provider's usual variable (`OPENAI_API_KEY`)."""
+    used, and those that are not there are left out. A file is read again when it changes. Default the provider's usual
+    variable (`OPENAI_API_KEY`)."""
     provider: Name | None = None
     """Name of the provider; models with the same provider share a circuit breaker. Default LiteLLM's prefix, or the
     host of `api_base`."""

@@ -20,12 +20,12 @@ from flowai.registry import (
     Registry,
     endpoint_as_written,
     endpoint_of,
-    environment_of,
     events_directory,
     load_registry,
     resolve_release,
     secret_values,
 )
+from flowai.registry.environment import merge_sources, variable_sources
 from flowai.timestamps import format_rfc3339
 
 if TYPE_CHECKING:
@@ -179,7 +179,8 @@ def open_workspace(context: CommandContext, *, models: Iterable[str] = (), relea
         UsageError: a model or release is unknown.
     """
     project = context.project
-    environ = environment_of(project, context.environ)
+    sources = variable_sources(project, context.environ)
+    environ = merge_sources(sources)
     loaded = Registry(schema_version=1) if project.is_standalone else None
     registry = _with_models(loaded or load_registry(project, env=context.env, environ=environ), models)
     warnings: tuple[str, ...] = ()
@@ -198,7 +199,7 @@ def open_workspace(context: CommandContext, *, models: Iterable[str] = (), relea
         release=release,
         library=PromptLibrary(project),
         redactor=Redactor(secret_values(registry, environ, project.root)),
-        warnings=warnings,
+        warnings=(*warnings, *(source.problem for source in sources if source.problem is not None)),
     )
 
 

@@ -64,7 +64,7 @@ def _unset_variable(inspection: Inspection, model: str) -> str | None:
     """Return the first variable that a model's key needs and that is not set; None if the key is in a file."""
     entry = inspection.registry.models[model]
     named = (name for text in entry.key_texts for name in references(text))
-    names = tuple(named) if entry.key_texts else usual_variables(entry.model)[:1]
+    names = tuple(named) if entry.key_texts else usual_variables(entry.model.partition("/")[0])[:1]
     return next((name for name in names if not inspection.environ.get(name)), None)
 
 
@@ -76,7 +76,7 @@ def _sources(inspection: Inspection, model: str) -> Iterator[str]:
             yield text
     names = [name for text in entry.key_texts for name in references(text)]
     if not entry.key_texts:
-        names = [name for name in usual_variables(entry.model) if inspection.environ.get(name)][:1]
+        names = [name for name in usual_variables(entry.model.partition("/")[0]) if inspection.environ.get(name)][:1]
     for name in names:
         where = "the environment" if inspection.context.environ.get(name) else "`.env`"
         yield f"`{name}` from {where}"

@@ -37,8 +37,19 @@ class FirstModel(NamedTuple):
     """Why there is none; None if there is one."""
 
 
+class _Failure(NamedTuple):
+    """A provider that could not be asked."""
+
+    reason: str
+    is_key_refused: bool = False
+
+
 class _ListError(Exception):
     """A list that cannot be read; its text is the reason."""
+
+    def __init__(self, reason: str, *, is_key_refused: bool = False) -> None:
+        super().__init__(reason)
+        self.is_key_refused = is_key_refused
 
 
 def ask_providers(
@@ -89,12 +100,13 @@ async def _ask(connections: Connections, models: Mapping[str, ListAddress], time
         return {name: await _model(connections, address, listed) for name, address in models.items()}
 
     answer = await _answer_or_reason(first.url, ask(), timeout_s)
-    if isinstance(answer, str):
-        return {name: LiveModel(status="failed", reason=answer) for name in models}
+    if isinstance(answer, _Failure):
+        failed = LiveModel(status="failed", reason=answer.reason, is_key_refused=answer.is_key_refused)
+        return dict.fromkeys(models, failed)
     return answer
 
 
-async def _answer_or_reason(url: str, work: Coroutine[None, None, Answer], timeout_s: float) -> Answer | str:
+async def _answer_or_reason(url: str, work: Coroutine[None, None, Answer], timeout_s: float) -> Answer | _Failure:
     """Return what `work` returns, or the reason why the provider at the URL could not be asked."""
     from flowai.providers.http.connections import CONNECTION_ERRORS, RedirectError
 
@@ -102,13 +114,13 @@ async def _answer_or_reason(url: str, work: Coroutine[None, None, Answer], timeo
         async with asyncio.timeout(timeout_s):
             return await work
     except _ListError as error:
-        return f"{url}: {error}"
+        return _Failure(f"{url}: {error}", is_key_refused=error.is_key_refused)
     except TimeoutError:
-        return f"{url}: no answer within {timeout_s:g} s"
+        return _Failure(f"{url}: no answer within {timeout_s:g} s")
     except RedirectError as error:
-        return f"{url}: {error.what}"
+        return _Failure(f"{url}: {error.what}")
     except (*CONNECTION_ERRORS, ValueError) as error:
-        return f"{url}: {type(error).__name__}: {error}"
+        return _Failure(f"{url}: {type(error).__name__}: {error}")
 
 
 def first_model(base_url: str, key: str | None, *, timeout_s: float = TIMEOUT_S) -> FirstModel:
@@ -122,13 +134,13 @@ def first_model(base_url: str, key: str | None, *, timeout_s: float = TIMEOUT_S)
     headers = (("Authorization", f"Bearer {key}"),) if key else ()
     address = ListAddress(f"{base_url.removesuffix('/')}/models", "", headers, "")
     listed = asyncio.run(_list_alone(address, timeout_s))
-    if isinstance(listed, str):
-        return FirstModel(None, listed)
+    if isinstance(listed, _Failure):
+        return FirstModel(None, listed.reason)
     name = next(iter(listed), None)
     return FirstModel(name, None if name else f"{address.url}: the list of models is empty")
 
 
-async def _list_alone(address: ListAddress, timeout_s: float) -> dict[str, ListedName] | str:
+async def _list_alone(address: ListAddress, timeout_s: float) -> dict[str, ListedName] | _Failure:
     from flowai.providers.http.connections import Connections  # late: it imports aiohttp
 
     connections = Connections()
@@ -144,7 +156,8 @@ async def _list(connections: Connections, address: ListAddress) -> dict[str, Lis
     for _ in range(MAX_PAGES):
         status, body = await _get(connections, address.url + query, address)
         if status in _UNAUTHORIZED:
-            raise _ListError(f"the key is refused ({status})" if address.headers else f"a key is needed ({status})")
+            reason = f"the key is refused ({status})" if address.headers else f"a key is needed ({status})"
+            raise _ListError(reason, is_key_refused=True)
         if status != _OK:
             raise _ListError(f"no list of models (HTTP {status})")
         page = read_page(body)

@@ -17,6 +17,7 @@ class LiveModel(msgspec.Struct, frozen=True, kw_only=True):
     status: LiveStatus
     reason: str | None = None
     """Why it could not be asked; None if it was. Secrets redacted."""
+    is_key_refused: bool = False
     end_date: date | None = None
     """None if the list has none."""
     replacement: str | None = None

@@ -1,0 +1,1 @@
+"""Keys of a project: from where they come, whether they work, how old they are, and files that contain one."""
