@@ -19,7 +19,7 @@ _SPLITS = 3
 EXAMPLES = examples(
     "flowai finetune export --feature summarization",
     "flowai finetune export --feature summarization --format trl --since 30d",
-    "flowai finetune export --feature summarization --allow 'Ada Lovelace' --region DE --kind PERSON --kind PHONE",
+    "flowai finetune export --feature summarization --allow 'Ada Lovelace'",
 )
 
 
@@ -89,7 +89,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         typer.Option(
             "--kind",
             metavar="KIND",
-            help="Kind of private data to replace: EMAIL, PHONE, PERSON ... Repeatable; default all.",
+            help="Kind of private data to replace, such as EMAIL or PERSON. Repeatable; default all.",
         ),
     ] = None,
     region: Annotated[
