@@ -167,6 +167,17 @@ def test_a_judge_is_measured_by_labels_of_logged_calls(
     (judge,) = json.loads(ran.out)["judges"]
     assert (judge["name"], judge["youden"]["value"]) == ("hallucination", 1.0)
     assert judge["labels"]["fail_count"] == 22
+    assert judge["fault_rate"] is None
+    # calls that nobody labels: the judge scores them, and the labels say how far to trust it
+    log_calls(
+        project, 80, release="v2", output=lambda number: f"Acme sold bikes {'well' * (number % 4 > 0)} {'b' * number}."
+    )
+    assert flowai("judge", "sample", "-n", "500").code == 0
+    (judge,) = json.loads(flowai("judge", "check", "chat", "--json", "--repeats", "1").out)["judges"]
+    rate = judge["fault_rate"]
+    assert (rate["total_count"], rate["value"]) == (124, pytest.approx((22 + 20) / 124, abs=0.05))
+    assert rate["low"] < rate["value"] < rate["high"]
+    assert "faults among all scored" in flowai("judge", "check", "chat", "--repeats", "1").out
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ from flowai.evals.judge_runs.measuring import (
     pair_usd,
     plan_answers,
 )
+from flowai.evals.judge_runs.population import population_rate
 from flowai.evals.judge_runs.records import JudgeCheck, JudgeCheckReport, LabelCounts, Misjudged
 from flowai.evals.judges.default_grader import NO_GRADER_HINT
 from flowai.evals.judges.pairwise import PREFERENCE_NAME, pairwise_model
@@ -126,8 +127,10 @@ def check_judges(
     workspace = open_workspace(context, models=[options.judge] if options.judge is not None else ())
     project = workspace.project
     labels = read_labels((labels_file(project.root), *options.labels), root=project.root)
-    if options.suite in workspace.registry.features and not (project.root / options.suite).is_file():
-        suite = labelled_calls(workspace, options.suite, range_until_now(context, options.since), labels)
+    time_range = range_until_now(context, options.since)
+    is_log = options.suite in workspace.registry.features and not (project.root / options.suite).is_file()
+    if is_log:
+        suite = labelled_calls(workspace, options.suite, time_range, labels)
     else:
         suite = load_suite(project.root / options.suite, project, LoadContext(environ=workspace.environ))
     trials = () if options.run is None else load_report(project, options.run).trials
@@ -159,6 +162,9 @@ def check_judges(
         check = _result(workspace, identity, own_counts, measured, questions, budget, options)
         if check.status not in {"judge_down", "stopped"}:
             measurement.finish()
+            if is_log:
+                rate = population_rate(workspace, time_range, options.suite, identity, measured.judged)
+                check = msgspec.structs.replace(check, fault_rate=rate)
         checks.append(check)
     warnings = [
         f"{' and '.join(names)} gave the same label to {agreement.agreed_count} of {agreement.rated_by_both_count} "

@@ -103,6 +103,8 @@ def _rows(check: JudgeCheck) -> Iterator[tuple[str, str]]:
     yield "true positive rate", _share(check.true_positive_rate)
     yield "true negative rate", _share(check.true_negative_rate)
     yield "TPR + TNR - 1", _number(check.youden)
+    if check.fault_rate is not None:
+        yield "faults among all scored", _share(check.fault_rate)
     yield "Cohen's kappa", f"{_plain(check.kappa)} (base rate of faults {formatting.rate(check.base_rate)})"
     yield (
         "accuracy",

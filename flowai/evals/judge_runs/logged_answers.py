@@ -132,6 +132,24 @@ def _scored(log: Log, name: str, judge_hash: str) -> frozenset[str]:
     return frozenset(row[0] for row in rows)
 
 
+def scored_calls(
+    workspace: Workspace, time_range: TimeRange, *, feature: str, name: str, judge_hash: str
+) -> dict[str, bool]:
+    """Return whether each call of a feature passed, by the last score of this very judge.
+
+    Raises:
+        InfrastructureError: the log cannot be read.
+    """
+    with open_calls(workspace, time_range, _COLUMNS) as log:
+        rows = log.fetch(
+            f'SELECT call_id, arg_max(passed, "at") FROM lines WHERE {IS_SCORE} AND name = $name'  # noqa: S608 - conditions of ours
+            f" AND judge_hash = $judge_hash AND call_id IN (SELECT call_id FROM lines WHERE {_ANSWERS}"
+            " AND feature = $feature) GROUP BY call_id",
+            {"name": name, "judge_hash": judge_hash, "feature": feature},
+        )
+        return {str(call_id): bool(passed) for call_id, passed in rows}
+
+
 def _contents(log: Log, call_ids: list[str]) -> Iterable[tuple[str, str]]:
     for start in range(0, len(call_ids), _BATCH):
         names = ", ".join(map(literal, call_ids[start : start + _BATCH]))

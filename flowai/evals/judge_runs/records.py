@@ -111,6 +111,9 @@ class JudgeCheck(Struct, frozen=True, kw_only=True):
     accuracy: float | None
     constant_accuracy: float | None
     """Accuracy of a judge that always gives the more frequent label; its kappa is 0."""
+    fault_rate: RateWithInterval | None = None
+    """Rate of the fault among all calls that this judge scored, labels and verdicts together (prediction-powered); None
+    for a suite, and without scored calls."""
     consistency: Consistency
     position: PositionBias | None
     """None if there is no pair of a sound and a faulty answer to the same request."""
