@@ -344,6 +344,7 @@ VENDOR_SHAPE = SecretPattern(
     example="datadog app = ¤¤",
     folded=True,
     needs=":=",
+    is_key=True,
     min_entropy=3.0,
     source=_GITLEAKS,
 )

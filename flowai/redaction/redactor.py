@@ -15,12 +15,13 @@ from flowai.redaction.patterns import NAME_OF_SECRET, SECRET_PATTERNS
 from flowai.redaction.shape import MIN_KEY_CHARS, SecretPattern
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 MIN_KNOWN_LENGTH = 8  # a shorter "key" (`test`, `none`) would remove ordinary words
 SHORT_LENGTH = 64  # results for texts up to this length are cached
 CACHE_SIZE = 4096
-_LONG_WORD = re.compile(f"[!-~]{{{MIN_KEY_CHARS}}}")
+_HINT_REACH = 80  # characters before a key that its pattern may begin at
+_LONG_WORDS = re.compile(f"[!-~]{{{MIN_KEY_CHARS},}}")
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CHECK_COUNT = 6  # characters of a checksum
 MAX_DEPTH = 64  # deeper nesting is an attack on the stack
@@ -52,15 +53,29 @@ class Redactor:
             if value in text:
                 text = text.replace(value, mark(name))
         for rule in self._rules_for(text):
-            for character in rule.gate:
-                if character in text:
-                    text = rule.apply(text)
-                    break
+            text = rule.apply(text)
         return text
 
-    def _rules_for(self, text: str) -> tuple[_Rule, ...]:
-        """Return the rules that a text may match: without a long word it contains no key with a prefix."""
-        return self._rules if _LONG_WORD.search(text) else self._context_rules
+    def _rules_for(self, text: str) -> Iterator[_Rule]:
+        """Yield the rules that a text may match: those with a hint in it.
+
+        Keys are long words, and their hints are in the word or, where case is ignored, shortly before it; so most of a
+        text is not searched for the hints of keys.
+        """
+        lowered = text.lower()
+        words, before = "", ""
+        for match in _LONG_WORDS.finditer(text):
+            words += f"{match.group()} "
+            before += f"{text[max(0, match.start() - _HINT_REACH) : match.end()].lower()} "
+        for rule in self._rules if words else self._context_rules:
+            near = before if rule.is_folded else words
+            far = lowered if rule.is_folded else text
+            searched = near if rule.is_key else far
+            for character in rule.gate:
+                if character in searched:
+                    if rule.has_hint(searched):
+                        yield rule
+                    break
 
     def spans(self, text: str) -> list[tuple[int, int, str]]:
         """Return start, end and pattern name of each secret in a text that was normalised first; they may overlap."""
@@ -71,10 +86,7 @@ class Redactor:
             for match in re.finditer(re.escape(value), text)
         ]
         for rule in self._rules_for(text):
-            for character in rule.gate:
-                if character in text:
-                    spans += rule.spans(text)
-                    break
+            spans += rule.spans(text)
         return spans
 
     def value(self, value: Any) -> Any:  # noqa: ANN401 - JSON is anything
@@ -147,13 +159,13 @@ class _Rule:
 
     __slots__ = (
         "_checksum",
-        "_folded",
         "_group",
         "_hints",
         "_min_entropy",
         "_pattern",
         "_replacement",
         "gate",
+        "is_folded",
         "is_key",
         "name",
     )
@@ -161,7 +173,7 @@ class _Rule:
     def __init__(self, pattern: SecretPattern) -> None:
         self._pattern = re.compile(pattern.pattern)
         self._hints = pattern.hints
-        self._folded = pattern.folded
+        self.is_folded = pattern.folded
         self.name = pattern.name
         self.gate = pattern.needs or "".join({min(hint, key=_rarity) for hint in pattern.hints})
         self.is_key = pattern.is_key
@@ -173,13 +185,11 @@ class _Rule:
             self._replacement = self._keep_context
 
     def apply(self, text: str) -> str:
-        """Replace the matches; the pattern runs only if a hint occurs."""
-        return self._pattern.sub(self._replacement, text) if self._may_match(text) else text
+        """Replace the matches."""
+        return self._pattern.sub(self._replacement, text)
 
     def spans(self, text: str) -> list[tuple[int, int, str]]:
         """Return start, end and name of each match."""
-        if not self._may_match(text):
-            return []
         return [
             (*match.span(self._group), self.name)
             for match in self._pattern.finditer(text)
@@ -192,10 +202,10 @@ class _Rule:
             return True
         return entropy(value) >= self._min_entropy or (self._checksum != "" and has_checksum(value))
 
-    def _may_match(self, text: str) -> bool:
-        searched = text.lower() if self._folded else text
+    def has_hint(self, text: str) -> bool:
+        """Return whether a hint occurs in a text; without one the pattern does not match."""
         for hint in self._hints:  # noqa: SIM110 - `any` takes twice the time here
-            if hint in searched:
+            if hint in text:
                 return True
         return False
 
