@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from flowai.analytics.judged_usage import judging_rules
 from flowai.calibration import JudgeStanding
 from flowai.evals.gates.judged import METRIC_PREFIX, PASS_RATE, GatingJudge
-from flowai.evals.judge_identity import graded_assertions, property_name, suite_judges
 from flowai.evals.suites.records import iterate_assertions
 
 if TYPE_CHECKING:
@@ -36,6 +35,8 @@ def gating_judges(workspace: Workspace, suites: Iterable[Suite]) -> dict[str, tu
     is_required = workspace.registry.policies.judging.require_calibration
     if not names and not is_required:
         return {}
+    from flowai.evals.judge_identity import graded_assertions, property_name, suite_judges  # late: with the gateway
+
     found = {}
     for suite in suites:
         judged = {property_name(item) for case in suite.cases for item in graded_assertions(case)}
@@ -63,6 +64,8 @@ def _gating_judge(suite: Suite, judge: JudgeIdentity, rules: JudgingRules) -> Ga
 
 def _limits(suite: Suite, name: str) -> frozenset[str]:
     """Return the limits that a judged property influences; a check of weight 0 never fails a case."""
+    from flowai.evals.judge_identity import graded_assertions, property_name  # late: as above
+
     limits = set()
     for case in suite.cases:
         for assertion in graded_assertions(case):
@@ -74,6 +77,8 @@ def _limits(suite: Suite, name: str) -> frozenset[str]:
 
 def _is_alone(suite: Suite, name: str, limit: str) -> bool:
     """Return whether a limit is of one verdict on this property for each answer, and of nothing else."""
+    from flowai.evals.judge_identity import property_name  # late: as above
+
     if suite.extensions:  # hooks may change what passes
         return False
     for case in suite.cases:
