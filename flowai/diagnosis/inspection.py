@@ -15,7 +15,6 @@ from flowai.redaction import Redactor
 from flowai.registry import binding as binding_of
 from flowai.registry import (
     endpoint_of,
-    environment_of,
     events_directory,
     features_of,
     load_registry,
@@ -23,6 +22,7 @@ from flowai.registry import (
     resolve_release,
     secret_values,
 )
+from flowai.registry.environment import ENVIRONMENT, VariableSource, merge_sources, variable_sources
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,12 +53,17 @@ class Inspection:
         return self.context.project
 
     @cached_property
-    def environ(self) -> Mapping[str, str]:
-        """Variables of the process over those of `.env`; without them if it cannot be read."""
+    def sources(self) -> tuple[VariableSource, ...]:
+        """Sources of variables, the one that wins first; those of the process alone if another cannot be read."""
         try:
-            return environment_of(self.project, self.context.environ)
+            return variable_sources(self.project, self.context.environ)
         except FlowaiError:
-            return self.context.environ
+            return (VariableSource(name=ENVIRONMENT, variables=self.context.environ),)
+
+    @cached_property
+    def environ(self) -> Mapping[str, str]:
+        """Variables of all sources."""
+        return merge_sources(self.sources)
 
     @cached_property
     def loaded(self) -> Registry:

@@ -1,9 +1,8 @@
 """The event log: calls, embeddings, feedback, scores, release steps and alerts."""
 
 from flowai.events.log import EventLog, UnreadableLine, read_events
+from flowai.events.otel_names import OTEL_NAMES, SEMCONV_VERSION
 from flowai.events.records import (
-    OTEL_NAMES,
-    SEMCONV_VERSION,
     AlertCause,
     AlertEvent,
     Attempt,

@@ -198,8 +198,7 @@ def _write_problems(path: Path) -> Iterator[str]:
             yield "cannot be written"
         if not os.access(folder, os.W_OK):
             yield "its directory cannot be written"
-        space = os.statvfs(folder)
-        if space.f_bavail * space.f_frsize < MIN_FREE_BYTES:
+        if shutil.disk_usage(folder).free < MIN_FREE_BYTES:
             yield "its disk is full"
     except (OSError, FlowaiError) as error:
         yield describe_error(error)

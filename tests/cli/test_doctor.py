@@ -482,6 +482,17 @@ def test_a_key_of_env_is_named_by_its_place(sample: Sample, command: Command, mo
     assert KEY not in ran.out
 
 
+def test_a_key_of_a_mounted_directory_is_named_by_its_place(
+    sample: Sample, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FIRST_KEY")
+    monkeypatch.setenv("FLOWAI_KEY_FILES", "keys")
+    sample.write("keys/FIRST_KEY", f"{KEY}\n")
+    ran = command("doctor", "--json")
+    assert "`FIRST_KEY` from `keys` (a)" in rows(ran)["keys"][0]["text"]
+    assert KEY not in ran.out
+
+
 def test_providers_are_asked_only_with_live(sample: Sample, command: Command, provider: ScriptedProvider) -> None:
     asked: list[str] = []
 

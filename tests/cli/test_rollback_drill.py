@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -105,8 +106,7 @@ def test_what_cannot_be_written_is_found(
 
 def test_a_full_disk_is_found(place: Path, rollback: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     release_project(place)
-    full = os.statvfs_result((4096, 4096, 1000, 0, 0, 100, 100, 100, 0, 255))
-    monkeypatch.setattr(os, "statvfs", lambda _: full)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
     ran = rollback("--drill", "--json")
     assert steps(ran)["ledger"] == ("failed", "its disk is full")
 

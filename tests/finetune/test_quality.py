@@ -16,6 +16,7 @@ from flowai.finetune.cleaning.language import Languages
 from flowai.finetune.cleaning.quality import QualityLimits, has_repetition, quality_problem
 from flowai.finetune.cleaning.refusals import is_refusal
 from flowai.finetune.cleaning.toxicity import THRESHOLD, Toxicity
+from flowai.finetune.dedup.shingles import folded
 
 ASK = ({"role": "user", "content": "Where does the river go?"},)
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,9 +136,9 @@ def test_loops_differ_from_regular_text() -> None:
     table = "| a | b |\n|---|---|\n" + "".join(f"| row {row} | value {row * 7 % 13} |\n" for row in range(60))
     chart = json.dumps({"nodes": [{"id": f"n{row}", "label": "Step", "row": row} for row in range(60)]})
     for fine in (table, chart, LOG, (ROOT / "datasets" / "summary.jsonl").read_text(encoding="utf-8"), "ha " * 20):
-        assert not has_repetition(fine)
+        assert not has_repetition(folded(fine))
     for endless in ("The answer is 4. " * 40, LOG[:900] + " and then it is done" * 60, "no " * 200):
-        assert has_repetition(endless)
+        assert has_repetition(folded(endless))
 
 
 @given(st.text(max_size=400))

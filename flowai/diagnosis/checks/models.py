@@ -9,11 +9,12 @@ from flowai.diagnosis.records import error, ok, skipped, warning
 from flowai.errors import FlowaiError, MissingKeyError, RegistryError
 from flowai.providers.model_facts import model_facts
 from flowai.registry import check_daily_limits, endpoint_as_written, endpoint_of, retirements
-from flowai.registry.environment import fill, references
-from flowai.registry.keys import KEY_FILE, keys_of, usual_variables
+from flowai.registry.environment import ENVIRONMENT, fill
+from flowai.registry.keys import KEY_FILE, keys_of
 from flowai.registry.model_list import ask_live
 from flowai.registry.resolve import provider_name
 from flowai.rendering.formatting import count
+from flowai.secrets.needed_keys import IN_REGISTRY, needed_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,65 +22,54 @@ if TYPE_CHECKING:
     from flowai.diagnosis.inspection import Inspection
     from flowai.diagnosis.records import Result
     from flowai.providers import Endpoint
+    from flowai.secrets.needed_keys import NeededKey
 
 
 def check_keys(inspection: Inspection) -> Iterator[Result]:
     """Check that each model's key is set; say where it comes from, never what it is."""
-    sources: dict[str, list[str]] = defaultdict(list)
+    models = (*inspection.first_models, *inspection.spare_models)
+    root = inspection.project.root
+    keys = needed_keys(inspection.registry, inspection.release, inspection.sources, root=root)
     missing: dict[tuple[str, str | None], list[str]] = defaultdict(list)
-    is_open = False
-    for name in (*inspection.first_models, *inspection.spare_models):
+    for name in models:
         try:
-            keys = keys_of(inspection.registry, name, inspection.environ, root=inspection.project.root)
+            keys_of(inspection.registry, name, inspection.environ, root=root)
         except MissingKeyError as problem:
-            variable = _unset_variable(inspection, name)
+            unset = (key.name for key in keys if name in key.models and key.value is None and not _is_file(key))
+            variable = next(unset, None)
             reason = problem.what if variable is None else f"`{variable}` is not set"
             missing[reason, problem.hint].append(name)
-            continue
-        if _has_literal_key(inspection, name):
+    found: list[str] = []
+    is_open = False
+    for key in keys:
+        users = [name for name in models if name in key.models and not any(name in each for each in missing.values())]
+        if users and key.source == IN_REGISTRY:
             is_open = True
             yield warning(
-                f"the registry holds a key of `{name}`, which everyone who reads the file can use",
+                f"the registry holds a key of `{users[0]}`, which everyone who reads the file can use",
                 "replace that key, and name a variable instead: `api_key: ${NAME}`, with `NAME=...` in `.env`",
             )
-        for source in _sources(inspection, name) if keys else ():
-            if name not in sources[source]:
-                sources[source].append(name)
+        elif users and key.source is not None:
+            found.append(f"{_origin(key)} ({', '.join(users)})")
     for (reason, hint), names in missing.items():
         is_first = any(name in inspection.first_models for name in names)
-        found = error if is_first else warning
-        yield found(f"{reason}; needed by {', '.join(f'`{name}`' for name in names)}", hint)
-    if sources:
-        yield ok("; ".join(f"{source} ({', '.join(models)})" for source, models in sources.items()))
+        kind = error if is_first else warning
+        yield kind(f"{reason}; needed by {', '.join(f'`{name}`' for name in names)}", hint)
+    if found:
+        yield ok("; ".join(found))
     elif not missing and not is_open:
         yield ok("no model needs a key")
 
 
-def _has_literal_key(inspection: Inspection, model: str) -> bool:
-    texts = inspection.registry.models[model].key_texts
-    return any(not references(text) and not text.startswith(KEY_FILE) for text in texts)
+def _is_file(key: NeededKey) -> bool:
+    return key.name.startswith(KEY_FILE)
 
 
-def _unset_variable(inspection: Inspection, model: str) -> str | None:
-    """Return the first variable that a model's key needs and that is not set; None if the key is in a file."""
-    entry = inspection.registry.models[model]
-    named = (name for text in entry.key_texts for name in references(text))
-    names = tuple(named) if entry.key_texts else usual_variables(entry.model.partition("/")[0])[:1]
-    return next((name for name in names if not inspection.environ.get(name)), None)
-
-
-def _sources(inspection: Inspection, model: str) -> Iterator[str]:
-    """Yield where the keys of a model come from."""
-    entry = inspection.registry.models[model]
-    for text in entry.key_texts:
-        if text.startswith(KEY_FILE):
-            yield text
-    names = [name for text in entry.key_texts for name in references(text)]
-    if not entry.key_texts:
-        names = [name for name in usual_variables(entry.model.partition("/")[0]) if inspection.environ.get(name)][:1]
-    for name in names:
-        where = "the environment" if inspection.context.environ.get(name) else "`.env`"
-        yield f"`{name}` from {where}"
+def _origin(key: NeededKey) -> str:
+    """Return where a key comes from."""
+    if _is_file(key):
+        return key.name
+    return f"`{key.name}` from {'the environment' if key.source == ENVIRONMENT else f'`{key.source}`'}"
 
 
 def check_end_dates(inspection: Inspection) -> Iterator[Result]:

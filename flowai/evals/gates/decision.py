@@ -11,7 +11,7 @@ from flowai.evals.gates import limits, sentences
 from flowai.evals.gates.case_results import case_passed, case_results, counts_cases
 from flowai.evals.gates.comparing import ComparisonNames, compare_pairs, pair_metric, pair_results
 from flowai.evals.gates.flakes import flaky_cases
-from flowai.evals.gates.judged import PASS_RATE, judged_check, judged_comparison, problem_of
+from flowai.evals.gates.judged import METRIC_PREFIX, PASS_RATE, judged_check, judged_comparison, problem_of
 from flowai.evals.gates.rates import rate_check, rate_values
 from flowai.evals.gates.sample_needs import alpha_of
 from flowai.evals.gates.slices import slice_results
@@ -230,7 +230,7 @@ def _comparisons(
                     prompt=group[1],
                     model=group[2],
                     baseline=name,
-                    metric=PASS_RATE if metric is None else f"metrics.{metric}",
+                    metric=PASS_RATE if metric is None else METRIC_PREFIX + metric,
                 ),
                 pairs,
                 gate,

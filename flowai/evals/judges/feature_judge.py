@@ -10,7 +10,6 @@ from flowai.evals.judges.default_grader import JUDGE_FEATURE
 from flowai.evals.judges.schema_refusal import SchemaRefusals
 from flowai.gateway.gateway import Gateway
 from flowai.gateway.plan import FeatureToggles, build_request
-from flowai.prompts import openai_messages
 from flowai.providers import Completion, Request
 from flowai.registry import binding, features_of
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
     from flowai.evals.assertions.services import JudgeRequest
     from flowai.gateway.records import CompletionResult
-    from flowai.prompts import Prompt
     from flowai.providers import Chunk, Client, Embeddings, EmbedRequest, Endpoint
     from flowai.workspace.workspace import Workspace
 
@@ -195,8 +193,3 @@ class _Borrowed:
 
     async def aclose(self) -> None:
         """Close nothing: the run closes its client."""
-
-
-def rendered_judge_prompt(prompt: Prompt, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the messages of a judge's prompt, for estimates of its cost."""
-    return openai_messages(prompt.render(prompt.select(values)).messages)

@@ -66,11 +66,7 @@ def quality_problem(
 
 
 def has_repetition(text: str) -> bool:
-    """Return whether an answer of at least 400 characters repeats itself to the end, as looping models do."""
-    return _repeats(folded(text))
-
-
-def _repeats(text: str) -> bool:
+    """Return whether a folded answer of at least 400 characters repeats itself to the end, as looping models do."""
     if len(text) < _LOOP_MIN_CHARACTER_COUNT - 1:
         return False
     spans = shingles(text[-_LOOP_TAIL_COUNT - _LOOP_LENGTH :], _LOOP_LENGTH)[-_LOOP_TAIL_COUNT:]
@@ -109,6 +105,6 @@ def _long(texts: list[str], rules: QualityLimits, count_tokens: Callable[[str], 
 def _boilerplate_problem(answer: str, folded_answer: str, rules: QualityLimits) -> QualityProblem | None:
     if rules.refusals and is_refusal(answer):
         return QualityProblem("refusal", "the answer begins with a refusal")
-    if rules.repetitions and _repeats(folded_answer):
+    if rules.repetitions and has_repetition(folded_answer):
         return QualityProblem("repetition", "the answer repeats itself")
     return None
