@@ -57,6 +57,22 @@ UseCache = Annotated[
         help="Use cached answers, or call the models in any case; default --cache, with CI=true --no-cache.",
     ),
 ]
+SuiteConcurrency = Annotated[
+    int | None,
+    typer.Option(
+        "--max-concurrency",
+        "-j",
+        metavar="N",
+        min=1,
+        max=1000,
+        show_default=False,
+        help="Maximum number of concurrent calls; default the suite's, else 8.",
+    ),
+]
+JudgeConcurrency = Annotated[
+    int,
+    typer.Option("--max-concurrency", "-j", metavar="N", min=1, max=100, help="Maximum number of concurrent calls."),
+]
 Variables = Annotated[
     list[str] | None,
     typer.Option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flowai.cli.help_format import examples
-from flowai.cli.options import AllPairs, Env, JsonOption, PairsFeature, PairsFile, PairsSince
+from flowai.cli.options import AllPairs, Env, JsonOption, JudgeConcurrency, PairsFeature, PairsFile, PairsSince
 
 if TYPE_CHECKING:
     from flowai.finetune.decisions.labels import Label
@@ -30,12 +30,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         float | None,
         typer.Option("--budget-usd", metavar="USD", min=0, help="Stop before the run costs more than this."),
     ] = None,
-    concurrency: Annotated[
-        int,
-        typer.Option(
-            "--max-concurrency", "-j", metavar="N", min=1, max=100, help="Maximum number of concurrent calls."
-        ),
-    ] = 4,
+    concurrency: JudgeConcurrency = 4,
     env: Env = None,
     json: JsonOption = False,
 ) -> None:

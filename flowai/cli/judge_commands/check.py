@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flowai.cli.help_format import examples
-from flowai.cli.options import Env, JsonOption
+from flowai.cli.options import Env, JsonOption, JudgeConcurrency
 
 if TYPE_CHECKING:
     from flowai.evals.judge_identity import JudgeIdentity
@@ -58,12 +58,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         float | None,
         typer.Option("--max-cost", metavar="USD", help="Stop before the judge costs more; run it again to continue."),
     ] = None,
-    concurrency: Annotated[
-        int,
-        typer.Option(
-            "--max-concurrency", "-j", metavar="N", min=1, max=100, help="Maximum number of concurrent calls."
-        ),
-    ] = 4,
+    concurrency: JudgeConcurrency = 4,
     replay: Annotated[
         Path | None, typer.Option("--replay", metavar="FILE", help="Use recorded verdicts; call no model.")
     ] = None,

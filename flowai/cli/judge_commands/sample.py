@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flowai.cli.help_format import examples
-from flowai.cli.options import Env, JsonOption, OnlyFeature
+from flowai.cli.options import Env, JsonOption, JudgeConcurrency, OnlyFeature
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,12 +41,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         typer.Option("--max-cost", metavar="USD", help="Stop before the judge costs more than this."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show counts and estimated cost; call nothing.")] = False,
-    concurrency: Annotated[
-        int,
-        typer.Option(
-            "--max-concurrency", "-j", metavar="N", min=1, max=100, help="Maximum number of concurrent calls."
-        ),
-    ] = 4,
+    concurrency: JudgeConcurrency = 4,
     env: Env = None,
     json: JsonOption = False,
 ) -> None:

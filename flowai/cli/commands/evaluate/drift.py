@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flowai.cli.help_format import examples
-from flowai.cli.options import Env, JsonOption, Outputs
+from flowai.cli.options import Env, JsonOption, Outputs, SuiteConcurrency
 
 EXAMPLES = examples(
     "flowai drift",
@@ -38,18 +38,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
         float,
         typer.Option("--max-errors", metavar="SHARE", help="Trials that may have no answer before it is an error."),
     ] = 0.05,
-    max_concurrency: Annotated[
-        int | None,
-        typer.Option(
-            "--max-concurrency",
-            "-j",
-            metavar="N",
-            min=1,
-            max=1000,
-            show_default=False,
-            help="Maximum number of concurrent calls; default the suite's, else 8.",
-        ),
-    ] = None,
+    max_concurrency: SuiteConcurrency = None,
     output: Outputs = None,
     env: Env = None,
     json: JsonOption = False,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flowai.cli.help_format import examples
-from flowai.cli.options import Comment, Env, JsonOption, Outputs, UseCache
+from flowai.cli.options import Comment, Env, JsonOption, Outputs, SuiteConcurrency, UseCache
 
 if TYPE_CHECKING:
     from flowai.evals.runs.eval import EvalResult
@@ -63,18 +63,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
     filter_failing: Annotated[
         bool, typer.Option("--filter-failing", help="Run only cases that did not pass in the last run.")
     ] = False,
-    max_concurrency: Annotated[
-        int | None,
-        typer.Option(
-            "--max-concurrency",
-            "-j",
-            metavar="N",
-            min=1,
-            max=1000,
-            show_default=False,
-            help="Calls at the same time; default the suite's, else 8.",
-        ),
-    ] = None,
+    max_concurrency: SuiteConcurrency = None,
     cache: UseCache = None,
     replay: Annotated[
         Path | None,

@@ -58,7 +58,9 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
     ] = 0.05,
     max_concurrency: Annotated[
         int | None,
-        typer.Option("--max-concurrency", "-j", metavar="N", min=1, max=1000, help="Maximum number of calls at once."),
+        typer.Option(
+            "--max-concurrency", "-j", metavar="N", min=1, max=1000, help="Maximum number of concurrent calls."
+        ),
     ] = None,
     max_cost: Annotated[
         float | None,
